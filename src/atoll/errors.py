@@ -1,0 +1,76 @@
+"""Every error that Atoll raises on purpose: one tree, one transport-neutral code each.
+
+A frontend owns the one table from `Code` to its own language (HTTP status, gRPC status); nothing here knows of either.
+"""
+
+from enum import Enum
+from typing import ClassVar
+
+
+class Code(Enum):
+    """What kind of failure it is, in the terms of Triton's TRITONSERVER_Error_Code."""
+
+    UNKNOWN = "Unknown"
+    INTERNAL = "Internal"
+    NOT_FOUND = "Not found"
+    INVALID_ARG = "Invalid argument"
+    UNAVAILABLE = "Unavailable"
+    UNSUPPORTED = "Unsupported"
+    ALREADY_EXISTS = "Already exists"
+    CANCELLED = "Cancelled"
+
+
+class AtollError(Exception):
+    """The root: `code` says what kind, `str()` says what happened and what to do."""
+
+    code: ClassVar[Code] = Code.UNKNOWN
+
+
+class InternalError(AtollError):
+    """Something failed inside the server or the model, not because of the request."""
+
+    code = Code.INTERNAL
+
+
+class NotFoundError(AtollError):
+    """The named model, version, file or endpoint does not exist."""
+
+    code = Code.NOT_FOUND
+
+
+class InvalidArgumentError(AtollError):
+    """The request is wrong: sending it again unchanged gives the same answer."""
+
+    code = Code.INVALID_ARG
+
+
+class UnavailableError(AtollError):
+    """Not now: the model is not ready, the server is stopping, or a queue is full."""
+
+    code = Code.UNAVAILABLE
+
+
+class UnsupportedError(AtollError):
+    """Understood, but this server or this model does not do it."""
+
+    code = Code.UNSUPPORTED
+
+
+class AlreadyExistsError(AtollError):
+    """The name is taken."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class CancelledError(AtollError):
+    """The client withdrew the request before it was answered."""
+
+    code = Code.CANCELLED
+
+
+class ConfigError(InvalidArgumentError):
+    """A model's configuration or files are wrong; the text names the file, the line or key, and the cause."""
+
+
+class MissingExtraError(UnavailableError):
+    """A backend needs a package that is not installed; the text says which extra brings it."""
