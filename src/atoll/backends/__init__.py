@@ -1,0 +1,1 @@
+"""What executes models: the contract and the built-in backends."""

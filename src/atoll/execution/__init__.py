@@ -1,0 +1,1 @@
+"""How a batch is run: one thread per model instance."""

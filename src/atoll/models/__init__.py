@@ -1,0 +1,1 @@
+"""What is loaded: models, their loading and their states."""

@@ -1,0 +1,1 @@
+"""What is recorded about requests, and how it is shown."""

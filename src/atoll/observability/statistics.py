@@ -1,0 +1,156 @@
+"""What is counted per model version, with the meaning and the names of Triton's statistics extension.
+
+Written by the instances, once per batch, under one lock; read as a snapshot. Metrics are rendered from the same numbers.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from atoll.errors import CancelledError, Code
+from atoll.request import InferenceRequest, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How many times something happened, and how long it took in all, in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """The executions of one batch size; each count is the number of executions."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """A snapshot. `last_inference_ms` is wall-clock milliseconds since the epoch, 0 before the first inference.
+
+    `inference_count` counts the items of successful batches, `execution_count` the executions. The durations of a
+    batch count once for each of its requests, as in Triton. `failures` counts failed requests by reason.
+    """
+
+    name: str
+    version: str
+    last_inference_ms: int = 0
+    inference_count: int = 0
+    execution_count: int = 0
+    success: Duration = Duration()
+    fail: Duration = Duration()
+    queue: Duration = Duration()
+    compute_input: Duration = Duration()
+    compute_infer: Duration = Duration()
+    compute_output: Duration = Duration()
+    cache_hit: Duration = Duration()
+    cache_miss: Duration = Duration()
+    batch_stats: tuple[BatchStatistics, ...] = ()
+    failures: dict[str, int] = field(default_factory=dict)
+    pending_request_count: int = 0
+    driven_by_submitter: int = 0  # executions that ran on the submitting thread; not in Triton
+
+
+FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+
+
+def failure_reason(error: Exception, executed: bool) -> str:
+    """The `reason` label of nv_inference_request_failure."""
+    if isinstance(error, CancelledError):
+        return "CANCELED"
+    if executed:
+        return "BACKEND"
+    return "REJECTED" if getattr(error, "code", None) is Code.UNAVAILABLE else "OTHER"
+
+
+class StatisticsRecorder:
+    """The counters of one model version. Thread-safe; plain integers, so that recording costs well under a microsecond."""
+
+    def __init__(self, name: str, version: str):
+        self.name = name
+        self.version = version
+        self._lock = threading.Lock()
+        self._last_inference_ms = 0
+        self._inferences = 0
+        self._executions = 0
+        self._submitter_executions = 0
+        self._success = [0, 0]
+        self._fail = [0, 0]
+        self._queue = [0, 0]
+        self._compute_input = [0, 0]
+        self._compute_infer = [0, 0]
+        self._compute_output = [0, 0]
+        self._batches: dict[int, list[int]] = {}  # size -> [executions, input ns, infer ns, output ns]
+        self._failures = dict.fromkeys(FAILURE_REASONS, 0)
+
+    def record_batch(self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool) -> None:
+        """A batch of `size` items succeeded; `timeline` holds its compute stamps and its end."""
+        input_ns = timeline.compute_input_end - timeline.compute_start
+        infer_ns = timeline.compute_output_start - timeline.compute_input_end
+        output_ns = timeline.compute_end - timeline.compute_output_start
+        queue_ns = success_ns = 0
+        start, end = timeline.compute_start, timeline.request_end
+        for request in requests:
+            stamps = request.timeline
+            queue_ns += start - stamps.queue_start
+            success_ns += end - stamps.request_start
+        count = len(requests)
+        with self._lock:
+            self._last_inference_ms = time.time_ns() // 1_000_000
+            self._inferences += size
+            self._executions += 1
+            self._submitter_executions += by_submitter
+            _add(self._success, count, success_ns)
+            _add(self._queue, count, queue_ns)
+            _add(self._compute_input, count, input_ns * count)
+            _add(self._compute_infer, count, infer_ns * count)
+            _add(self._compute_output, count, output_ns * count)
+            batch = self._batches.get(size)
+            if batch is None:
+                batch = self._batches[size] = [0, 0, 0, 0]
+            batch[0] += 1
+            batch[1] += input_ns
+            batch[2] += infer_ns
+            batch[3] += output_ns
+
+    def record_failure(self, request: InferenceRequest, end_ns: int, reason: str) -> None:
+        """A request ended with an error; one that was refused before it was queued never began and is counted by `reason` alone."""
+        start_ns = request.timeline.request_start
+        with self._lock:
+            self._failures[reason] += 1
+            _add(self._fail, 1, end_ns - start_ns if start_ns else 0)
+
+    def snapshot(self, pending: int = 0) -> ModelStatistics:
+        """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler knows."""
+        with self._lock:
+            return ModelStatistics(
+                name=self.name,
+                version=self.version,
+                last_inference_ms=self._last_inference_ms,
+                inference_count=self._inferences,
+                execution_count=self._executions,
+                success=Duration(*self._success),
+                fail=Duration(*self._fail),
+                queue=Duration(*self._queue),
+                compute_input=Duration(*self._compute_input),
+                compute_infer=Duration(*self._compute_infer),
+                compute_output=Duration(*self._compute_output),
+                batch_stats=tuple(
+                    BatchStatistics(size, Duration(n, i), Duration(n, x), Duration(n, o))
+                    for size, (n, i, x, o) in sorted(self._batches.items())
+                ),
+                failures=dict(self._failures),
+                pending_request_count=pending,
+                driven_by_submitter=self._submitter_executions,
+            )
+
+
+def _add(pair: list[int], count: int, ns: int) -> None:
+    pair[0] += count
+    pair[1] += ns

@@ -1,0 +1,164 @@
+"""An inference request, its responses, and where to send them: what travels through the engine.
+
+What asks carries where to answer: a request holds its `ResponseSender`, so no table of pending requests exists and a
+cancelled neighbour cannot leave anybody waiting.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from atoll.errors import AtollError
+from atoll.tensor import Tensor
+
+Parameter: TypeAlias = bool | int | float | str
+Defer: TypeAlias = Callable[[Callable[[], None]], object]
+
+
+class RequestState(Enum):
+    """Where a request is. `MOVES` says what may follow what."""
+
+    CREATED = "created"  # owned by its maker
+    QUEUED = "queued"  # owned by its model's scheduler
+    EXECUTING = "executing"  # owned by the instance that runs it
+    DONE = "done"  # its final response has been sent: nobody touches it any more
+
+
+MOVES = frozenset(
+    {
+        (RequestState.CREATED, RequestState.QUEUED),
+        (RequestState.QUEUED, RequestState.EXECUTING),
+        (RequestState.QUEUED, RequestState.DONE),  # refused, cancelled or timed out before it ran
+        (RequestState.EXECUTING, RequestState.QUEUED),  # rescheduled by its model
+        (RequestState.EXECUTING, RequestState.DONE),
+    }
+)
+
+
+class Timeline:
+    """When a request passed each room, in monotonic nanoseconds; 0 = it has not. The names are those of Triton's traces."""
+
+    __slots__ = (
+        "compute_end",
+        "compute_input_end",
+        "compute_output_start",
+        "compute_start",
+        "queue_start",
+        "request_end",
+        "request_start",
+    )
+
+    def __init__(self) -> None:
+        self.request_start = 0
+        self.queue_start = 0
+        self.compute_start = 0
+        self.compute_input_end = 0
+        self.compute_output_start = 0
+        self.compute_end = 0
+        self.request_end = 0
+
+
+class InferenceResponse:
+    """One answer: the outputs, or the error in their place.
+
+    `outputs` stand in the order in which they were requested (all of the model's, in its order, when none were). Their
+    arrays may be views into a batch's output; they are immutable by contract and stay valid as long as they are held.
+    """
+
+    __slots__ = ("error", "id", "model_name", "model_version", "outputs", "parameters")
+
+    def __init__(
+        self,
+        model_name: str,
+        model_version: str,
+        id: str = "",
+        outputs: list[Tensor] | None = None,
+        parameters: dict[str, Parameter] | None = None,
+        error: AtollError | None = None,
+    ):
+        self.model_name = model_name
+        self.model_version = model_version
+        self.id = id
+        self.outputs: list[Tensor] = outputs if outputs is not None else []
+        self.parameters: dict[str, Parameter] = parameters if parameters is not None else {}
+        self.error = error
+
+
+class ResponseSender(Protocol):
+    """Where a request's responses go."""
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        """Take one response; `final` ends the request, and `None` with `final` ends it without another response.
+
+        Called from any thread, exactly once with `final=True`, nothing after that. It must neither block nor raise.
+        """
+
+
+class InferenceRequest:
+    """One inference, as a frontend decoded it or a Python caller made it.
+
+    `inputs` by name, as they came: the engine checks them against the model. `output_names` empty means all outputs.
+    `model_version` "" lets the model's version policy choose. `timeout_us` 0 means none. `defer`, if given, runs a
+    function soon on the submitter's own thread (an event loop's `call_soon`, for instance): it lets the engine drive a short
+    execution there, without a thread hand-over. Whoever submits must not touch the request afterwards, but for
+    `cancel`.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "cancelled",
+        "defer",
+        "id",
+        "inputs",
+        "model_name",
+        "model_version",
+        "output_names",
+        "parameters",
+        "priority",
+        "sender",
+        "state",
+        "timeline",
+        "timeout_us",
+    )
+
+    def __init__(
+        self,
+        model_name: str,
+        inputs: dict[str, Tensor],
+        sender: ResponseSender,
+        *,
+        model_version: str = "",
+        id: str = "",
+        output_names: tuple[str, ...] = (),
+        parameters: dict[str, Parameter] | None = None,
+        priority: int = 0,
+        timeout_us: int = 0,
+        defer: Defer | None = None,
+    ):
+        self.model_name = model_name
+        self.model_version = model_version
+        self.id = id
+        self.inputs = inputs
+        self.output_names = output_names
+        self.parameters = parameters
+        self.priority = priority
+        self.timeout_us = timeout_us
+        self.sender = sender
+        self.defer = defer
+        self.batch_size = 1  # the engine's, set when it validates the request
+        self.cancelled = False
+        self.state = RequestState.CREATED
+        self.timeline = Timeline()
+
+    def move(self, to: RequestState) -> None:
+        """Enter another state. An illegal move raises."""
+        if (self.state, to) not in MOVES:
+            raise AssertionError(f"request '{self.id}' cannot go from {self.state.value} to {to.value}. This is a bug")
+        self.state = to
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: queued, it is dropped before it runs; running, its answer is dropped.
+
+        Its sender still gets a final response, with a CancelledError.
+        """
+        self.cancelled = True
