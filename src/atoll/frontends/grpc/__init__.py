@@ -1,0 +1,1 @@
+"""gRPC: one servicer on either of two transports."""
