@@ -54,11 +54,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersionPolicy:
-    """Which of the versions in the repository are served. At most one of the three is set."""
+    """Which of the versions in the repository are served: at most one of the three is set, none means all."""
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Latest:
-        """The `num_versions` highest numbers; 0 means 1."""
+        """The `num_versions` highest numbers."""
 
         num_versions: int = 0
 
@@ -195,10 +195,7 @@ class ModelConfig:
     @property
     def decoupled(self) -> bool:
         """Whether a request may have any number of responses."""
-        return (
-            self.model_transaction_policy is not None
-            and self.model_transaction_policy.decoupled
-        )
+        return self.model_transaction_policy is not None and self.model_transaction_policy.decoupled
 
     def parameter(self, key: str, default: str = "") -> str:
         """The text of a parameter, or `default` where the configuration does not give it."""

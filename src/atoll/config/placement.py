@@ -9,7 +9,7 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRateLimiter:
-    """What an instance must hold to execute, and its turn among those that wait (`priority` 2 runs half as often as 1)."""
+    """What an instance must hold to execute; with `priority` 2 it has half as many turns as with 1."""
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Resource:
@@ -86,9 +86,7 @@ class ModelOptimizationPolicy:
                 """The smallest batch and shapes for which the graph may be used."""
 
                 batch_size: int = 0
-                input: dict[str, "ModelOptimizationPolicy.Cuda.GraphSpec.Shape"] = (
-                    field(default_factory=dict)
-                )
+                input: dict[str, "ModelOptimizationPolicy.Cuda.GraphSpec.Shape"] = field(default_factory=dict)
 
             batch_size: int = 0
             input: dict[str, Shape] = field(default_factory=dict)

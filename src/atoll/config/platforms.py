@@ -1,0 +1,87 @@
+"""Which backend a configuration means, and the file that this backend loads by default."""
+
+from collections.abc import Iterable
+
+from atoll.config.model_config import ModelConfig
+from atoll.config.problems import suggestion
+
+ENSEMBLE = "ensemble"
+
+# Platform -> backend. The first part is the real server's own; it refuses the short forms below, which people write.
+_BACKENDS = {
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_libtorch": "pytorch",
+    "tensorflow_savedmodel": "tensorflow",
+    "tensorflow_graphdef": "tensorflow",
+    "tensorrt_plan": "tensorrt",
+    "onnxruntime": "onnxruntime",
+    "onnx": "onnxruntime",
+    "pytorch": "pytorch",
+    "torch": "pytorch",
+    "tensorflow": "tensorflow",
+    "tensorrt": "tensorrt",
+    "openvino": "openvino",
+    "python": "python",
+}
+
+# Backend -> the platform that the real server reports for it; the others have none.
+_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "tensorrt": "tensorrt_plan"}
+
+_FILENAMES = {
+    "onnxruntime": "model.onnx",
+    "pytorch": "model.pt",
+    "tensorflow": "model.savedmodel",
+    "tensorrt": "model.plan",
+    "openvino": "model.xml",
+    "python": "model.py",
+    "dali": "model.dali",
+}
+
+_BACKEND_OF_FILE = {filename: backend for backend, filename in _FILENAMES.items()} | {"model.graphdef": "tensorflow"}
+
+
+def backend_of(config: ModelConfig) -> str:
+    """The backend that loads the model: `backend` where it is given, else that of `platform`; "" where neither tells.
+
+    An ensemble has none.
+    """
+    return config.backend or _BACKENDS.get(config.platform, "")
+
+
+def is_ensemble(config: ModelConfig) -> bool:
+    """Whether the model is made of other models."""
+    return config.platform == ENSEMBLE and not config.backend
+
+
+def platform_of(config: ModelConfig) -> str:
+    """The platform to report: the configured one under its full name, else the backend's own, else ""."""
+    backend = backend_of(config)
+    if config.platform in ("", "tensorflow", *_FILENAMES, "onnx", "torch"):
+        return _PLATFORMS.get(backend, "")
+    return config.platform
+
+
+def is_platform(name: str) -> bool:
+    """Whether a platform of that name is known."""
+    return name in _BACKENDS or name == ENSEMBLE
+
+
+def near_platform(name: str) -> str | None:
+    """The platform whose name a misspelt one most likely stands for."""
+    return suggestion(name, [*_BACKENDS, ENSEMBLE])
+
+
+def default_model_filename(backend: str, platform: str = "") -> str:
+    """The file (for some formats a folder) inside a version's folder that the backend loads unless told otherwise.
+
+    For a backend that is not known here, that is model.BACKEND.
+    """
+    if platform == "tensorflow_graphdef":
+        return "model.graphdef"
+    return _FILENAMES.get(backend, f"model.{backend}") if backend else ""
+
+
+def guess_backend(filenames: Iterable[str]) -> str:
+    """The backend whose default file is among those of a version's folder; "" where none or more than one is."""
+    found = {_BACKEND_OF_FILE[one] for one in filenames if one in _BACKEND_OF_FILE}
+    return found.pop() if len(found) == 1 else ""

@@ -1,0 +1,78 @@
+"""What is wrong with a configuration: one record for each finding, and many of them as one error."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from atoll.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `path` is the key, such as input[0].dims; `message` says what is wrong, in the real server's words
+    where it has any; `found` and `expected` are the two sides, `remedy` what to do. A `warning` does not keep the
+    model from being served."""
+
+    path: str
+    message: str
+    found: str
+    expected: str
+    remedy: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        sides = "; ".join(text for text in (_side("found", self.found), _side("expected", self.expected)) if text)
+        parts = [f"{self.path}: {self.message}" if self.path else self.message]
+        if sides:
+            parts.append(sides)
+        if self.remedy:
+            parts.append(self.remedy)
+        return ". ".join(parts)
+
+
+def _side(label: str, text: str) -> str:
+    return f"{label} {text}" if text else ""
+
+
+def errors_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Those that keep the model from being served."""
+    return [one for one in problems if not one.warning]
+
+
+def config_error(problems: Sequence[Problem], source: str) -> ConfigError:
+    """All of them as one error; `source` says where they are, such as a file or "model 'resnet'"."""
+    if len(problems) == 1:
+        return ConfigError(f"{source}: {problems[0]}")
+    lines = "\n".join(f"  {number}. {one}" for number, one in enumerate(problems, 1))
+    return ConfigError(f"{source}: {len(problems)} problems\n{lines}")
+
+
+_OTHER_NAMES = {
+    "TYPE_FLOAT": "TYPE_FP32",
+    "TYPE_FLOAT32": "TYPE_FP32",
+    "TYPE_FLOAT16": "TYPE_FP16",
+    "TYPE_HALF": "TYPE_FP16",
+    "TYPE_FLOAT64": "TYPE_FP64",
+    "TYPE_DOUBLE": "TYPE_FP64",
+    "TYPE_BFLOAT16": "TYPE_BF16",
+    "TYPE_BYTES": "TYPE_STRING",
+    "TYPE_INT": "TYPE_INT32",
+    "TYPE_LONG": "TYPE_INT64",
+    "TYPE_BOOLEAN": "TYPE_BOOL",
+    "TYPE_BYTE": "TYPE_UINT8",
+}  # what people write who know the types from elsewhere
+
+
+def suggestion(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one most likely stands for: another spelling, case or usual name of it."""
+    known = list(known)
+    by_folded = {one.lower(): one for one in known}
+    folded = name.lower()
+    for full in (folded, f"type_{folded}", f"kind_{folded}", f"format_{folded}"):
+        other = _OTHER_NAMES.get(full.upper())
+        if other in known:
+            return other
+        if full in by_folded:
+            return by_folded[full]
+    close = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
+    return by_folded[close[0]] if close else None
