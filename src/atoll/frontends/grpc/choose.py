@@ -20,9 +20,7 @@ def choose_transport(name: TransportName) -> tuple[type[Transport], str]:
     nghttp2 is demanded and not there.
     """
     if name not in ("auto", "nghttp2", "grpcio"):
-        raise ValueError(
-            f"unknown gRPC transport '{name}': expected auto, nghttp2 or grpcio"
-        )
+        raise ValueError(f"unknown gRPC transport '{name}': expected auto, nghttp2 or grpcio")
     if name == "grpcio":
         return (
             GrpcioTransport,
@@ -35,9 +33,7 @@ def choose_transport(name: TransportName) -> tuple[type[Transport], str]:
         )
     except ImportError as missing:
         if name == "nghttp2":
-            raise RuntimeError(
-                f"the nghttp2 gRPC transport cannot be loaded ({missing}): {_HOW_TO_BUILD}"
-            ) from missing
+            raise RuntimeError(f"the nghttp2 gRPC transport cannot be loaded ({missing}): {_HOW_TO_BUILD}") from missing
         return (
             GrpcioTransport,
             f"gRPC transport: grpcio, because nghttp2, about five times faster, cannot be loaded ({missing}): {_HOW_TO_BUILD}",

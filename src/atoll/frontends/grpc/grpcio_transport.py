@@ -47,9 +47,7 @@ class GrpcioCall:
         self._method = method
         self._context = context
         remaining = context.time_remaining()
-        self._deadline_ns = (
-            None if remaining is None else time.monotonic_ns() + int(remaining * 1e9)
-        )
+        self._deadline_ns = None if remaining is None else time.monotonic_ns() + int(remaining * 1e9)
         self._cancelled = False
         self._over = False
         self._started = False
@@ -69,10 +67,7 @@ class GrpcioCall:
     @property
     def peer(self) -> str:
         # grpc.aio gives the path of an address percent-encoded: ipv6:%5B::1%5D:50123
-        return (
-            str(self._context.peer()).replace("%5B", "[").replace("%5D", "]")
-            or "unknown"
-        )
+        return str(self._context.peer()).replace("%5B", "[").replace("%5D", "]") or "unknown"
 
     @property
     def deadline_ns(self) -> int | None:
@@ -230,11 +225,7 @@ class GrpcioTransport:
     async def start(self, host: str, port: int) -> int:
         self._server = grpc.aio.server(options=_channel_arguments(self._options))
         self._server.add_generic_rpc_handlers(
-            (
-                _Procedures(
-                    self._serve_unary, self._serve_stream, self._unary, self._stream
-                ),
-            )
+            (_Procedures(self._serve_unary, self._serve_stream, self._unary, self._stream),)
         )
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         tls = self._options.tls
@@ -244,9 +235,7 @@ class GrpcioTransport:
             else:
                 credentials = grpc.ssl_server_credentials(
                     [(tls.key.read_bytes(), tls.certificate.read_bytes())],
-                    root_certificates=tls.root.read_bytes()
-                    if tls.root is not None
-                    else None,
+                    root_certificates=tls.root.read_bytes() if tls.root is not None else None,
                     require_client_auth=tls.mutual,
                 )
                 bound = self._server.add_secure_port(address, credentials)
@@ -275,9 +264,7 @@ class GrpcioTransport:
     def calls_in_flight(self) -> int:
         return len(self._calls)
 
-    async def _serve_unary(
-        self, method: str, request: bytes, context: _Context
-    ) -> bytes:
+    async def _serve_unary(self, method: str, request: bytes, context: _Context) -> bytes:
         call = GrpcioCall(method, context)
         self._calls.add(call)
         try:
@@ -295,9 +282,7 @@ class GrpcioTransport:
         except Exception as error:
             call.end()
             await call.abort(*status_of(error, method))
-            raise AssertionError(
-                "grpc.aio's abort always raises. This is a bug"
-            ) from error
+            raise AssertionError("grpc.aio's abort always raises. This is a bug") from error
         finally:
             call.end()
             self._calls.discard(call)
@@ -342,18 +327,14 @@ class _Procedures(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._found.get(handler_call_details.method)
 
 
-def _unary_procedure(
-    path: str, serve: Callable[[str, bytes, _Context], Awaitable[bytes]]
-) -> Any:
+def _unary_procedure(path: str, serve: Callable[[str, bytes, _Context], Awaitable[bytes]]) -> Any:
     async def procedure(request: bytes, context: _Context) -> bytes:
         return await serve(path, request, context)
 
     return grpc.unary_unary_rpc_method_handler(procedure)
 
 
-def _stream_procedure(
-    path: str, serve: Callable[[str, _Context], Awaitable[None]]
-) -> Any:
+def _stream_procedure(path: str, serve: Callable[[str, _Context], Awaitable[None]]) -> Any:
     async def procedure(_requests: Any, context: _Context) -> None:
         await serve(path, context)
 

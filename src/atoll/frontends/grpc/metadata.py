@@ -26,18 +26,12 @@ def checked(items: Metadata) -> Metadata:
     kept = tuple(items)
     for name, value in kept:
         if not _NAME.fullmatch(name) or name.startswith("grpc-"):
-            raise ValueError(
-                f"metadata name '{name}' must be of 0-9 a-z _ . - and must not begin with 'grpc-'"
-            )
+            raise ValueError(f"metadata name '{name}' must be of 0-9 a-z _ . - and must not begin with 'grpc-'")
         if name.endswith("-bin"):
             if not isinstance(value, bytes):
-                raise ValueError(
-                    f"metadata '{name}' must have bytes for a value, as every name ending in '-bin'"
-                )
+                raise ValueError(f"metadata '{name}' must have bytes for a value, as every name ending in '-bin'")
         elif not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"metadata '{name}' must have a str of printable ASCII for a value"
-            )
+            raise ValueError(f"metadata '{name}' must have a str of printable ASCII for a value")
     return kept
 
 
@@ -46,9 +40,7 @@ def to_wire(items: Metadata) -> list[tuple[bytes, bytes]]:
     return [
         (
             name.encode(),
-            base64.b64encode(value).rstrip(b"=")
-            if isinstance(value, bytes)
-            else value.encode(),
+            base64.b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode(),
         )
         for name, value in items
     ]
@@ -69,9 +61,7 @@ def from_wire(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str | b
                 items.append(
                     (
                         name,
-                        base64.b64decode(
-                            piece + b"=" * (-len(piece) % 4), validate=True
-                        ),
+                        base64.b64decode(piece + b"=" * (-len(piece) % 4), validate=True),
                     )
                 )
             except binascii.Error:
@@ -87,6 +77,4 @@ def parse_timeout(value: bytes) -> int | None:
 
 def encode_text(text: str) -> bytes:
     """A status text for the `grpc-message` trailer: UTF-8, percent-encoded where it is not printable ASCII."""
-    return _UNSAFE.sub(
-        lambda found: b"%%%02X" % found[0][0], text.encode("utf-8", "replace")
-    )
+    return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], text.encode("utf-8", "replace"))

@@ -1,0 +1,51 @@
+"""Builds the native gRPC transport where a C compiler and libnghttp2's headers are found; everything else is in pyproject.toml."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+FOLDER = "src/atoll/frontends/grpc/nghttp2"
+SECURITY_OPTIONS = ("stream_reset_rate_limit", "max_continuations", "glitch_rate_limit")
+
+
+def pkg_config(option: str) -> list[str]:
+    if shutil.which("pkg-config") is None:
+        return []
+    answer = subprocess.run(["pkg-config", option, "libnghttp2"], capture_output=True, text=True, check=False)
+    return shlex.split(answer.stdout) if answer.returncode == 0 else []
+
+
+def header_text(compile_flags: list[str]) -> str:
+    folders = [flag[2:] for flag in compile_flags if flag.startswith("-I")]
+    for folder in [*folders, "/usr/include", "/usr/local/include", "/opt/homebrew/include"]:
+        header = Path(folder, "nghttp2/nghttp2.h")
+        if header.is_file():
+            return header.read_text(errors="replace")
+    return ""
+
+
+def nghttp2_extension() -> Extension:
+    compile_flags = [*pkg_config("--cflags"), *shlex.split(os.environ.get("ATOLL_NGHTTP2_CFLAGS", ""))]
+    link_flags = [*(pkg_config("--libs") or ["-lnghttp2"]), *shlex.split(os.environ.get("ATOLL_NGHTTP2_LIBS", ""))]
+    declared = set(re.findall(r"\bnghttp2_option_set_(\w+)\(", header_text(compile_flags)))
+    return Extension(
+        "atoll.frontends.grpc.nghttp2._nghttp2",
+        [f"{FOLDER}/_nghttp2.pyx"],
+        depends=[
+            f"{FOLDER}/{name}"
+            for name in ("_libnghttp2.pxd", "_endpoint.pxi", "_call.pxi", "_connection.pxi", "_callbacks.pxi")
+        ],
+        define_macros=[(f"ATOLL_HAS_{name.upper()}", "1") for name in SECURITY_OPTIONS if name in declared],
+        extra_compile_args=["-O2", *compile_flags],
+        extra_link_args=link_flags,
+        optional=os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1",
+    )
+
+
+setup(ext_modules=cythonize([nghttp2_extension()], include_path=["src"]))

@@ -1,0 +1,30 @@
+"""What an error of the server is in gRPC: the one table from its codes to statuses."""
+
+from atoll.errors import AtollError, Code
+from atoll.frontends.grpc.transport import GrpcError, GrpcStatus
+
+STATUS = {
+    Code.UNKNOWN: GrpcStatus.UNKNOWN,
+    Code.INTERNAL: GrpcStatus.INTERNAL,
+    Code.NOT_FOUND: GrpcStatus.NOT_FOUND,
+    Code.INVALID_ARG: GrpcStatus.INVALID_ARGUMENT,
+    Code.UNAVAILABLE: GrpcStatus.UNAVAILABLE,
+    Code.UNSUPPORTED: GrpcStatus.UNIMPLEMENTED,
+    Code.ALREADY_EXISTS: GrpcStatus.ALREADY_EXISTS,
+    Code.CANCELLED: GrpcStatus.CANCELLED,
+}
+
+_MAX_TEXT = 2048
+"""Characters of an error's text that are sent: it travels as a header, which clients limit to 8 KiB and more often than not repeats
+a name that a client chose."""
+
+
+def text_of(error: BaseException) -> str:
+    """The error's text, cut where it is longer than a header should be."""
+    text = str(error)
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}... ({len(text)} characters)"
+
+
+def grpc_error(error: AtollError) -> GrpcError:
+    """The error to end a call with."""
+    return GrpcError(STATUS[error.code], text_of(error))
