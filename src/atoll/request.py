@@ -9,10 +9,15 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from atoll.errors import AtollError
-from atoll.tensor import Tensor
+from atoll.tensor import Array, Tensor
 
 Parameter: TypeAlias = bool | int | float | str
 Defer: TypeAlias = Callable[[Callable[[], None]], object]
+
+
+def run_at_once(function: Callable[[], None]) -> None:
+    """The `defer` of a caller that waits for its answer anyway: what is to be done soon is done now."""
+    function()
 
 
 class RequestState(Enum):
@@ -36,7 +41,9 @@ MOVES = frozenset(
 
 
 class Timeline:
-    """When a request passed each room, in monotonic nanoseconds; 0 = it has not. The names are those of Triton's traces."""
+    """When a request passed each room, in monotonic nanoseconds; 0 = it has not. The names are those of Triton's
+    traces.
+    """
 
     __slots__ = (
         "compute_end",
@@ -66,6 +73,17 @@ class InferenceResponse:
     """
 
     __slots__ = ("error", "id", "model_name", "model_version", "outputs", "parameters")
+
+    def __getitem__(self, output_name: str) -> Array:
+        """The elements of an output. Raises the response's error, if it has one, and KeyError for no such output."""
+        if self.error is not None:
+            raise self.error
+        for tensor in self.outputs:
+            if tensor.name == output_name:
+                return tensor.array()
+        raise KeyError(
+            f"'{output_name}'; the response has {', '.join(tensor.name for tensor in self.outputs) or 'none'}"
+        )
 
     def __init__(
         self,
@@ -99,12 +117,13 @@ class InferenceRequest:
 
     `inputs` by name, as they came: the engine checks them against the model. `output_names` empty means all outputs.
     `model_version` "" lets the model's version policy choose. `timeout_us` 0 means none. `defer`, if given, runs a
-    function soon on the submitter's own thread (an event loop's `call_soon`, for instance): it lets the engine drive a short
-    execution there, without a thread hand-over. Whoever submits must not touch the request afterwards, but for
-    `cancel`.
+    function soon on the submitter's own thread (an event loop's `call_soon`, for instance): it lets the engine drive
+    a short execution there, without a thread hand-over. Whoever submits must not touch the request afterwards, but
+    for `cancel`.
     """
 
     __slots__ = (
+        "batch_key",
         "batch_size",
         "cancelled",
         "defer",
@@ -145,7 +164,8 @@ class InferenceRequest:
         self.timeout_us = timeout_us
         self.sender = sender
         self.defer = defer
-        self.batch_size = 1  # the engine's, set when it validates the request
+        self.batch_size = 1  # the engine's, set when it validates the request, and the next one too
+        self.batch_key: object = None  # requests run together only where these are equal (the shapes, if they can vary)
         self.cancelled = False
         self.state = RequestState.CREATED
         self.timeline = Timeline()

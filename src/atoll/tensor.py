@@ -18,6 +18,9 @@ Array: TypeAlias = NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
+SMALL_BYTES = 2048  # up to here a copy is cheaper than a view
+
+
 class DataType(Enum):
     """A tensor's element type, under the protocol's name.
 
@@ -129,9 +132,12 @@ class Tensor:
 
     def array(self) -> Array:
         """The elements, in `shape`. Raises InvalidArgumentError where the buffer does not hold exactly that many."""
-        if self._array is None:
-            assert self.buffer is not None, "a tensor has a buffer or an array. This is a bug"
-            self._array = unpack(self.buffer, self.datatype, self.shape, self.name)
+        return self._array if self._array is not None else self.decode()
+
+    def decode(self, model_name: str = "") -> Array:
+        """As `array`, of a tensor that came as a buffer; errors name the model for which it is an input."""
+        assert self.buffer is not None, "a tensor has a buffer or an array. This is a bug"
+        self._array = unpack(self.buffer, self.datatype, self.shape, self.name, model_name)
         return self._array
 
     def packed(self) -> Buffer:
@@ -145,31 +151,36 @@ class Tensor:
         return f"Tensor({self.name!r}, {self.datatype.protocol_name}, {list(self.shape)})"
 
 
-def unpack(buffer: Buffer, datatype: DataType, shape: tuple[int, ...], name: str = "") -> Array:
+def unpack(buffer: Buffer, datatype: DataType, shape: tuple[int, ...], name: str, model_name: str = "") -> Array:
     """The wire form as an array in `shape`: a view of `buffer`, but for BYTES a new array of bytes objects.
 
-    Raises InvalidArgumentError where the byte count or (BYTES) an element's length disagrees with the shape.
+    Raises InvalidArgumentError, naming the input and its model, where the byte count or (BYTES) an element's length
+    disagrees with the shape.
     """
     if datatype is DataType.BYTES:
-        elements = unpack_bytes(buffer, element_count(shape), name)  # before any allocation of the claimed size
+        elements = unpack_bytes(
+            buffer, element_count(shape), name, model_name
+        )  # before any allocation of the claimed size
         flat = np.empty(len(elements), dtype=np.object_)
         flat[:] = elements
         return flat.reshape(shape)
     expected = element_count(shape) * datatype.size
     if len(buffer) != expected:
-        raise InvalidArgumentError(f"unexpected total byte size {len(buffer)} for input '{name}', expecting {expected}")
+        raise InvalidArgumentError(
+            f"input byte size mismatch for input '{name}'{_of(model_name)}. Expected {expected}, got {len(buffer)}"
+        )
     return np.frombuffer(buffer, datatype.dtype).reshape(shape)
 
 
 def pack(array: Array, datatype: DataType) -> Buffer:
-    """An array's wire form: a view of it where it is contiguous, a copy otherwise; BYTES are length-prefixed."""
+    """An array's wire form: a view of it where it is large and contiguous, else a copy; BYTES are length-prefixed."""
     if datatype is DataType.BYTES:
         return pack_bytes(array)
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
-    if array.size == 0:
-        return b""
-    return memoryview(array).cast("B") if array.ndim else array.tobytes()
+    if array.nbytes <= SMALL_BYTES:
+        return array.tobytes()
+    return array.reshape(-1).view(np.uint8).data
 
 
 _LENGTH = struct.Struct("<I")
@@ -185,18 +196,22 @@ def pack_bytes(array: Array) -> bytes:
     return b"".join(parts)
 
 
-def unpack_bytes(buffer: Buffer, count: int, name: str = "") -> list[bytes]:
+def unpack_bytes(buffer: Buffer, count: int, name: str, model_name: str = "") -> list[bytes]:
     """The `count` elements of a packed BYTES tensor.
 
-    Raises InvalidArgumentError, with the real server's words, where a length is cut off, reaches past the end, or the
-    number of elements is not `count`.
+    Raises InvalidArgumentError, with the real server's words, where a length is cut off or reaches past the end, or
+    where the buffer holds more or fewer elements than `count`.
     """
     view = memoryview(buffer)
     elements: list[bytes] = []
     position, end = 0, len(view)
-    while position < end and len(elements) <= count:
+    while position < end:
         if end - position < 4:
-            raise InvalidArgumentError(f"incomplete string length indicator for inference input '{name}'")
+            raise InvalidArgumentError(
+                f"incomplete string length indicator for inference input '{name}'{_of(model_name)}, "
+                f"expecting 4 bytes but only {end - position} bytes available. "
+                "Please make sure the string length indicator is in one buffer."
+            )
         (length,) = _LENGTH.unpack_from(view, position)
         position += 4
         if end - position < length:
@@ -206,12 +221,20 @@ def unpack_bytes(buffer: Buffer, count: int, name: str = "") -> list[bytes]:
             )
         elements.append(bytes(view[position : position + length]))
         position += length
-    if len(elements) != count:
-        found = f"more than {count}" if len(elements) > count else str(len(elements))
+    if len(elements) > count:
         raise InvalidArgumentError(
-            f"unexpected number of string elements {found} for inference input '{name}', expecting {count}"
+            f"unexpected number of string elements {len(elements)} for inference input '{name}'{_of(model_name)}, "
+            f"expecting {count}"
+        )
+    if len(elements) < count:
+        raise InvalidArgumentError(
+            f"expected {count} string elements for inference input '{name}'{_of(model_name)}, got {len(elements)}"
         )
     return elements
+
+
+def _of(model_name: str) -> str:
+    return f" for model '{model_name}'" if model_name else ""
 
 
 def as_bytes(element: object) -> bytes:

@@ -1,13 +1,14 @@
 """The contract of a backend: all that an author of one reads.
 
-A backend is an object that an entry point of the group "atoll.backends" names; the entry point's name is what `backend:` says
-in config.pbtxt. Life of a model: `signature` (may be asked without a load), then `load`, then one `instance` per instance of its instance
-groups, then any number of `execute` calls on each, then `close` on every instance and on the model. The engine validates
-requests, forms batches, joins the inputs and splits the outputs; a backend sees whole arrays.
+A backend is an object that an entry point of the group "atoll.backends" names; the entry point's name is what
+`backend:` says in config.pbtxt. Life of a model: `signature` (may be asked without a load), then `load`, then one
+`instance` per instance of its instance groups, then any number of `execute` calls on each, then `close` on every
+instance and on the model. The engine validates requests, forms batches, joins the inputs and splits the outputs; a
+backend sees whole arrays.
 
-Who owns what: arrays given to `execute` belong to the engine and may be views of a client's buffer: read them, do not write
-to them, do not keep them after returning. Arrays that `execute` returns belong to the engine from then on: do not write to them
-again. Everything else is the backend's until `close`.
+Who owns what: arrays given to `execute` belong to the engine and may be views of a client's buffer: read them, do not
+write to them, do not keep them after returning. Arrays that `execute` returns belong to the engine from then on: do
+not write to them again. Everything else is the backend's until `close`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ from atoll.tensor import Array
 class Capabilities:
     """What the engine may take for granted.
 
-    `bounded`: `execute` is a native runtime running a fixed graph: it takes about as long each time, runs no user's Python
-    code, and waits for nothing. Only then may an event loop's thread drive it.
+    `bounded`: `execute` is a native runtime running a fixed graph: it takes about as long each time, runs no user's
+    Python code, and waits for nothing. Only then may an event loop's thread drive it.
     """
 
     bounded: bool = False
@@ -62,10 +63,11 @@ class Instance(Protocol):
     def execute(self, inputs: Mapping[str, Array], output_names: Sequence[str]) -> Mapping[str, Array]:
         """Run one batch.
 
-        `inputs`: the model's input names to arrays in C order whose shapes include the batch dimension, if the model has
-        one; an absent optional input is not in it. BYTES arrays hold `bytes` objects, BF16 arrays uint16 bit patterns.
-        Returns at least the outputs in `output_names`, in the same representation. Raises AtollError (or anything else, which becomes an
-        InternalError) when the batch failed: every request of the batch then gets the error, and the instance goes on.
+        `inputs`: the model's input names to arrays in C order whose shapes include the batch dimension, if the model
+        has one; an absent optional input is not in it. BYTES arrays hold `bytes` objects, BF16 arrays uint16 bit
+        patterns. Returns at least the outputs in `output_names`, in the same representation. Raises AtollError (or
+        anything else, which becomes an InternalError) when the batch failed: every request of the batch then gets the
+        error, and the instance goes on.
         """
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """What is counted per model version, with the meaning and the names of Triton's statistics extension.
 
-Written by the instances, once per batch, under one lock; read as a snapshot. Metrics are rendered from the same numbers.
+Written by the instances, once per batch, under one lock; read as a snapshot. Metrics are rendered from the same
+numbers.
 """
 
 import threading
@@ -70,7 +71,7 @@ def failure_reason(error: Exception, executed: bool) -> str:
 
 
 class StatisticsRecorder:
-    """The counters of one model version. Thread-safe; plain integers, so that recording costs well under a microsecond."""
+    """The counters of one model version. Thread-safe; plain integers: recording costs about a microsecond a batch."""
 
     def __init__(self, name: str, version: str):
         self.name = name
@@ -89,7 +90,9 @@ class StatisticsRecorder:
         self._batches: dict[int, list[int]] = {}  # size -> [executions, input ns, infer ns, output ns]
         self._failures = dict.fromkeys(FAILURE_REASONS, 0)
 
-    def record_batch(self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool) -> None:
+    def record_batch(
+        self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool
+    ) -> None:
         """A batch of `size` items succeeded; `timeline` holds its compute stamps and its end."""
         input_ns = timeline.compute_input_end - timeline.compute_start
         infer_ns = timeline.compute_output_start - timeline.compute_input_end
@@ -120,14 +123,18 @@ class StatisticsRecorder:
             batch[3] += output_ns
 
     def record_failure(self, request: InferenceRequest, end_ns: int, reason: str) -> None:
-        """A request ended with an error; one that was refused before it was queued never began and is counted by `reason` alone."""
+        """A request ended with an error; one that was refused before it was queued never began and is counted by
+        `reason` alone.
+        """
         start_ns = request.timeline.request_start
         with self._lock:
             self._failures[reason] += 1
             _add(self._fail, 1, end_ns - start_ns if start_ns else 0)
 
     def snapshot(self, pending: int = 0) -> ModelStatistics:
-        """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler knows."""
+        """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler
+        knows.
+        """
         with self._lock:
             return ModelStatistics(
                 name=self.name,

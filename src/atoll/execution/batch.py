@@ -1,0 +1,150 @@
+"""Joining the inputs of a batch's requests, and splitting its outputs among them. Pure.
+
+A shape in a request is what the client sees; where the configuration has `reshape`, the model sees another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atoll.config.model_config import ModelConfig, ModelTensorReshape
+from atoll.errors import InternalError
+from atoll.request import InferenceRequest
+from atoll.tensor import Array, DataType, Tensor, data_type_of
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """One input or output as the join and the split see it; dims without the batch dimension."""
+
+    name: str
+    datatype: DataType
+    dims: tuple[int, ...]
+    reshape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """What joining and splitting need to know of a model; made once, when it is loaded."""
+
+    model_name: str
+    batched: bool
+    inputs: tuple[TensorPlan, ...]
+    outputs: tuple[TensorPlan, ...]
+    output_names: tuple[str, ...]
+    output_index: Mapping[str, TensorPlan]
+
+
+def plan_batches(config: ModelConfig) -> BatchPlan:
+    """The plan of a complete configuration."""
+    outputs = tuple(TensorPlan(one.name, one.data_type, one.dims, _target(one.reshape)) for one in config.output)
+    return BatchPlan(
+        model_name=config.name,
+        batched=config.max_batch_size > 0,
+        inputs=tuple(TensorPlan(one.name, one.data_type, one.dims, _target(one.reshape)) for one in config.input),
+        outputs=outputs,
+        output_names=tuple(one.name for one in outputs),
+        output_index={one.name: one for one in outputs},
+    )
+
+
+def join(requests: Sequence[InferenceRequest], plan: BatchPlan) -> dict[str, Array]:
+    """The batch's inputs as arrays, each request's items behind the one before.
+
+    A single request's tensors are passed on as they are; several are copied together once, from their buffers where
+    all came as such. An input that the requests leave out (it is optional) is left out.
+    """
+    joined: dict[str, Array] = {}
+    first = requests[0]
+    for one in plan.inputs:
+        tensor = first.inputs.get(one.name)
+        if tensor is None:
+            continue
+        array = tensor.array() if len(requests) == 1 else _join([r.inputs[one.name] for r in requests], one.datatype)
+        joined[one.name] = array if one.reshape is None else _reshaped(array, one.dims, one.reshape, plan.batched)
+    return joined
+
+
+def _join(tensors: list[Tensor], datatype: DataType) -> Array:
+    buffers = [tensor.buffer for tensor in tensors if tensor.buffer is not None]
+    if len(buffers) < len(tensors) or datatype is DataType.BYTES:
+        return np.concatenate([tensor.array() for tensor in tensors])
+    # One join of bytes is several times cheaper than making an array of each buffer first.
+    rows = sum([tensor.shape[0] for tensor in tensors])
+    return np.frombuffer(b"".join(buffers), datatype.dtype).reshape(rows, *tensors[0].shape[1:])
+
+
+def split(
+    outputs: Mapping[str, Array], requests: Sequence[InferenceRequest], plan: BatchPlan, size: int
+) -> list[list[Tensor]]:
+    """Each request's output tensors: views of the batch's arrays, in the order in which the request named them.
+
+    `size` is the batch's number of items. Raises InternalError where the model's outputs are not what its configuration
+    says: nothing is answered then, rather than something wrong.
+    """
+    arrays = {name: _checked(array, plan.output_index[name], plan, size) for name, array in outputs.items()}
+    if len(requests) == 1:
+        return [_tensors(arrays, requests[0].output_names or plan.output_names, plan, None)]
+    shares: list[list[Tensor]] = []
+    start = 0
+    for request in requests:
+        stop = start + request.batch_size
+        shares.append(_tensors(arrays, request.output_names or plan.output_names, plan, slice(start, stop)))
+        start = stop
+    return shares
+
+
+def needed_outputs(requests: Sequence[InferenceRequest], plan: BatchPlan) -> Sequence[str]:
+    """The outputs that at least one request of the batch wants, in the model's order."""
+    wanted: set[str] = set()
+    for request in requests:
+        if not request.output_names:
+            return plan.output_names
+        wanted.update(request.output_names)
+    return [name for name in plan.output_names if name in wanted]
+
+
+def _tensors(arrays: dict[str, Array], names: tuple[str, ...], plan: BatchPlan, rows: slice | None) -> list[Tensor]:
+    tensors = []
+    for name in names:
+        array = arrays[name]
+        if rows is not None:
+            array = array[rows]
+        tensors.append(Tensor(name, plan.output_index[name].datatype, array.shape, array=array))
+    return tensors
+
+
+def _checked(array: Array, one: TensorPlan, plan: BatchPlan, size: int) -> Array:
+    """The output as the client is to see it, after a look at its type and shape."""
+    if array.dtype != one.datatype.dtype:
+        raise InternalError(
+            f"unexpected datatype {data_type_of(array).config_name} for inference output '{one.name}', "
+            f"expecting {one.datatype.config_name}; correct the output's data_type in the configuration of model "
+            f"'{plan.model_name}'"
+        )
+    if plan.batched and (array.ndim == 0 or array.shape[0] != size):
+        raise InternalError(
+            f"output '{one.name}' of model '{plan.model_name}' has shape {list(array.shape)} for a batch of {size}: "
+            "its first dimension must be the batch size; set max_batch_size to 0 if the model does not batch"
+        )
+    if one.reshape is not None:
+        array = _reshaped(array, one.reshape, one.dims, plan.batched)
+    shape = array.shape[1:] if plan.batched else array.shape
+    if len(shape) != len(one.dims) or any(d not in (-1, s) for d, s in zip(one.dims, shape, strict=True)):
+        raise InternalError(
+            f"unexpected shape for output '{one.name}' of model '{plan.model_name}': the model returned {list(shape)}, "
+            f"the configuration says {list(one.dims)}" + (" (without the batch dimension)" if plan.batched else "")
+        )
+    return array
+
+
+def _reshaped(array: Array, dims: tuple[int, ...], target: tuple[int, ...], batched: bool) -> Array:
+    """`array`, which has `dims`, in `target`; variable dimensions of the two correspond in their order."""
+    head, shape = (array.shape[:1], array.shape[1:]) if batched else ((), array.shape)
+    variable = iter([actual for dim, actual in zip(dims, shape, strict=False) if dim < 0])
+    return array.reshape(*head, *(next(variable, -1) if dim < 0 else dim for dim in target))
+
+
+def _target(reshape: ModelTensorReshape | None) -> tuple[int, ...] | None:
+    return None if reshape is None else reshape.shape

@@ -1,0 +1,87 @@
+"""A model instance: one backend execution context, and how a batch is run on it from join to answers."""
+
+import logging
+from collections.abc import Sequence
+from time import monotonic_ns
+
+from atoll.backends.api import Instance
+from atoll.errors import AtollError, CancelledError, InternalError
+from atoll.execution.batch import BatchPlan, join, needed_outputs, split
+from atoll.execution.driving import Pace
+from atoll.observability.statistics import StatisticsRecorder, failure_reason
+from atoll.request import InferenceRequest, InferenceResponse, RequestState
+
+logger = logging.getLogger(__name__)
+
+
+class ModelInstance:
+    """Runs batches, one at a time: whoever drives it holds it (see pool.py). Every request that it is given gets its
+    final answer.
+    """
+
+    def __init__(self, name: str, backend: Instance, plan: BatchPlan, version: str, statistics: StatisticsRecorder):
+        self.name = name
+        self.pace = Pace()
+        self._backend = backend
+        self._plan = plan
+        self._version = version
+        self._statistics = statistics
+
+    def run(self, requests: Sequence[InferenceRequest], by_submitter: bool) -> None:
+        """Execute the batch and answer each request. Never raises: what fails becomes the requests' error."""
+        waiting = [request for request in requests if not request.cancelled]
+        if len(waiting) < len(requests):
+            for request in requests:
+                if request.cancelled:
+                    self.fail(request, CancelledError("request was cancelled before it was executed"), executed=False)
+            if not waiting:
+                return
+        start_ns = monotonic_ns()
+        for request in waiting:
+            request.move(RequestState.EXECUTING)
+        try:
+            self._execute(waiting, start_ns, by_submitter)
+        except AtollError as error:
+            self._fail_all(waiting, error)
+        except Exception as error:
+            logger.exception("instance '%s' failed to execute a batch", self.name)
+            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
+
+    def _execute(self, requests: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
+        plan = self._plan
+        inputs = join(requests, plan)
+        size = sum([request.batch_size for request in requests])
+        joined_ns = monotonic_ns()
+        outputs = self._backend.execute(inputs, needed_outputs(requests, plan))
+        executed_ns = monotonic_ns()
+        self.pace.observe(executed_ns - joined_ns)
+        shares = split(outputs, requests, plan, size)
+        end_ns = monotonic_ns()
+        for request in requests:
+            stamps = request.timeline
+            stamps.compute_start = start_ns
+            stamps.compute_input_end = joined_ns
+            stamps.compute_output_start = executed_ns
+            stamps.compute_end = stamps.request_end = end_ns
+        # Before the answers go out: who has an answer finds its request counted.
+        self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter)
+        for request, tensors in zip(requests, shares, strict=True):
+            request.move(RequestState.DONE)
+            response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
+            request.sender.send(response, True)
+
+    def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError) -> None:
+        for request in requests:
+            if request.state is not RequestState.DONE:
+                self.fail(request, error, executed=True)
+
+    def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:
+        """End the request with this error."""
+        request.move(RequestState.DONE)
+        request.timeline.request_end = monotonic_ns()
+        self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
+        request.sender.send(InferenceResponse(self._plan.model_name, self._version, request.id, error=error), True)
+
+    def close(self) -> None:
+        """Free the backend's part. No `run` runs or follows."""
+        self._backend.close()

@@ -1,0 +1,252 @@
+"""The instances of one model version and the lock round its scheduler: who is free pulls the next batch.
+
+Day of a pool: `start`, any number of `submit`, `drain` (nothing new; what is queued still runs), `stop`. An instance
+is either idle (listed), or held by exactly one driver: its own thread, or a submitter (driving.py says when that may
+be).
+"""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic_ns
+
+from atoll.errors import UnavailableError
+from atoll.execution.driving import may_submitter_drive
+from atoll.execution.instance import ModelInstance
+from atoll.request import Defer, InferenceRequest, RequestState, run_at_once
+from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
+
+BROKEN_PROMISE_NS = 1_000_000_000  # an event loop that lives comes round far sooner
+
+
+class _Seat:
+    """An instance's place in the pool, with the thread that drives it."""
+
+    __slots__ = ("instance", "thread", "wake")
+
+    def __init__(self, instance: ModelInstance, lock: threading.Lock):
+        self.instance = instance
+        self.wake = threading.Condition(lock)
+        self.thread: threading.Thread | None = None
+
+
+class _Promise:
+    """That a submitter's thread will drive this seat on its next turn."""
+
+    __slots__ = ("seat", "since_ns")
+
+    def __init__(self, seat: _Seat, since_ns: int):
+        self.seat = seat
+        self.since_ns = since_ns
+
+
+class InstancePool:
+    """Thread-safe. `waits`: the scheduler may answer WaitUntil; `bounded`: see backends/api.py."""
+
+    def __init__(
+        self,
+        model_name: str,
+        scheduler: Scheduler,
+        instances: Sequence[ModelInstance],
+        *,
+        bounded: bool,
+        waits: bool,
+        submitter_may_drive: bool = True,
+    ):
+        self._model_name = model_name
+        self._scheduler = scheduler
+        self._bounded = bounded
+        self._waits = waits
+        self._enabled = submitter_may_drive
+        self._lock = threading.Lock()
+        self._seats = [_Seat(instance, self._lock) for instance in instances]
+        self._idle: list[_Seat] = []
+        self._holding_out: _Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
+        self._due: _Promise | None = None  # what a submitter has promised to drive soon
+        self._accepting = False
+        self._stopping = False
+        self._in_flight = 0  # queued or executing
+        self._drained = threading.Condition(self._lock)
+
+    # ---- start
+
+    def start(self) -> None:
+        """Begin to accept requests; each instance's thread lives until `stop`."""
+        with self._lock:
+            self._accepting = True
+            self._idle = list(self._seats)
+        for seat in self._seats:
+            seat.thread = threading.Thread(target=self._drive_seat, args=(seat,), name=seat.instance.name, daemon=True)
+            seat.thread.start()
+
+    # ---- run
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Queue a validated request. Raises UnavailableError when the pool no longer accepts any."""
+        defer = request.defer
+        with self._lock:
+            if not self._accepting:
+                raise UnavailableError(
+                    f"Server is stopping, scheduler for model '{self._model_name}' has stopped accepting new "
+                    "inference requests"
+                )
+            request.timeline.queue_start = monotonic_ns()
+            self._scheduler.enqueue(request)
+            request.move(RequestState.QUEUED)
+            self._in_flight += 1
+            if self._due is not None:
+                if request.timeline.queue_start - self._due.since_ns < BROKEN_PROMISE_NS:
+                    return  # who promised to drive finds it
+                self._take_back(self._due)
+            if not self._idle:
+                return  # who is driving finds it
+            if defer is None or not self._may_submitter_drive(self._idle[-1]):
+                self._wake_one()
+                return
+            promise = self._due = _Promise(self._idle.pop(), request.timeline.queue_start)
+        defer(partial(self._drive_as_submitter, promise, defer))
+
+    def pending(self) -> int:
+        """How many requests wait in the scheduler."""
+        with self._lock:
+            return self._scheduler.pending()
+
+    def in_flight(self) -> int:
+        """How many requests are queued or executing."""
+        with self._lock:
+            return self._in_flight
+
+    def _may_submitter_drive(self, seat: _Seat) -> bool:
+        return may_submitter_drive(
+            enabled=self._enabled,
+            bounded=self._bounded,
+            waits=self._waits,
+            short=seat.instance.pace.is_short,
+            can_defer=True,
+        )
+
+    def _wake_one(self) -> None:
+        """Let an idle instance's thread look at the queue: the one that holds out for company, if there is one."""
+        seat = self._holding_out or (self._idle[-1] if self._idle else None)
+        if seat is not None:
+            seat.wake.notify()
+
+    def _drive_as_submitter(self, promise: _Promise, defer: Defer) -> None:
+        """One batch on the submitter's thread; more, if more is queued, on a later turn of its loop."""
+        seat = promise.seat
+        with self._lock:
+            if self._due is not promise:
+                return  # it came so late that the seat was taken back
+            self._due = None
+            batch = self._scheduler.next_batch(monotonic_ns())
+            if batch is None or isinstance(batch, WaitUntil):
+                self._release(seat)
+                return
+        seat.instance.run(batch, by_submitter=True)
+        with self._lock:
+            self._finished(len(batch))
+            if not self._scheduler.pending() or defer is run_at_once or not self._may_submitter_drive(seat):
+                self._release(seat)
+                return
+            promise = self._due = _Promise(seat, monotonic_ns())
+        defer(partial(self._drive_as_submitter, promise, defer))
+
+    def _take_back(self, promise: _Promise) -> None:
+        """The submitter's event loop died before it could keep its promise."""
+        self._due = None
+        self._release(promise.seat)
+
+    def _release(self, seat: _Seat) -> None:
+        self._idle.append(seat)
+        if self._scheduler.pending() or self._stopping:
+            seat.wake.notify()
+
+    def _drive_seat(self, seat: _Seat) -> None:
+        """The life of an instance's thread."""
+        while True:
+            batch = self._take(seat)
+            if batch is None:
+                return
+            seat.instance.run(batch, by_submitter=False)
+            with self._lock:
+                self._finished(len(batch))
+                self._idle.append(seat)
+            del batch  # its requests hold the client's buffers
+
+    def _take(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
+        """The next batch for an idle seat; None when the pool stops."""
+        with self._lock:
+            while not (self._stopping and seat in self._idle):
+                batch: NextBatch = None
+                if seat in self._idle and self._due is None:
+                    batch = self._scheduler.next_batch(monotonic_ns())
+                if batch is None:
+                    seat.wake.wait()
+                elif isinstance(batch, WaitUntil):
+                    self._hold_out(seat, batch.ns)
+                else:
+                    self._idle.remove(seat)
+                    if self._scheduler.pending():
+                        self._wake_one()  # what is left may be enough for another instance
+                    return batch
+            return None
+
+    def _hold_out(self, seat: _Seat, until_ns: int) -> None:
+        """Wait for company, as the only one: another idle instance could only wait for the same."""
+        if self._holding_out not in (None, seat):
+            seat.wake.wait()
+            return
+        self._holding_out = seat
+        seat.wake.wait(max(until_ns - monotonic_ns(), 0) / 1e9)
+        self._holding_out = None
+
+    def _finished(self, count: int) -> None:
+        self._in_flight -= count
+        if not self._in_flight:
+            self._drained.notify_all()
+
+    # ---- stop
+
+    def refuse(self) -> None:
+        """Accept nothing new; what was accepted still runs."""
+        with self._lock:
+            self._accepting = False
+
+    def drain(self, deadline_ns: int) -> bool:
+        """Wait until all that was accepted is answered; False when the deadline came first."""
+        with self._lock:
+            while self._in_flight:
+                left_ns = deadline_ns - monotonic_ns()
+                if left_ns <= 0:
+                    return False
+                self._drained.wait(left_ns / 1e9)
+        return True
+
+    def stop(self, deadline_ns: int) -> bool:
+        """Answer what is still queued with an error, end the threads and close the instances.
+
+        Returns False when an execution outlasted the deadline: its instance cannot be freed, and its thread, a
+        daemon, is left behind.
+        """
+        with self._lock:
+            self._accepting = False
+            self._stopping = True
+            withdrawn = self._scheduler.withdraw_all()
+            if self._due is not None:
+                self._take_back(self._due)
+            for seat in self._seats:
+                seat.wake.notify_all()
+        error = UnavailableError(f"model '{self._model_name}' was stopped before the request could be executed")
+        for request in withdrawn:
+            self._seats[0].instance.fail(request, error, executed=False)
+        with self._lock:
+            self._finished(len(withdrawn))
+        clean = True
+        for seat in self._seats:
+            if seat.thread is not None:
+                seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
+                if seat.thread.is_alive():
+                    clean = False
+                    continue
+            seat.instance.close()
+        return clean

@@ -1,0 +1,226 @@
+"""Whether a request fits its model: names, types, shapes, batch size, byte counts. Pure.
+
+A request that fits passes one short loop. One that does not goes through the checks again in the real server's order
+(it looks at the inputs from the last to the first), so that the error is the one that its users know, in its words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atoll.config.model_config import ModelConfig
+from atoll.errors import InvalidArgumentError
+from atoll.request import InferenceRequest
+from atoll.tensor import DataType, Tensor, element_count
+
+BATCH_DIMENSION_NOTE = (
+    "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
+    "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
+    "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a model expects of an input; `dims` without the batch dimension, -1 where any size will do.
+
+    `item_elements` is the number of elements of one item of the batch, -1 where a dimension is variable.
+    """
+
+    name: str
+    datatype: DataType
+    dims: tuple[int, ...]
+    optional: bool
+    item_elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSpec:
+    """What a model expects of a request; made once, when it is loaded."""
+
+    model_name: str
+    max_batch_size: int
+    inputs: Mapping[str, InputSpec]
+    required: frozenset[str]
+    outputs: frozenset[str]
+    shapes_vary: bool  # requests must then be compared before they run together
+
+
+def request_spec(config: ModelConfig) -> RequestSpec:
+    """The spec of a complete configuration."""
+    inputs = {
+        one.name: InputSpec(
+            one.name,
+            one.data_type,
+            one.dims,
+            one.optional,
+            -1 if any(dim < 0 for dim in one.dims) else element_count(one.dims),
+        )
+        for one in config.input
+    }
+    return RequestSpec(
+        model_name=config.name,
+        max_batch_size=config.max_batch_size,
+        inputs=inputs,
+        required=frozenset(name for name, spec in inputs.items() if not spec.optional),
+        outputs=frozenset(one.name for one in config.output),
+        shapes_vary=any(spec.optional or spec.item_elements < 0 for spec in inputs.values()),
+    )
+
+
+def validate(request: InferenceRequest, spec: RequestSpec) -> None:
+    """Check the request and set its `batch_size` and `batch_key`. Raises InvalidArgumentError."""
+    if not _fits(request, spec):
+        _explain(request, spec)
+        raise AssertionError("a request does not fit, and nothing says why. This is a bug")
+
+
+def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
+    inputs = request.inputs
+    batched = spec.max_batch_size > 0
+    size = 0
+    present = 0
+    for name, expected in spec.inputs.items():
+        tensor = inputs.get(name)
+        if tensor is None:
+            if not expected.optional:
+                return False
+            continue
+        present += 1
+        shape = tensor.shape
+        if tensor.datatype is not expected.datatype:
+            return False
+        if batched:
+            if not shape or (size and shape[0] != size) or not 0 < shape[0] <= spec.max_batch_size:
+                return False
+            size = shape[0]
+            item = shape[1:]
+        else:
+            item = shape
+        if item != expected.dims:
+            if not _matches(item, expected.dims):
+                return False
+            elements = element_count(item)
+        else:
+            elements = expected.item_elements
+        buffer = tensor.buffer
+        if buffer is not None:
+            if tensor.datatype is DataType.BYTES:
+                _decode(tensor, request, spec)
+            elif len(buffer) != elements * (size or 1) * tensor.datatype.size:
+                return False
+    if present != len(inputs):
+        return False
+    for output in request.output_names:
+        if output not in spec.outputs:
+            return False
+    request.batch_size = size or 1
+    if spec.shapes_vary:
+        request.batch_key = _batch_key(request, spec, batched)
+    return True
+
+
+def _decode(tensor: Tensor, request: InferenceRequest, spec: RequestSpec) -> None:
+    """A BYTES input's elements are checked here, at the door: a lying length must not reach anybody else's batch."""
+    try:
+        tensor.decode(spec.model_name)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{_prefix(request)}{error}") from None
+
+
+def _prefix(request: InferenceRequest) -> str:
+    return f"[request id: {request.id or '<id_unknown>'}] "
+
+
+def _explain(request: InferenceRequest, spec: RequestSpec) -> None:
+    """Raise the first error that the real server would report."""
+    model = spec.model_name
+    for output in request.output_names:
+        if output not in spec.outputs:
+            raise InvalidArgumentError(f"unexpected inference output '{output}' for model '{model}'")
+    prefix = _prefix(request)
+    backwards = list(reversed(request.inputs.values()))
+    if not len(spec.required) <= len(backwards) <= len(spec.inputs):
+        got = ",".join(f"'{tensor.name}'" for tensor in backwards)
+        missing = ",".join(f"'{name}'" for name in spec.inputs if name in spec.required and name not in request.inputs)
+        raise InvalidArgumentError(
+            f"{prefix}expected {len(spec.inputs)} inputs but got {len(backwards)} inputs for model '{model}'. "
+            f"Got input(s) [{got}], but missing required input(s) [{missing}]. Please provide all required input(s)."
+        )
+    if spec.max_batch_size > 0:
+        _explain_batch_size(backwards, spec, prefix)
+    for tensor in backwards:
+        expected = spec.inputs.get(tensor.name)
+        if expected is None:
+            raise InvalidArgumentError(f"unexpected inference input '{tensor.name}' for model '{model}'")
+        _explain_tensor(tensor, expected, spec, prefix)
+
+
+def _explain_batch_size(tensors: list[Tensor], spec: RequestSpec, prefix: str) -> None:
+    size = None
+    for tensor in tensors:
+        if not tensor.shape:
+            raise InvalidArgumentError(
+                f"{prefix}input '{tensor.name}' has no shape but model requires batch dimension for '{spec.model_name}'"
+            )
+        if size is not None and tensor.shape[0] != size:
+            raise InvalidArgumentError(
+                f"{prefix}input '{tensor.name}' batch size does not match other inputs for '{spec.model_name}'"
+            )
+        size = tensor.shape[0]
+    if size is not None and size > spec.max_batch_size:
+        raise InvalidArgumentError(
+            f"{prefix}inference request batch-size must be <= {spec.max_batch_size} for '{spec.model_name}'"
+        )
+
+
+def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, prefix: str) -> None:
+    name, model = tensor.name, spec.model_name
+    if tensor.datatype is not expected.datatype:
+        raise InvalidArgumentError(
+            f"{prefix}inference input '{name}' data-type is '{tensor.datatype.protocol_name}', "
+            f"but model '{model}' expects '{expected.datatype.protocol_name}'"
+        )
+    batched = spec.max_batch_size > 0
+    item = tensor.shape[1:] if batched else tensor.shape
+    if not _matches(item, expected.dims) or any(dim < 0 for dim in tensor.shape):
+        full = (-1, *expected.dims) if batched else expected.dims
+        note = BATCH_DIMENSION_NOTE if batched else ""
+        raise InvalidArgumentError(
+            f"{prefix}unexpected shape for input '{name}' for model '{model}'. "
+            f"Expected {_dims(full)}, got {_dims(tensor.shape)}. {note}"
+        )
+    items = max(tensor.shape[0], 1) if batched else 1
+    size = element_count(item) * items * expected.datatype.size
+    if tensor.buffer is None:
+        size_found = element_count(tensor.shape) * expected.datatype.size
+    else:
+        size_found = len(tensor.buffer)
+    if expected.datatype is not DataType.BYTES and size_found != size:
+        raise InvalidArgumentError(
+            f"{prefix}input byte size mismatch for input '{name}' for model '{model}'. "
+            f"Expected {size}, got {size_found}"
+        )
+    if batched and tensor.shape[0] == 0:
+        raise InvalidArgumentError(
+            f"{prefix}input '{name}' for model '{model}' has a batch size of 0; send at least one item"
+        )
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+def _matches(item: tuple[int, ...], dims: tuple[int, ...]) -> bool:
+    if len(item) != len(dims):
+        return False
+    for actual, dim in zip(item, dims, strict=True):
+        if actual != dim and (dim != -1 or actual < 0):
+            return False
+    return True
+
+
+def _batch_key(request: InferenceRequest, spec: RequestSpec, batched: bool) -> object:
+    """Equal for requests that can be joined: the same inputs, with the same shapes but for the batch dimension."""
+    inputs = request.inputs
+    skip = 1 if batched else 0
+    return tuple([inputs[name].shape[skip:] if name in inputs else None for name in spec.inputs])

@@ -1,0 +1,48 @@
+"""What a configuration may ask for and this version does not do: said when the model is loaded, never passed over."""
+
+from atoll.config.model_config import ModelConfig
+from atoll.config.problems import Problem
+
+_REMEDY = "remove it from the configuration, or serve this model elsewhere until it is there"
+
+
+def find_unserved(config: ModelConfig) -> list[Problem]:
+    """Problems for what would give wrong answers if it were ignored, warnings for what only changes their timing."""
+    problems = []
+    for path, present in (
+        ("ensemble_scheduling", config.ensemble_scheduling is not None),
+        ("sequence_batching", config.sequence_batching is not None),
+        ("model_transaction_policy.decoupled", _decoupled(config)),
+        ("batch_input", bool(config.batch_input)),
+        ("batch_output", bool(config.batch_output)),
+        ("model_repository_agents", config.model_repository_agents is not None),
+        ("input.allow_ragged_batch", any(one.allow_ragged_batch for one in config.input)),
+    ):
+        if present:
+            problems.append(Problem(path, "not supported by this version of Atoll", path, "", _REMEDY))
+    for path, present in _ignored(config):
+        if present:
+            problems.append(
+                Problem(path, "ignored by this version of Atoll", path, "", "answers do not change", warning=True)
+            )
+    return problems
+
+
+def _decoupled(config: ModelConfig) -> bool:
+    return config.model_transaction_policy is not None and config.model_transaction_policy.decoupled
+
+
+def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
+    batching = config.dynamic_batching
+    return [
+        ("dynamic_batching.preserve_ordering", batching is not None and batching.preserve_ordering),
+        ("dynamic_batching.priority_levels", batching is not None and batching.priority_levels > 0),
+        (
+            "dynamic_batching.default_queue_policy",
+            batching is not None
+            and (batching.default_queue_policy is not None or bool(batching.priority_queue_policy)),
+        ),
+        ("model_warmup", bool(config.model_warmup)),
+        ("response_cache", config.response_cache is not None and config.response_cache.enable),
+        ("instance_group.rate_limiter", any(group.rate_limiter is not None for group in config.instance_group)),
+    ]

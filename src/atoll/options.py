@@ -1,0 +1,105 @@
+"""Every option of the server, once: name, type, default and help. The command line and the library read this one table.
+
+Names, forms and defaults are tritonserver's own where it has the option; those marked `ours` it does not have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+OURS = "ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `kind`: bool, int, str, or list (repeatable strings). `choices` empty: anything of that kind."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    section: str
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    source: str = ""
+
+    @property
+    def field(self) -> str:
+        """The option's name as a Python identifier."""
+        return self.name.replace("-", "_")
+
+
+_PORT = {"minimum": 0, "maximum": 65535}
+
+# fmt: off
+OPTIONS: tuple[Option, ...] = (
+    Option("id", str, "atoll", "The name under which the server answers in its metadata.", "Server"),
+    Option("exit-timeout-secs", int, 30, "Seconds that requests in flight get to finish when the server stops.", "Server", minimum=0),
+    Option("shutdown-delay-secs", int, 0, "Seconds after SIGTERM in which the server says that it is not ready, but serves on, so that load balancers notice.", "Server", minimum=0, source=OURS),
+    Option("strict-readiness", bool, True, "Ready only when every model is; if false, as soon as the server answers.", "Server"),
+    Option("drive-on-submit", bool, True, "Let the thread that submits a request run it where executions are short, instead of handing it to the instance's thread.", "Server", source=OURS),
+    Option("malloc-keep-bytes", int, 256 << 20, "Freed memory below this many bytes stays with the process (glibc), so that large tensors cost no page faults; 0 leaves the C library's setting.", "Server", minimum=0, source=OURS),
+    Option("model-repository", list, (), "Path of a model repository; may be given several times. A bare model file is a repository of one model.", "Models", aliases=("model-store",)),
+    Option("exit-on-error", bool, True, "Do not start when a model cannot be loaded. If false, the other models are served.", "Models"),
+    Option("disable-auto-complete-config", bool, False, "Take the configurations as they are written, and fill in nothing from the model files.", "Models"),
+    Option("model-load-thread-count", int, 4, "How many models are loaded at the same time.", "Models", minimum=1),
+    Option("backend-config", list, (), "A setting of a backend, as NAME,KEY=VALUE; may be given several times.", "Models"),
+    Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
+    Option("log-info", bool, True, "Log what happens.", "Logging"),
+    Option("log-warning", bool, True, "Log warnings.", "Logging"),
+    Option("log-error", bool, True, "Log errors.", "Logging"),
+    Option("allow-http", bool, True, "Listen for HTTP/REST requests.", "HTTP"),
+    Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
+    Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", **_PORT),
+    Option("reuse-http-port", bool, False, "Let other processes listen on the HTTP port too.", "HTTP"),
+    Option("http-max-input-size", int, 64 << 20, "Bytes of the largest request body that HTTP takes, before and after decompression.", "HTTP", minimum=1),
+    Option("allow-grpc", bool, True, "Listen for gRPC requests.", "gRPC"),
+    Option("grpc-address", str, "0.0.0.0", "Address on which gRPC listens.", "gRPC"),
+    Option("grpc-port", int, 8001, "Port on which gRPC listens; 0 lets the system choose.", "gRPC", **_PORT),
+    Option("reuse-grpc-port", bool, False, "Let other processes listen on the gRPC port too.", "gRPC"),
+    Option("grpc-transport", str, "auto", "What carries gRPC: nghttp2 (ours, compiled), grpcio, or auto for the first that is there.", "gRPC", choices=("auto", "nghttp2", "grpcio"), source=OURS),
+    Option("grpc-use-ssl", bool, False, "Encrypt gRPC with TLS.", "gRPC"),
+    Option("grpc-use-ssl-mutual", bool, False, "Encrypt gRPC with TLS and demand a client certificate.", "gRPC"),
+    Option("grpc-server-cert", str, "", "File of the server's certificate chain, PEM.", "gRPC"),
+    Option("grpc-server-key", str, "", "File of the server's private key, PEM.", "gRPC"),
+    Option("grpc-root-cert", str, "", "File of the certificates that sign clients' certificates, PEM.", "gRPC"),
+    Option("grpc-infer-response-compression-level", str, "none", "How hard gRPC answers are compressed.", "gRPC", choices=("none", "low", "medium", "high")),
+    Option("grpc-keepalive-time", int, 7_200_000, "Milliseconds of silence after which a connection is pinged.", "gRPC", minimum=1),
+    Option("grpc-keepalive-timeout", int, 20_000, "Milliseconds in which a ping must be answered.", "gRPC", minimum=1),
+    Option("grpc-keepalive-permit-without-calls", bool, False, "Ping connections without calls too.", "gRPC"),
+    Option("grpc-http2-max-pings-without-data", int, 2, "Pings sent with no data between them; 0 is no limit.", "gRPC", minimum=0),
+    Option("grpc-http2-min-recv-ping-interval-without-data", int, 300_000, "Milliseconds that a client without calls must leave between its pings.", "gRPC", minimum=0),
+    Option("grpc-http2-max-ping-strikes", int, 2, "Pings too many after which a client is disconnected; 0 is no limit.", "gRPC", minimum=0),
+    Option("grpc-max-connection-age", int, 0, "Milliseconds after which a connection is asked to go; 0 is never.", "gRPC", minimum=0),
+    Option("grpc-max-connection-age-grace", int, 0, "Milliseconds that such a connection's calls still get; 0 is no limit.", "gRPC", minimum=0),
+    Option("allow-metrics", bool, True, "Listen for Prometheus.", "Metrics"),
+    Option("allow-cpu-metrics", bool, True, "Report the machine's CPU and memory.", "Metrics"),
+    Option("metrics-address", str, "", "Address on which metrics listen; that of HTTP if not given.", "Metrics"),
+    Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", **_PORT),
+    Option("metrics-interval-ms", int, 2000, "Milliseconds between two measurements of the machine's CPU.", "Metrics", minimum=1),
+)
+# fmt: on
+
+BY_FIELD: Mapping[str, Option] = {option.field: option for option in OPTIONS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What the library itself needs to know; the rest of the table concerns frontends and the process."""
+
+    id: str = "atoll"
+    model_repository: tuple[str, ...] = ()
+    exit_on_error: bool = True
+    exit_timeout_secs: int = 30
+    strict_readiness: bool = True
+    disable_auto_complete_config: bool = False
+    model_load_thread_count: int = 4
+    backend_config: tuple[str, ...] = ()
+    drive_on_submit: bool = True
+
+
+def server_options(values: Mapping[str, Any]) -> ServerOptions:
+    """The library's part of a set of option values, by field name."""
+    return ServerOptions(**{one.name: values[one.name] for one in fields(ServerOptions) if one.name in values})

@@ -1,0 +1,1 @@
+"""The wire forms of requests, responses and documents, as pure functions."""

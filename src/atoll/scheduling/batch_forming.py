@@ -1,0 +1,69 @@
+"""Which queued requests run together, and when: Triton's dynamic batching rule. Pure: no thread, no clock.
+
+The rule, as the real server shows it: requests are taken in order while their sizes add up to at most the maximum and
+their shapes agree. Within the queue delay the largest preferred size that can be made runs at once, and so does a
+batch that cannot grow: because it is as large as the largest preferred size (the maximum, where none are preferred),
+or because the next request does not fit. Anything else waits until the oldest request has waited the delay, then all
+that fits runs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from atoll.scheduling.scheduler import WaitUntil
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """From the model's configuration; sizes in items, the delay in nanoseconds."""
+
+    max_batch_size: int
+    preferred_sizes: frozenset[int] = frozenset()
+    max_queue_delay_ns: int = 0
+
+    @property
+    def largest_preferred(self) -> int:
+        return max(self.preferred_sizes, default=self.max_batch_size)
+
+
+class Queued(Protocol):
+    """What the rule looks at in a request."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def batch_key(self) -> object: ...
+
+
+def form_batch(queue: Iterable[Queued], rules: BatchRules, oldest_ns: int, now_ns: int) -> int | WaitUntil:
+    """How many requests from the head of a non-empty `queue` run now, or until when to wait for more.
+
+    `oldest_ns` is when the head was queued. A request larger than the maximum never gets here: it is refused at the
+    door.
+    """
+    largest = rules.largest_preferred
+    size = count = 0
+    preferred = None  # how many requests make the best preferred size so far
+    saturated = False
+    key: object = None
+    for request in queue:
+        if count == 0:
+            key = request.batch_key
+        else:
+            if size + request.batch_size > largest and preferred is None:
+                preferred = count
+            if size + request.batch_size > rules.max_batch_size or request.batch_key != key:
+                saturated = True
+                break
+        size += request.batch_size
+        count += 1
+        if size in rules.preferred_sizes:
+            preferred = count
+    delay_ns = rules.max_queue_delay_ns
+    delay_is_over = delay_ns == 0 or now_ns - oldest_ns >= delay_ns
+    if preferred is not None and (delay_ns == 0 or not delay_is_over):
+        return preferred
+    if saturated or size >= largest or delay_is_over:
+        return count
+    return WaitUntil(oldest_ns + delay_ns)

@@ -1,0 +1,163 @@
+"""A server process: options in, a server with its frontends, signals, and the order of shutdown."""
+
+import asyncio
+import ctypes
+import ipaddress
+import logging
+import signal
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Protocol
+
+import uvloop
+
+from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
+from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
+from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
+from atoll.observability.logs import configure_logs, table
+from atoll.options import server_options
+from atoll.server import Server
+
+logger = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+class Frontend(Protocol):
+    """What requests come in through."""
+
+    addresses: list[tuple[str, int]]
+
+    async def start(self) -> None:
+        """Listen. Raises OSError naming the address."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new connections, finish what is in flight, close."""
+
+    async def stop(self) -> None:
+        """Close everything at once."""
+
+
+def serve(values: Mapping[str, Any]) -> int:
+    """Serve until SIGTERM or SIGINT. `values`: the options of options.py by field name, all of them.
+
+    Returns 0 after an orderly end, 1 when the exit timeout left requests behind. Raises AtollError when a model
+    cannot be loaded (and exit_on_error is on) and OSError when an address cannot be bound.
+    """
+    configure_logs(
+        verbose=values["log_verbose"] > 0,
+        info=values["log_info"],
+        warning=values["log_warning"],
+        error=values["log_error"],
+    )
+    keep_freed_memory(values["malloc_keep_bytes"])
+    options = server_options({**values, "model_repository": ()})
+    server = Server(
+        values["model_repository"], **{k: getattr(options, k) for k in options.__slots__ if k != "model_repository"}
+    )
+    server.start()
+    try:
+        return uvloop.run(_serve(server, values))
+    finally:
+        server.stop(0)
+
+
+async def _serve(server: Server, values: Mapping[str, Any]) -> int:
+    _log_models(server)
+    frontends = _frontends(server, values)
+    started: list[Frontend] = []
+    try:
+        for name, frontend in frontends:
+            await frontend.start()
+            started.append(frontend)
+            for host, port in frontend.addresses:
+                logger.info("Started %s at %s:%d", name, host, port)
+                _warn_if_open(name, host)
+        stop = _stop_signal()
+        await stop
+        return await _shut_down(server, started, values["shutdown_delay_secs"], values["exit_timeout_secs"])
+    finally:
+        for frontend in reversed(started):
+            await frontend.stop()
+
+
+async def _shut_down(server: Server, frontends: list[Frontend], delay_s: int, timeout_s: int) -> int:
+    """Not ready; still serving for the delay; then finish what is in flight, within the timeout."""
+    server.announce_stop()
+    if delay_s:
+        logger.info("Stopping: not ready, serving for another %d s", delay_s)
+        await asyncio.sleep(delay_s)
+    logger.info("Waiting for in-flight requests to complete.")
+    deadline = monotonic() + timeout_s
+    loop = asyncio.get_running_loop()
+    clean = await loop.run_in_executor(None, server.drain, timeout_s)
+    await asyncio.gather(*(frontend.drain(max(deadline - monotonic(), 0.1)) for frontend in frontends))
+    if clean:
+        logger.info("All requests in flight were answered.")
+        return 0
+    logger.error("Exit timeout expired. Exiting immediately.")
+    return 1
+
+
+def _stop_signal() -> "asyncio.Future[None]":
+    """Done at the first SIGTERM or SIGINT; a second one ends the process at once, as by default."""
+    loop = asyncio.get_running_loop()
+    stop = loop.create_future()
+
+    def on_signal(number: signal.Signals) -> None:
+        logger.info("signal (%s) received.", number.name)
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+        stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _frontends(server: Server, values: Mapping[str, Any]) -> list[tuple[str, Frontend]]:
+    chosen: list[tuple[str, Frontend]] = []
+    if values["allow_grpc"]:
+        chosen.append(("GRPCInferenceService", GrpcFrontend(server, GrpcOptions.from_values(values))))
+    if values["allow_http"]:
+        chosen.append(("HTTPService", HttpFrontend(server, HttpOptions.from_values(values))))
+    if values["allow_metrics"]:
+        chosen.append(("Metrics Service", MetricsFrontend(server, MetricsOptions.from_values(values))))
+    return chosen
+
+
+def _log_models(server: Server) -> None:
+    rows = [(model.name, model.version, "READY") for model in server.models()]
+    rows += [(name, "-", f"UNAVAILABLE: {str(error).splitlines()[0]}") for name, error in server.failures().items()]
+    logger.info("%s", table(("Model", "Version", "Status"), rows) if rows else "no models")
+
+
+def _warn_if_open(name: str, host: str) -> None:
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        logger.warning(
+            "%s listens on %s and asks for no key: every host that reaches this machine may use it. "
+            "Bind it to 127.0.0.1 unless the network in front of it is trusted.",
+            name,
+            host,
+        )
+
+
+def keep_freed_memory(limit_bytes: int) -> bool:
+    """Let glibc keep freed blocks below this size instead of giving each back to the system; True when it agreed.
+
+    Otherwise every large tensor is mapped, page by page, on each request: docs/decisions/003 has the figures. Does
+    nothing where the C library is another, or for 0. To be called before threads exist, and never in somebody else's
+    process.
+    """
+    if limit_bytes <= 0:
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    limit = min(limit_bytes, 2**31 - 1)
+    return bool(mallopt(M_MMAP_THRESHOLD, limit)) and bool(mallopt(M_TRIM_THRESHOLD, limit))
