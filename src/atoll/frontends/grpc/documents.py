@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from atoll.config.textproto import to_message
 from atoll.errors import AtollError, InternalError, NotFoundError, UnsupportedError
 from atoll.frontends.grpc.status import grpc_error
@@ -11,7 +13,6 @@ from atoll.protocol import documents
 from atoll.protocol.model_version import model_version
 from atoll.protocol.schema import message_class
 from atoll.server import Server
-from google.protobuf.message import DecodeError
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEALTH = "/grpc.health.v1.Health/"

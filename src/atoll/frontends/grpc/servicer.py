@@ -1,16 +1,18 @@
 """The procedures of the gRPC service, over any transport: the table of paths, and ModelInfer."""
 
+import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping
 
 from atoll.errors import AtollError, InternalError, UnsupportedError
 from atoll.frontends.grpc.documents import SERVICE, Documents
-from atoll.frontends.grpc.status import STATUS, grpc_error, text_of
+from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
 from atoll.frontends.grpc.transport import (
     PENDING,
     Call,
     Compression,
+    GrpcError,
     Message,
     Pending,
     StreamHandler,
@@ -22,9 +24,14 @@ from atoll.protocol.model_version import model_version
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.server import Server
 
+logger = logging.getLogger(__name__)
+
 
 class Servicer:
-    """Every procedure, for one event loop; to be made on that loop's thread. `unary` and `stream` are the tables by path."""
+    """Every procedure, for one event loop; to be made on that loop's thread.
+
+    `unary` and `stream` are the tables by path.
+    """
 
     def __init__(
         self,
@@ -59,30 +66,32 @@ class Servicer:
             self._server.submit(request)
         except AtollError as error:
             raise grpc_error(error) from None
-        if sender.answer is not None:
-            return sender.answer
-        sender.waits(request)
-        return PENDING
+        return sender.answer_or_wait(request)
 
 
 class UnarySender:
     """Where the one response to a ModelInfer goes. All but `send` belongs to the loop's thread."""
 
-    __slots__ = ("_call", "_codec", "_mailbox", "_response", "_waiting", "answer")
+    __slots__ = ("_answer", "_call", "_codec", "_mailbox", "_response", "_waiting")
 
     def __init__(self, call: Call, codec: InferCodec, mailbox: Mailbox):
         self._call = call
         self._codec = codec
         self._mailbox = mailbox
         self._response: InferenceResponse | None = None
+        self._answer: Message | GrpcError | None = None
         self._waiting = False
-        self.answer: Message | None = None
-        """The answer, if it came before the procedure returned."""
 
-    def waits(self, request: InferenceRequest) -> None:
-        """The call is PENDING from here on: it is answered through the transport, and it can be withdrawn."""
-        self._waiting = True
-        self._call.on_cancel(request.cancel)
+    def answer_or_wait(self, request: InferenceRequest) -> Message | Pending:
+        """What the procedure returns: the answer, if it has come already; else it will go through the call."""
+        answer = self._answer
+        if answer is None:
+            self._waiting = True
+            self._call.on_cancel(request.cancel)
+            return PENDING
+        if isinstance(answer, GrpcError):
+            raise answer
+        return answer
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         self._mailbox.post(self._take, response, final)
@@ -92,9 +101,22 @@ class UnarySender:
             self._response = response
         if not final:
             return
+        answer = self._encoded()
+        if not self._waiting:
+            self._answer = answer
+        elif isinstance(answer, GrpcError):
+            self._call.fail(answer.code, answer.message)
+        else:
+            self._call.reply(answer)
+
+    def _encoded(self) -> Message | GrpcError:
         response = self._response
-        error = (
-            response.error if response is not None else InternalError("the model ended the request without a response")
-        )
-        if error is None:
-            ...
+        if response is None:
+            return grpc_error(InternalError("the model ended the request without a response"))
+        if response.error is not None:
+            return grpc_error(response.error)
+        try:
+            return self._codec.encode(response)
+        except Exception as error:
+            logger.exception("the response of model '%s' cannot be encoded", response.model_name)
+            return grpc_error(InternalError(f"the response cannot be encoded: {type(error).__name__}: {error}"))

@@ -15,7 +15,7 @@ STATUS = {
 }
 
 _MAX_TEXT = 2048
-"""Characters of an error's text that are sent: it travels as a header, which clients limit to 8 KiB and more often than not repeats
+"""Characters of an error's text that are sent: it travels as a header, which clients limit to 8 KiB, and often repeats
 a name that a client chose."""
 
 

@@ -1,0 +1,281 @@
+"""ModelStreamInfer: any number of requests in flight in one call, answered in the order of the requests.
+
+Only the responses of decoupled models come as they are made. What a client can make grow is bounded: the next request
+is read when there is room for it, and responses that the client does not take in are kept up to a limit.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from atoll.errors import AtollError, InternalError
+from atoll.frontends.grpc.status import grpc_error, text_of
+from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
+from atoll.frontends.mailbox import Mailbox
+from atoll.protocol.grpc_codec import InferCodec, build_request, encode_stream_end, encode_stream_error
+from atoll.protocol.model_version import model_version
+from atoll.request import Defer, InferenceRequest, InferenceResponse
+from atoll.server import Server
+
+logger = logging.getLogger(__name__)
+
+_WRITE_HIGH_WATER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """Of one stream. A request counts until its last response has been written; at least one is always read."""
+
+    requests: int = 1024
+    request_bytes: int = 256 << 20
+    waiting_response_bytes: int = 256 << 20
+    """Responses that wait for the client to read; a client further behind loses its stream (RESOURCE_EXHAUSTED)."""
+
+
+class StreamInfer:
+    """The procedure; one for each event loop."""
+
+    def __init__(
+        self,
+        server: Server,
+        codec: InferCodec,
+        mailbox: Mailbox,
+        defer: Defer,
+        compression: Compression,
+        limits: StreamLimits,
+    ):
+        self.server = server
+        self.codec = codec
+        self.mailbox = mailbox
+        self.defer = defer
+        self.limits = limits
+        self._compression = compression
+
+    async def serve(self, call: StreamCall) -> None:
+        """Reads requests until the client has sent its last one, and ends when all are answered."""
+        if self._compression:
+            call.compression = self._compression
+        stream = _Stream(self, call)
+        call.on_cancel(stream.withdraw)
+        try:
+            async for message in call:
+                stream.accept(message)
+                if stream.full:
+                    await stream.room()
+            await stream.finished()
+        except asyncio.CancelledError:
+            if stream.failure is None:
+                raise
+            task = asyncio.current_task()
+            assert task is not None, "a coroutine runs in a task. This is a bug"
+            task.uncancel()  # it was the stream itself that left off reading
+        finally:
+            stream.withdraw()
+        if stream.failure is not None:
+            raise stream.failure
+
+
+class _Stream:
+    """One call: its requests in flight, and the responses that may not be written yet. Belongs to the loop's thread."""
+
+    def __init__(self, service: StreamInfer, call: StreamCall):
+        self.service = service
+        self.failure: GrpcError | None = None
+        self._call = call
+        self._task = asyncio.current_task()
+        self._ends_at_error = any(name == "triton_grpc_error" and value == "true" for name, value in call.metadata)
+        self._entries: set[Entry] = set()  # in flight
+        self._request_bytes = 0
+        self._order: deque[Entry] = deque()  # of those that are not decoupled
+        self._waiting: deque[Message] = deque()  # written by the task as the client takes them in
+        self._waiting_bytes = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._progress: asyncio.Future[None] | None = None
+
+    # ---- in
+
+    @property
+    def full(self) -> bool:
+        limits = self.service.limits
+        return (
+            len(self._entries) >= limits.requests
+            or self._request_bytes >= limits.request_bytes
+            or self._writer is not None
+        )
+
+    async def room(self) -> None:
+        """Waits until another request may be read."""
+        while self.full and self.failure is None:
+            await self._next_progress()
+
+    async def finished(self) -> None:
+        """Waits until every request is answered and every response handed to the call."""
+        while (self._entries or self._writer is not None) and self.failure is None:
+            await self._next_progress()
+
+    def accept(self, message: bytes) -> None:
+        """Submits a request; one that is refused is answered with the error, and the stream goes on."""
+        service = self.service
+        entry = Entry(self, len(message))
+        try:
+            parsed = service.codec.parse(message)
+        except AtollError as error:
+            raise grpc_error(error) from None
+        entry.id = parsed.id
+        entry.model_name = parsed.model_name
+        try:
+            parsed.model_version = model_version(parsed.model_version)
+            entry.decoupled = service.server.model(parsed.model_name, parsed.model_version).config.decoupled
+            request, parameters = build_request(parsed, entry, service.defer)
+            entry.empty_final = parameters.enable_empty_final_response
+            entry.request = request
+            self._add(entry)
+            service.server.submit(request)
+        except AtollError as error:
+            if entry.request is None:
+                self._add(entry)
+            self.put(entry, encode_stream_error(text_of(error), entry.id))
+            self.end(entry)
+
+    def _add(self, entry: "Entry") -> None:
+        self._entries.add(entry)
+        self._request_bytes += entry.size
+        if not entry.decoupled:
+            self._order.append(entry)
+
+    # ---- out
+
+    def put(self, entry: "Entry", message: Message) -> None:
+        """One response to this request: written at once if it is its turn."""
+        if entry.decoupled or entry is self._order[0]:
+            self._write(message)
+        else:
+            entry.held.append(message)
+
+    def end(self, entry: "Entry") -> None:
+        """This request has had its last response: the next one's turn, with what it has had so far."""
+        entry.ended = True
+        if entry.decoupled:
+            self._remove(entry)
+            return
+        order = self._order
+        while order and order[0].ended:
+            self._release(order[0])
+            self._remove(order.popleft())
+        if order:
+            self._release(order[0])
+
+    def _release(self, entry: "Entry") -> None:
+        for message in entry.held:
+            self._write(message)
+        entry.held.clear()
+
+    def _remove(self, entry: "Entry") -> None:
+        self._entries.discard(entry)
+        self._request_bytes -= entry.size
+        self._report_progress()
+
+    def _write(self, message: Message) -> None:
+        if self.failure is not None:
+            return
+        if self._writer is None and self._call.buffered_bytes <= _WRITE_HIGH_WATER:
+            self._call.write(message)
+            return
+        self._waiting.append(message)
+        self._waiting_bytes += _size(message)
+        if self._waiting_bytes > self.service.limits.waiting_response_bytes:
+            self.fail(GrpcError(GrpcStatus.RESOURCE_EXHAUSTED, "the client does not read the stream's responses"))
+        elif self._writer is None:
+            self._writer = asyncio.get_running_loop().create_task(self._write_waiting())
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                message = self._waiting.popleft()
+                self._waiting_bytes -= _size(message)
+                await self._call.send(message)
+        finally:
+            self._writer = None
+            self._report_progress()
+
+    # ---- the end
+
+    def response_error(self, error: AtollError) -> bool:
+        """Whether this error of a model's ends the stream, because the client wants errors as statuses."""
+        if self._ends_at_error:
+            self.fail(grpc_error(error))
+        return self._ends_at_error
+
+    def fail(self, failure: GrpcError) -> None:
+        """Ends the call with this status; its other requests are withdrawn."""
+        if self.failure is None:
+            self.failure = failure
+            if self._task is not None:
+                self._task.cancel()
+
+    def withdraw(self) -> None:
+        """Nobody reads the answers any more."""
+        entries, self._entries = self._entries, set()
+        for entry in entries:
+            if entry.request is not None and not entry.ended:
+                entry.request.cancel()
+        self._waiting.clear()
+        if self._writer is not None:
+            self._writer.cancel()
+
+    async def _next_progress(self) -> None:
+        self._progress = asyncio.get_running_loop().create_future()
+        await self._progress
+
+    def _report_progress(self) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None and not progress.done():
+            progress.set_result(None)
+
+
+class Entry:
+    """One request of a stream, and where its responses go."""
+
+    __slots__ = ("_stream", "decoupled", "empty_final", "ended", "held", "id", "model_name", "request", "size")
+
+    def __init__(self, stream: _Stream, size: int):
+        self._stream = stream
+        self.size = size
+        self.id = ""
+        self.model_name = ""
+        self.decoupled = False
+        self.empty_final = False
+        self.request: InferenceRequest | None = None
+        self.ended = False
+        self.held: list[Message] = []
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self._stream.service.mailbox.post(self._take, response, final)
+
+    def _take(self, response: InferenceResponse | None, final: bool) -> None:
+        stream = self._stream
+        message = self._encoded(response, final)
+        if message is not None:
+            stream.put(self, message)
+        if final:
+            stream.end(self)
+
+    def _encoded(self, response: InferenceResponse | None, final: bool) -> Message | None:
+        """None if nothing is to be sent: the model ended its responses, or the stream ends with this one."""
+        if response is None:
+            return encode_stream_end(self.model_name, self.id, final) if final and self.empty_final else None
+        error = response.error
+        if error is None:
+            try:
+                return self._stream.service.codec.encode_in_stream(response, final)
+            except Exception as bug:
+                logger.exception("the response of model '%s' cannot be encoded", response.model_name)
+                error = InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")
+        if self._stream.response_error(error):
+            return None
+        return encode_stream_end(response.model_name, self.id, final, text_of(error))
+
+
+def _size(message: Message) -> int:
+    return len(message) if isinstance(message, bytes) else sum(map(len, message))

@@ -1,0 +1,378 @@
+"""ModelInfer's messages: bytes to an inference request, an inference response to the pieces of a message.
+
+Nothing large is copied in either direction: a request's tensors are views into the message, a response's pieces are
+views of its arrays. The wire format is read by hand where a message has the usual form, which takes half the time that
+protobuf's objects take, and by protobuf wherever it has any other; the property tests hold both to the same answers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from atoll.errors import InternalError, InvalidArgumentError
+from atoll.protocol.grpc_parameters import Parameters, read_output_parameters, read_parameters, write_parameters
+from atoll.protocol.grpc_tensors import refuse_shared_memory, typed_tensor
+from atoll.protocol.schema import message_class
+from atoll.request import Defer, InferenceRequest, InferenceResponse, ResponseSender
+from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor
+
+EncodedMessage = bytes | list[Buffer]
+
+_ModelInferRequest = message_class("inference.ModelInferRequest")
+_InferInputTensor = message_class("inference.ModelInferRequest.InferInputTensor")
+_InferRequestedOutputTensor = message_class("inference.ModelInferRequest.InferRequestedOutputTensor")
+_ModelInferResponse = message_class("inference.ModelInferResponse")
+_InferOutputTensor = message_class("inference.ModelInferResponse.InferOutputTensor")
+_ModelStreamInferResponse = message_class("inference.ModelStreamInferResponse")
+
+# The tags of the fields that are read and written by hand: number << 3 | 2, a length follows.
+_MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW_INPUTS = (n << 3 | 2 for n in range(1, 8))
+_RAW_OUTPUT: Final = bytes([6 << 3 | 2])
+_INFER_RESPONSE: Final = bytes([2 << 3 | 2])
+
+_REMEMBERED = 1024
+"""Entries of each memory of descriptions already seen; a full one is emptied, so that clients cannot make it grow."""
+_REMEMBERED_BYTES = 256
+_SMALL = 16 * 1024
+"""Tensors and messages up to here are copied: that is cheaper than one more buffer on the way to the socket."""
+
+InputEntry = tuple[str, DataType, tuple[int, ...]] | Any
+"""What is known of an input: its description where that is all the message has on it, else protobuf's object."""
+
+
+class InferMessage:
+    """A ModelInferRequest as it was sent: well-formed, and nothing more."""
+
+    __slots__ = ("id", "inputs", "model_name", "model_version", "outputs", "parameters", "raw")
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: Any
+    """protobuf's map of InferParameter, or None."""
+    inputs: list[InputEntry]
+    outputs: list[Any]
+    """Each a name, or protobuf's object if it has parameters."""
+    raw: Sequence[Buffer]
+
+
+class InferCodec:
+    """Decodes requests and encodes responses, and remembers the descriptions of tensors, which clients repeat.
+
+    Not thread-safe: one for each event loop.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: dict[bytes, InputEntry] = {}
+        self._outputs: dict[bytes, str] = {}
+        self._models: dict[tuple[str, str], bytes] = {}
+        self._descriptions: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
+
+    def parse(self, message: bytes) -> InferMessage:
+        """The message's fields. InternalError, as the real server has it, if the bytes are not a ModelInferRequest."""
+        try:
+            parsed = self._parse_usual(message)
+            return parsed if parsed is not None else _parse_any(message)
+        except DecodeError:
+            raise InternalError("Unable to parse request") from None
+
+    def _parse_usual(self, message: bytes) -> InferMessage | None:
+        """Reads a message that has only the fields known here; None for any other, malformed ones among them."""
+        parsed = InferMessage()
+        name = version = request_id = ""
+        inputs: list[InputEntry] = []
+        outputs: list[Any] = []
+        raw: list[Buffer] = []
+        parameters: list[bytes] = []
+        view = memoryview(message)
+        position, end = 0, len(message)
+        try:
+            while position < end:
+                start = position
+                tag = message[position]
+                length = message[position + 1]
+                position += 2
+                if length > 0x7F:
+                    length &= 0x7F
+                    shift = 7
+                    while True:
+                        byte = message[position]
+                        position += 1
+                        length |= (byte & 0x7F) << shift
+                        if byte < 0x80:
+                            break
+                        shift += 7
+                        if shift > 28:  # over 31 bits: longer than a message can be
+                            return None
+                stop = position + length
+                if stop > end:
+                    return None
+                if tag == _RAW_INPUTS:
+                    raw.append(view[position:stop])
+                elif tag == _INPUTS:
+                    piece = message[position:stop]
+                    known = self._inputs.get(piece)
+                    inputs.append(self._input(piece) if known is None else known)
+                elif tag == _OUTPUTS:
+                    piece = message[position:stop]
+                    found = self._outputs.get(piece)
+                    outputs.append(self._output(piece) if found is None else found)
+                elif tag == _MODEL_NAME:
+                    name = message[position:stop].decode()
+                elif tag == _ID:
+                    request_id = message[position:stop].decode()
+                elif tag == _MODEL_VERSION:
+                    version = message[position:stop].decode()
+                elif tag == _PARAMETERS:
+                    parameters.append(message[start:stop])
+                else:
+                    return None
+                position = stop
+        except (IndexError, UnicodeDecodeError):
+            return None
+        parsed.model_name = name
+        parsed.model_version = version
+        parsed.id = request_id
+        parsed.inputs = inputs
+        parsed.outputs = outputs
+        parsed.raw = raw
+        parsed.parameters = _ModelInferRequest.FromString(b"".join(parameters)).parameters if parameters else None
+        return parsed
+
+    def _input(self, piece: bytes) -> InputEntry:
+        entry = _input_entry(_InferInputTensor.FromString(piece))
+        if isinstance(entry, tuple) and len(piece) <= _REMEMBERED_BYTES:
+            _remember(self._inputs, piece, entry)
+        return entry
+
+    def _output(self, piece: bytes) -> Any:
+        entry = _output_entry(_InferRequestedOutputTensor.FromString(piece))
+        if isinstance(entry, str) and len(piece) <= _REMEMBERED_BYTES:
+            _remember(self._outputs, piece, entry)
+        return entry
+
+    def encode(self, response: InferenceResponse, parameters: bytes = b"") -> EncodedMessage:
+        """A ModelInferResponse with these outputs, all of them raw. `parameters` are further ones, already encoded.
+
+        A small message comes joined, a large one as buffers of which the large ones are views of the response's arrays.
+        """
+        model = self._models.get((response.model_name, response.model_version))
+        if model is None:
+            model = self._model(response.model_name, response.model_version)
+        pieces: list[Buffer] = [model]
+        if response.id:
+            text = response.id.encode()
+            pieces.append(b"\x1a" + _varint(len(text)) + text)
+        if response.parameters:
+            pieces.append(write_parameters(_ModelInferResponse, response.parameters))
+        if parameters:
+            pieces.append(parameters)
+        large = False
+        for tensor in response.outputs:
+            shape = tensor.shape
+            description = self._descriptions.get((tensor.name, tensor.datatype.number, shape))
+            pieces.append(self._description(tensor) if description is None else description)
+        for tensor in response.outputs:
+            data = _data(tensor)
+            length = len(data)
+            if length > _SMALL:
+                large = True
+            pieces.append(_RAW_OUTPUT + _varint(length))
+            pieces.append(data)
+        return _joined_where_small(pieces) if large else b"".join(pieces)
+
+    def encode_in_stream(self, response: InferenceResponse, final: bool) -> EncodedMessage:
+        """A ModelStreamInferResponse around the same; it says whether it is the last one to its request."""
+        message = self.encode(response, _FINAL[final])
+        if isinstance(message, bytes):
+            return _INFER_RESPONSE + _varint(len(message)) + message
+        message.insert(0, _INFER_RESPONSE + _varint(sum(map(len, message))))
+        return message
+
+    def _model(self, name: str, version: str) -> bytes:
+        encoded: bytes = _ModelInferResponse(model_name=name, model_version=version).SerializeToString()
+        _remember(self._models, (name, version), encoded)
+        return encoded
+
+    def _description(self, tensor: Tensor) -> bytes:
+        datatype = tensor.datatype
+        output = _InferOutputTensor(name=tensor.name, datatype=datatype.protocol_name, shape=tensor.shape)
+        encoded: bytes = _ModelInferResponse(outputs=[output]).SerializeToString()
+        if len(encoded) <= _REMEMBERED_BYTES:
+            _remember(self._descriptions, (tensor.name, datatype.number, tensor.shape), encoded)
+        return encoded
+
+
+def build_request(
+    message: InferMessage, sender: ResponseSender, defer: Defer | None
+) -> tuple[InferenceRequest, Parameters]:
+    """The engine's request of a message, and those of its parameters that are the frontend's own affair.
+
+    InvalidArgumentError, NotFoundError and UnsupportedError, in the real server's words, for what is wrong with the
+    message itself; the tensors are the engine's to check. A typed tensor becomes an array; one with the wrong number of
+    elements, packed data for the engine to refuse.
+    """
+    raw = message.raw
+    given = len(raw)
+    taken = 0
+    inputs: dict[str, Tensor] = {}
+    for entry in message.inputs:
+        if isinstance(entry, tuple):
+            name, datatype, shape = entry
+        else:
+            refuse_shared_memory(entry)
+            name, datatype, shape = entry.name, _datatype(entry.datatype), tuple(entry.shape)
+            if entry.HasField("contents"):
+                if given:
+                    raise InvalidArgumentError(
+                        f"contents field must not be specified when using raw_input_contents for '{name}' "
+                        f"for model '{message.model_name}'"
+                    )
+                inputs[name] = typed_tensor(name, datatype, shape, entry.contents, message.model_name)
+                continue
+        if taken == given:
+            raise InvalidArgumentError(
+                f"unable to find data for input tensor '{name}' for model '{message.model_name}' in request."
+            )
+        inputs[name] = Tensor(name, datatype, shape, buffer=raw[taken])
+        taken += 1
+    if len(inputs) != len(message.inputs):
+        raise _repeated_input(message)
+    names = message.outputs
+    for index, output in enumerate(names):
+        if not isinstance(output, str):
+            read_output_parameters(output)
+            names[index] = output.name
+    request = InferenceRequest(
+        message.model_name,
+        inputs,
+        sender,
+        model_version=message.model_version,
+        id=message.id,
+        output_names=tuple(dict.fromkeys(names)) if names else (),  # the real server takes a name twice as once
+        defer=defer,
+    )
+    if message.parameters is None:
+        return request, NO_PARAMETERS
+    parameters = read_parameters(message.parameters)
+    request.priority = parameters.priority
+    request.timeout_us = parameters.timeout_us
+    request.parameters = parameters.custom or None
+    return request, parameters
+
+
+NO_PARAMETERS: Final = Parameters()
+
+
+def encode_stream_error(text: str, id: str) -> bytes:
+    """A ModelStreamInferResponse for a request that was refused before it reached its model."""
+    answer = _ModelStreamInferResponse(error_message=_sendable(text))
+    answer.infer_response.id = id
+    encoded: bytes = answer.SerializeToString()
+    return encoded
+
+
+def encode_stream_end(model_name: str, id: str, final: bool, error: str = "") -> bytes:
+    """A ModelStreamInferResponse without outputs: the model failed, or, without an error, ended its responses."""
+    answer = _ModelStreamInferResponse()
+    if error:
+        answer.error_message = _sendable(error)
+    answer.infer_response.model_name = model_name
+    answer.infer_response.id = id
+    answer.infer_response.parameters["triton_final_response"].bool_param = final
+    encoded: bytes = answer.SerializeToString()
+    return encoded
+
+
+def _parse_any(message: bytes) -> InferMessage:
+    whole = _ModelInferRequest.FromString(message)
+    parsed = InferMessage()
+    parsed.model_name = whole.model_name
+    parsed.model_version = whole.model_version
+    parsed.id = whole.id
+    parsed.parameters = whole.parameters if len(whole.parameters) else None
+    parsed.inputs = [_input_entry(one) for one in whole.inputs]
+    parsed.outputs = [_output_entry(one) for one in whole.outputs]
+    parsed.raw = list(whole.raw_input_contents)
+    return parsed
+
+
+def _input_entry(tensor: Any) -> InputEntry:
+    if tensor.HasField("contents") or len(tensor.parameters):
+        return tensor
+    return tensor.name, _datatype(tensor.datatype), tuple(tensor.shape)
+
+
+def _output_entry(output: Any) -> Any:
+    return output if len(output.parameters) else output.name
+
+
+def _datatype(name: str) -> DataType:
+    return BY_PROTOCOL_NAME.get(name, DataType.INVALID)  # the engine refuses it: it knows what the model expects
+
+
+def _repeated_input(message: InferMessage) -> InvalidArgumentError:
+    seen: set[str] = set()
+    for entry in message.inputs:
+        name = entry[0] if isinstance(entry, tuple) else entry.name
+        if name in seen:
+            break
+        seen.add(name)
+    return InvalidArgumentError(
+        f"[request id: {message.id or '<id_unknown>'}] input '{name}' already exists in request"
+    )
+
+
+def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _ONE_BYTE[number]
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_ONE_BYTE = [bytes([number]) for number in range(0x80)]
+
+
+def _data(tensor: Tensor) -> Buffer:
+    """The tensor's wire form, its length in bytes being its `len`."""
+    if tensor.buffer is None and tensor.datatype is not DataType.BYTES:
+        array = tensor.array()
+        if array.nbytes <= _SMALL:
+            return array.tobytes()
+    packed = tensor.packed()
+    return packed.cast("B") if isinstance(packed, memoryview) and packed.format != "B" else packed
+
+
+def _joined_where_small(pieces: list[Buffer]) -> list[Buffer]:
+    """The same bytes in fewer buffers: small neighbours become one."""
+    buffers: list[Buffer] = []
+    small: list[Buffer] = []
+    for piece in pieces:
+        if len(piece) <= _SMALL:
+            small.append(piece)
+            continue
+        if small:
+            buffers.append(b"".join(small))
+            small = []
+        buffers.append(piece)
+    if small:
+        buffers.append(b"".join(small))
+    return buffers
+
+
+def _sendable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+_FINAL = {final: write_parameters(_ModelInferResponse, {"triton_final_response": final}) for final in (False, True)}

@@ -1,0 +1,81 @@
+"""Tensors in gRPC messages that are not plain raw data: typed contents, and references to shared memory."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from atoll.errors import InvalidArgumentError, NotFoundError
+from atoll.tensor import DataType, Tensor, pack
+
+_FIELDS: Final = (
+    ("bool_contents", "BOOL", np.bool_, frozenset({DataType.BOOL})),
+    ("int_contents", "INT32", np.int32, frozenset({DataType.INT8, DataType.INT16, DataType.INT32})),
+    ("int64_contents", "INT64", np.int64, frozenset({DataType.INT64})),
+    ("uint_contents", "UINT32", np.uint32, frozenset({DataType.UINT8, DataType.UINT16, DataType.UINT32})),
+    ("uint64_contents", "UINT64", np.uint64, frozenset({DataType.UINT64})),
+    ("fp32_contents", "FP32", np.float32, frozenset({DataType.FP32})),
+    ("fp64_contents", "FP64", np.float64, frozenset({DataType.FP64})),
+    ("bytes_contents", "BYTES", np.object_, frozenset({DataType.BYTES})),
+)
+"""A field of InferTensorContents, what the real server calls its type, its elements, and the types that it carries."""
+
+
+def typed_tensor(name: str, datatype: DataType, shape: tuple[int, ...], contents: Any, model_name: str) -> Tensor:
+    """The tensor of an InferTensorContents; values too large for INT8, INT16, UINT8 and UINT16 wrap, as in Triton.
+
+    With another number of elements than the shape has, it holds packed data, which the engine refuses in the words that
+    it has for raw data. InvalidArgumentError if the elements are of another type, or of two.
+    """
+    array = None
+    for field, called, element, datatypes in _FIELDS:
+        elements = getattr(contents, field)
+        if not len(elements):
+            continue
+        if array is not None:
+            raise InvalidArgumentError(
+                f"unexpected explicit tensor data for input tensor '{name}' for model '{model_name}', "
+                "binary data was already supplied."
+            )
+        if datatype not in datatypes:
+            expected = "<invalid>" if datatype is DataType.INVALID else datatype.protocol_name
+            raise InvalidArgumentError(
+                f"unexpected explicit tensor data for input tensor '{name}' for model '{model_name}' "
+                f"of type '{called}', expected datatype '{expected}'"
+            )
+        if element is np.object_:
+            array = np.empty(len(elements), dtype=np.object_)
+            array[:] = elements
+        else:
+            array = np.array(elements, dtype=element)
+            if element is not datatype.dtype.type:
+                array = array.astype(datatype.dtype)
+    if array is None:
+        return Tensor(name, datatype, shape, buffer=b"")
+    if not _holds(shape, len(array)):
+        return Tensor(name, datatype, shape, buffer=pack(array, datatype))
+    return Tensor(name, datatype, shape, array=array.reshape(shape))
+
+
+def _holds(shape: tuple[int, ...], count: int) -> bool:
+    """Whether a shape has this many elements; without the product of a client's dims, which may be astronomical."""
+    if 0 in shape:
+        return count == 0 and min(shape) == 0
+    product = 1
+    for dim in shape:
+        if dim < 0 or product > count:
+            return False
+        product *= dim
+    return product == count
+
+
+def refuse_shared_memory(tensor: Any) -> None:
+    """Raises if this input or output of a message refers to shared memory: no region can be registered here."""
+    if "shared_memory_region" not in tensor.parameters:
+        return
+    region = tensor.parameters["shared_memory_region"].string_param
+    if "shared_memory_byte_size" not in tensor.parameters:
+        raise InvalidArgumentError(
+            "'shared_memory_byte_size' must be specified along with 'shared_memory_region' parameter "
+            f"for tensor '{tensor.name}'"
+        )
+    raise NotFoundError(f"Unable to find shared memory region: '{region}'")
