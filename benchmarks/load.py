@@ -1,0 +1,139 @@
+"""Drives one model on one server with a load generator and says what the client saw."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Protocol as Interface
+
+from benchmarks.bodies import grpc_message, http_request, perf_analyzer_data
+from benchmarks.plan import Case, Protocol
+from benchmarks.readings import Reading, parse_h2load, parse_perf_analyzer, parse_wrk
+
+HERE = Path(__file__).parent
+
+# perf_analyzer's own number of windows before it may call a measurement stable; the three are merged into one result.
+WINDOWS = 3
+
+
+class LoadError(RuntimeError):
+    """A load generator could not be had, or did not do its work; the message is for the person at the terminal."""
+
+
+class LoadGenerator(Interface):
+    """What the runner needs of a load generator."""
+
+    def cut_off(self, protocol: Protocol, concurrency: int) -> int:
+        """How many requests it may abandon when its time is up, which the server then counts as failed."""
+
+    def prepare(self) -> None:
+        """Makes sure that the generator can run. Raises LoadError saying what is missing."""
+
+    def drive(self, case: Case, protocol: Protocol, port: int, concurrency: int, seconds: float) -> Reading:
+        """Keeps `concurrency` requests outstanding for about `seconds`. Raises LoadError."""
+
+
+def _run(command: list[str], seconds: float, directory: Path) -> str:
+    try:
+        # A request may take long (a batch of large pictures), and start and end come on top.
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=3 * seconds + 60, cwd=directory, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(
+            f"{Path(command[0]).name} did not end within {error.timeout:g} s: {' '.join(command)}"
+        ) from error
+    if done.returncode:
+        raise LoadError(
+            f"{Path(command[0]).name} failed ({' '.join(command)}):\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return done.stdout
+
+
+class PerfAnalyzer:
+    """NVIDIA's perf_analyzer, synchronous mode: one thread for each request outstanding, binary tensors on HTTP."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._script = str(HERE / "perf-analyzer")
+
+    def cut_off(self, protocol: Protocol, concurrency: int) -> int:
+        return 0
+
+    def prepare(self) -> None:
+        done = subprocess.run([self._script, "--unpack-only"], stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise LoadError(f"{done.stderr}Or measure with wrk and h2load instead: --load wrk")
+
+    def drive(self, case: Case, protocol: Protocol, port: int, concurrency: int, seconds: float) -> Reading:
+        report = self._directory / "report.csv"
+        report.unlink(missing_ok=True)
+        command = [self._script, "-m", case.model, "-u", f"127.0.0.1:{port}", "-i", protocol, "-b", "1"]
+        command += ["--concurrency-range", str(concurrency), "--input-data", self._data(case), "-f", str(report)]
+        # A generous stability bound: the runner takes medians over rounds, and wants three windows, never a retry.
+        command += ["-p", str(round(seconds * 1000 / WINDOWS)), "-r", str(WINDOWS), "-s", "999"]
+        output = _run(command, seconds, self._directory)
+        if not report.exists():
+            raise LoadError(f"perf_analyzer wrote no report ({' '.join(command)}):\n{output[-2000:]}")
+        return parse_perf_analyzer(report.read_text())
+
+    def _data(self, case: Case) -> str:
+        if case.vocabulary is None:
+            return "random"
+        document = self._directory / f"{case.model}.json"
+        if not document.exists():
+            document.write_text(perf_analyzer_data(case))
+        return str(document)
+
+
+class WrkAndH2load:
+    """wrk for HTTP and h2load for gRPC: one connection for each request outstanding, and little work for the client."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def cut_off(self, protocol: Protocol, concurrency: int) -> int:
+        # Both close their connections in the middle of whatever is outstanding.
+        return concurrency
+
+    def prepare(self) -> None:
+        missing = [tool for tool in ("wrk", "h2load") if shutil.which(tool) is None]
+        if missing:
+            raise LoadError(f"not on PATH: {', '.join(missing)}. On Debian: apt-get install wrk nghttp2-client")
+
+    def drive(self, case: Case, protocol: Protocol, port: int, concurrency: int, seconds: float) -> Reading:
+        drive = self._wrk if protocol == "http" else self._h2load
+        try:
+            return drive(case, port, concurrency, seconds)
+        except ValueError as error:
+            raise LoadError(f"{case.model} over {protocol} at {concurrency}: {error}") from error
+
+    def _wrk(self, case: Case, port: int, concurrency: int, seconds: float) -> Reading:
+        headers, body = http_request(case)
+        data, script = (self._directory / f"{case.model}.http", self._directory / f"{case.model}.lua")
+        data.write_bytes(body)
+        # JSON's string literals are Lua's as well for such names and paths.
+        lines = [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
+        opened = f'local file = assert(io.open({json.dumps(str(data))}, "rb"))'
+        script.write_text("\n".join(['wrk.method = "POST"', opened, 'wrk.body = file:read("*a")', *lines]) + "\n")
+        url = f"http://127.0.0.1:{port}/v2/models/{case.model}/infer"
+        command = ["wrk", "--latency", "-t", self._threads(concurrency), "-c", str(concurrency)]
+        command += ["-d", f"{max(round(seconds), 1)}s", "--timeout", "30s", "-s", str(script), url]
+        return parse_wrk(_run(command, seconds, self._directory))
+
+    def _h2load(self, case: Case, port: int, concurrency: int, seconds: float) -> Reading:
+        data, log = (self._directory / f"{case.model}.grpc", self._directory / "h2load.log")
+        data.write_bytes(grpc_message(case))
+        log.unlink(missing_ok=True)
+        url = f"http://127.0.0.1:{port}/inference.GRPCInferenceService/ModelInfer"
+        command = ["h2load", "-t", self._threads(concurrency), "-c", str(concurrency), "-m", "1", "-d", str(data)]
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers", "--log-file", str(log)]
+        command += ["-D", str(max(round(seconds), 1)), url]
+        _run(command, seconds, self._directory)
+        with log.open() as lines:
+            return parse_h2load(lines)
+
+    @staticmethod
+    def _threads(concurrency: int) -> str:
+        return str(min(concurrency, os.cpu_count() or 1))
