@@ -1,0 +1,87 @@
+"""The endpoints that only ask: health, metadata, configuration, statistics, the repository's index."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from atoll.config.json_form import to_json
+from atoll.errors import AtollError, InternalError
+from atoll.frontends.http import answer as answers
+from atoll.frontends.http.answer import Answer
+from atoll.frontends.http.exchange import Exchange
+from atoll.frontends.http.routes import Endpoint, Route
+from atoll.protocol import documents, json_text
+
+if TYPE_CHECKING:
+    from atoll.server import Server
+
+MODEL = "/v2/models/{model}"
+MODEL_VERSION = MODEL + "/versions/{version}"
+
+
+class Inquiries:
+    """One method an endpoint."""
+
+    def __init__(self, server: "Server"):
+        self._server = server
+
+    def server_metadata(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.document(documents.server_metadata(self._server.metadata()))
+
+    def live(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.empty(200 if self._server.live() else 400)
+
+    def ready(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.empty(200 if self._server.ready() else 400)
+
+    def model_metadata(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.document(documents.model_metadata(self._server.model_metadata(*_model_of(exchange))))
+
+    def model_ready(self, exchange: Exchange, body: memoryview) -> Answer:
+        try:
+            ready = self._server.model_ready(*_model_of(exchange))
+        except AtollError:  # the real server makes no difference between unknown and not ready
+            ready = False
+        return answers.empty() if ready else answers.refusal(400, "Model version not ready")
+
+    def config(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.document(to_json(self._server.model(*_model_of(exchange)).config))
+
+    def statistics(self, exchange: Exchange, body: memoryview) -> Answer:
+        return answers.document(documents.statistics(self._server.statistics(*_model_of(exchange))))
+
+    def repository_index(self, exchange: Exchange, body: memoryview) -> Answer:
+        only_ready = False
+        if len(body):
+            wishes = json_text.parse(body)
+            only_ready = wishes.get("ready", False) if isinstance(wishes, dict) else False
+            if type(only_ready) is not bool:
+                raise InternalError("Unable to parse 'ready': attempt to access JSON non-boolean as boolean")
+        ready = [(model.name, model.version, "READY", "") for model in self._server.models()]
+        failed = [(name, "", "UNAVAILABLE", str(error)) for name, error in self._server.failures().items()]
+        return answers.document(documents.repository_index(sorted(ready if only_ready else ready + failed)))
+
+
+def _model_of(exchange: Exchange) -> tuple[str, str]:
+    places = exchange.head.arguments
+    return places.get("model", ""), places.get("version", "")
+
+
+def routes(server: "Server", infer: Endpoint) -> Sequence[Route]:
+    """The whole table."""
+    ask = Inquiries(server)
+    table = [
+        Route("GET", "/v2", ask.server_metadata),
+        Route("GET", "/v2/health/live", ask.live, plain_errors=True),
+        Route("GET", "/v2/health/ready", ask.ready, plain_errors=True),
+        Route("GET", "/v2/models/stats", ask.statistics),
+        Route("POST", "/v2/repository/index", ask.repository_index, control=True),
+    ]
+    for model in (MODEL, MODEL_VERSION):
+        table += [
+            Route("GET", model, ask.model_metadata),
+            Route("GET", model + "/ready", ask.model_ready, plain_errors=True),
+            Route("GET", model + "/config", ask.config),
+            Route("GET", model + "/stats", ask.statistics),
+            Route("POST", model + "/infer", infer, plain_errors=True),
+        ]
+    return table

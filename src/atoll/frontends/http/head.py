@@ -1,0 +1,215 @@
+"""The head of a request: its line and headers, parsed by httptools, its route found, and kept for the next equal one.
+
+A client sends the same head again and again, byte for byte; looking it up costs a twentieth of parsing it.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httptools
+
+from atoll.errors import InvalidArgumentError
+from atoll.frontends.http import answer as answers
+from atoll.frontends.http.answer import Answer
+from atoll.frontends.http.compression import choose
+from atoll.frontends.http.limits import ConnectionLimits
+from atoll.frontends.http.origin import is_foreign
+from atoll.frontends.http.routes import NoRoute, Route, RouteTable
+from atoll.protocol.model_version import model_version
+
+CHUNKED = -1
+IMPOSSIBLE = 2**63  # a length that no limit allows
+
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+class RequestHead:
+    """What the rest of the server needs of a head. Shared between requests: nobody changes it.
+
+    `length` is the body's, or CHUNKED. `refusal` is the answer where no endpoint is to see the request; `malformed`:
+    where the request ends cannot be known, so the connection ends with the refusal. `json_length` is the
+    Inference-Header-Content-Length (None: not given).
+    """
+
+    __slots__ = (
+        "accept_coding",
+        "arguments",
+        "content_coding",
+        "expects_continue",
+        "headers",
+        "json_length",
+        "keep_alive",
+        "length",
+        "malformed",
+        "method",
+        "minor_version",
+        "refusal",
+        "route",
+    )
+
+    def __init__(self, method: str, headers: list[tuple[str, str]]):
+        self.method = method
+        self.headers = headers
+        self.arguments: Mapping[str, str] = {}
+        self.route: Route | None = None
+        self.refusal: Answer | None = None
+        self.malformed = False
+        self.length = 0
+        self.minor_version = 1
+        self.keep_alive = True
+        self.expects_continue = False
+        self.json_length: str | None = None
+        self.content_coding = ""
+        self.accept_coding = ""
+
+
+class HeadParser:
+    """Parses heads and remembers the latest ones. One per port."""
+
+    def __init__(self, routes: RouteTable, limits: ConnectionLimits, remembered: int = 1024, longest: int = 2048):
+        self._routes = routes
+        self._limits = limits
+        self._known: dict[bytes, RequestHead] = {}
+        self._remembered = remembered
+        self._longest = longest
+
+    def parse(self, data: bytes) -> RequestHead:
+        """The head in `data`, which ends with the empty line."""
+        head = self._known.get(data)
+        if head is None:
+            head = self._parse(data)
+            if len(data) <= self._longest:
+                if len(self._known) >= self._remembered:
+                    del self._known[next(iter(self._known))]
+                self._known[data] = head
+        return head
+
+    def _parse(self, data: bytes) -> RequestHead:
+        limits = self._limits
+        line_end = data.find(b"\r\n")
+        if line_end > limits.max_target_size:
+            return malformed(414, f"the request line is longer than {limits.max_target_size} bytes")
+        if data.count(b"\r\n") - 2 > limits.max_header_count:
+            return malformed(431, f"the request has more than {limits.max_header_count} headers")
+        collected = _Collector()
+        parser = httptools.HttpRequestParser(collected)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # an offer that we decline by answering in HTTP/1.1
+        except httptools.HttpParserError as error:
+            return malformed(400, f"malformed HTTP request: {error}")
+        version = parser.get_http_version()
+        if not collected.complete or version not in ("1.0", "1.1"):
+            return malformed(400, "malformed HTTP request: HTTP/1.0 and HTTP/1.1 are spoken here")
+        head = interpret(
+            self._routes,
+            parser.get_method().decode("ascii"),
+            _path(collected.target),
+            [(name.decode("latin-1").lower(), _text(value)) for name, value in collected.headers],
+        )
+        head.minor_version = int(version[2])
+        head.keep_alive = _keeps_alive(head)
+        return head
+
+
+def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[str, str]]) -> RequestHead:
+    """The head with its headers understood and its route found. Header names are lower-case."""
+    head = RequestHead(method, headers)
+    origin = host = None
+    for name, value in headers:
+        if name == "content-length":
+            head.length = int(value) if _DIGITS.fullmatch(value) else IMPOSSIBLE
+        elif name == "transfer-encoding":
+            head.length = CHUNKED
+        elif name == "inference-header-content-length":
+            head.json_length = value
+        elif name == "content-encoding":
+            head.content_coding = value
+        elif name == "accept-encoding":
+            head.accept_coding = choose(value)
+        elif name == "expect":
+            head.expects_continue = True
+        elif name == "origin":
+            origin = value
+        elif name == "host":
+            host = value
+    found, places = routes.find(method, path)
+    if isinstance(found, NoRoute):
+        wrong_method = found is NoRoute.WRONG_METHOD
+        status, text = (405, "Method Not Allowed") if wrong_method else (404, "Not Found")
+        head.refusal = answers.refusal(status, text, plain=bool(places))
+        return head
+    assert isinstance(places, dict), "a route comes with its places. This is a bug"
+    head.route = found
+    head.arguments, head.refusal = _normal_version(places)
+    if found.control and origin is not None and is_foreign(origin, host or ""):
+        head.refusal = answers.refusal(
+            403,
+            f"requests from web pages of another origin ('{origin}') may not use this endpoint: "
+            "call it from a program, or from a page of this server's own address",
+        )
+    return head
+
+
+def malformed(status: int, text: str) -> RequestHead:
+    """A head that cannot be read."""
+    head = RequestHead("", [])
+    head.malformed = True
+    head.keep_alive = False
+    head.refusal = answers.refusal(status, text)
+    return head
+
+
+def _normal_version(places: Mapping[str, str]) -> tuple[Mapping[str, str], Answer | None]:
+    version = places.get("version")
+    if version is None:
+        return places, None
+    try:
+        return {**places, "version": model_version(version)}, None
+    except InvalidArgumentError as error:
+        return places, answers.refusal_of(error)
+
+
+def _keeps_alive(head: RequestHead) -> bool:
+    """RFC 9112, section 9.3. The parser's own answer is about the message's end, which it has not seen."""
+    options = {
+        option.strip().lower() for name, value in head.headers if name == "connection" for option in value.split(",")
+    }
+    if head.minor_version == 0:
+        return "keep-alive" in options and "close" not in options
+    return "close" not in options
+
+
+def _path(target: bytes) -> str:
+    """Without the query; percent escapes stay as they are, as in the real server."""
+    path = target.partition(b"?")[0]
+    if path[:1] not in (b"/", b"*"):
+        try:
+            return urlsplit(_text(path)).path
+        except ValueError:
+            return ""
+    return _text(path)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+class _Collector:
+    """What httptools calls while it parses."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True

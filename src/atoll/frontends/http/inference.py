@@ -1,0 +1,181 @@
+"""The infer endpoint: decode, hand to the engine, and encode what it sends back, from whichever thread."""
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from atoll.errors import AtollError, Code, InternalError
+from atoll.frontends.http import answer as answers
+from atoll.frontends.http.answer import JSON, Answer
+from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
+from atoll.frontends.http.exchange import Exchange
+from atoll.frontends.http.limits import KIB
+from atoll.frontends.mailbox import Mailbox
+from atoll.protocol.http_answer import ResponseEncoder, total_length
+from atoll.protocol.http_codec import OutputForm, decode_infer, decode_raw
+from atoll.request import InferenceRequest, InferenceResponse
+from atoll.tensor import Buffer
+
+if TYPE_CHECKING:
+    from atoll.server import Server
+
+logger = logging.getLogger(__name__)
+
+INFLATED_HERE = 4 * KIB  # compressed; deflate makes at most 1032 times that of it, some milliseconds' work
+DEFLATED_HERE = 64 * KIB
+_OF_THE_MODEL = (Code.NOT_FOUND, Code.UNAVAILABLE)
+
+
+class InferEndpoint:
+    """POST .../infer. Belongs to one event loop."""
+
+    def __init__(self, server: "Server", loop: asyncio.AbstractEventLoop, max_body_size: int):
+        self._server = server
+        self._submit = server.submit
+        self._loop = loop
+        self._defer = loop.call_soon
+        self._max_body_size = max_body_size
+        self.encoder = ResponseEncoder()
+        self.post = Mailbox(loop).post
+
+    def __call__(self, exchange: Exchange, body: memoryview) -> Answer | None:
+        coding = exchange.head.content_coding
+        if not coding or coding == "identity":
+            return self._infer(exchange, body)
+        if coding not in SUPPORTED:
+            return answers.refusal(501, "Unsupported compression type", headers=b"Accept-Encoding: gzip, deflate\r\n")
+        if len(body) <= INFLATED_HERE:
+            return self._infer(exchange, memoryview(inflate(body, self._max_body_size)))
+        inflated = self._loop.run_in_executor(None, inflate, body, self._max_body_size)
+        inflated.add_done_callback(partial(self._infer_inflated, exchange))
+        return None
+
+    def _infer_inflated(self, exchange: Exchange, inflated: "asyncio.Future[bytearray]") -> None:
+        error = None if inflated.cancelled() else inflated.exception()
+        if isinstance(error, AtollError):
+            answer: Answer | None = answers.refusal_of(error)
+        elif error is not None or inflated.cancelled():
+            logger.error("decompressing a request failed", exc_info=error)
+            answer = answers.refusal(500, "internal error while decompressing the request")
+        else:
+            answer = self._infer(exchange, memoryview(inflated.result()))
+        if answer is not None:
+            exchange.answer(answer)
+
+    def _infer(self, exchange: Exchange, body: memoryview) -> Answer | None:
+        head = exchange.head
+        model_name = head.arguments["model"]
+        version = head.arguments.get("version", "")
+        json_length = len(body)
+        if head.json_length is not None:
+            digits = head.json_length
+            json_length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
+            if not 0 <= json_length <= len(body):
+                return answers.refusal(400, f"inference header size should be in range (0, {len(body)}), got: {digits}")
+        try:
+            if json_length:
+                decoded = decode_infer(body, json_length, model_name)
+            else:
+                decoded = decode_raw(body, self._server.model(model_name, version).config)
+            sender = HttpSender(self, exchange, decoded.form)
+            request = InferenceRequest(
+                model_name,
+                decoded.inputs,
+                sender,
+                model_version=version,
+                id=decoded.id,
+                output_names=decoded.output_names,
+                parameters=decoded.parameters,
+                priority=decoded.priority,
+                timeout_us=decoded.timeout_us,
+                defer=self._defer,
+            )
+            exchange.on_gone = request.cancel
+            self._submit(request)
+        except AtollError as error:
+            return self._refusal(error, model_name, version)
+        return None
+
+    def _refusal(self, error: AtollError, model_name: str, version: str) -> Answer:
+        """The real server looks for the model before it reads the body, and labels what it then says text/plain."""
+        try:
+            self._server.model(model_name, version)
+        except AtollError as missing:
+            error = missing
+        return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)
+
+    def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
+        """The body's parts and the header lines that describe them. Raises AtollError."""
+        parts, json_length = self.encoder.encode(response, form)
+        if json_length:
+            headers = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % json_length
+            return parts, headers
+        return parts, JSON
+
+    def compress(self, exchange: Exchange, answer: Answer, coding: str) -> None:
+        """Send the answer with its body compressed, off the loop where that takes long."""
+        answer.headers += b"Content-Encoding: %s\r\n" % coding.encode()
+        if total_length(answer.parts) <= DEFLATED_HERE:
+            answer.parts = [deflate(answer.parts, coding)]
+            exchange.answer(answer)
+            return
+        deflated = self._loop.run_in_executor(None, deflate, answer.parts, coding)
+        deflated.add_done_callback(partial(_answer_deflated, exchange, answer))
+
+
+def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:
+    if deflated.cancelled() or deflated.exception() is not None:
+        logger.error("compressing a response failed", exc_info=None if deflated.cancelled() else deflated.exception())
+        answer = answers.refusal(500, "internal error while compressing the response")
+    else:
+        answer.parts = [deflated.result()]
+    exchange.answer(answer)
+
+
+class HttpSender:
+    """Where one request's response goes: HTTP carries exactly one."""
+
+    __slots__ = ("_endpoint", "_exchange", "_form", "_response")
+
+    def __init__(self, endpoint: InferEndpoint, exchange: Exchange, form: OutputForm):
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._form = form
+        self._response: InferenceResponse | None = None
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self._endpoint.post(self._deliver, response, final)
+
+    def _deliver(self, response: InferenceResponse | None, final: bool) -> None:
+        if response is not None:
+            if self._response is not None:
+                text = "HTTP end point doesn't support models that send more than one response; use gRPC streaming"
+                response = InferenceResponse("", "", error=InternalError(text))
+            self._response = response
+        if not final:
+            return
+        response = self._response
+        exchange = self._exchange
+        if exchange.gone:
+            return
+        if response is None:
+            response = InferenceResponse("", "", error=InternalError("the model ended the request without a response"))
+        if response.error is not None:
+            exchange.answer(answers.refusal_of(response.error, plain=True))
+            return
+        try:
+            parts, headers = self._endpoint.encode(response, self._form)
+        except AtollError as error:
+            exchange.answer(answers.refusal_of(error, plain=True))
+            return
+        except Exception:
+            logger.exception("encoding a response of model '%s' failed", response.model_name)
+            exchange.answer(answers.refusal(500, "internal error while encoding the response"))
+            return
+        answer = Answer(200, parts, headers)
+        coding = exchange.head.accept_coding
+        if coding:
+            self._endpoint.compress(exchange, answer, coding)
+        else:
+            exchange.answer(answer)

@@ -1,0 +1,1 @@
+"""Prometheus metrics over HTTP, on a port of their own."""

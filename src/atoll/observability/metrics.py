@@ -1,0 +1,175 @@
+"""Prometheus metrics under Triton's names, rendered from snapshots of the statistics when somebody asks.
+
+Source of names, labels and help texts: the real server's own metrics page.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atoll.observability.statistics import FAILURE_REASONS, Duration, ModelStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class CpuReading:
+    """The machine's CPU use over the last interval (0 to 1) and its memory, in bytes."""
+
+    utilization: float
+    memory_total: int
+    memory_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A metric of every model version."""
+
+    name: str
+    description: str
+    value: Callable[[ModelStatistics], int]
+    kind: str = "counter"
+
+
+def _us(duration: Duration) -> int:
+    return duration.ns // 1000
+
+
+_SUCCESS = _Family(
+    "nv_inference_request_success",
+    "Number of successful inference requests, all batch sizes",
+    lambda model: model.success.count,
+)
+_FAILURE = ("nv_inference_request_failure", "Number of failed inference requests, all batch sizes", "counter")
+_FAMILIES = (
+    _Family(
+        "nv_inference_count",
+        "Number of inferences performed (does not include cached requests)",
+        lambda model: model.inference_count,
+    ),
+    _Family(
+        "nv_inference_exec_count",
+        "Number of model executions performed (does not include cached requests)",
+        lambda model: model.execution_count,
+    ),
+    _Family(
+        "nv_inference_request_duration_us",
+        "Cumulative inference request duration in microseconds (includes cached requests)",
+        lambda model: _us(model.success),
+    ),
+    _Family(
+        "nv_inference_queue_duration_us",
+        "Cumulative inference queuing duration in microseconds (includes cached requests)",
+        lambda model: _us(model.queue),
+    ),
+    _Family(
+        "nv_inference_compute_input_duration_us",
+        "Cumulative compute input duration in microseconds (does not include cached requests)",
+        lambda model: _us(model.compute_input),
+    ),
+    _Family(
+        "nv_inference_compute_infer_duration_us",
+        "Cumulative compute inference duration in microseconds (does not include cached requests)",
+        lambda model: _us(model.compute_infer),
+    ),
+    _Family(
+        "nv_inference_compute_output_duration_us",
+        "Cumulative inference compute output duration in microseconds (does not include cached requests)",
+        lambda model: _us(model.compute_output),
+    ),
+    _Family(
+        "nv_inference_pending_request_count",
+        "Instantaneous number of pending requests awaiting execution per-model.",
+        lambda model: model.pending_request_count,
+        "gauge",
+    ),
+)
+
+
+def render(models: Sequence[ModelStatistics], cpu: CpuReading | None = None) -> str:
+    """The page, in the Prometheus text format, version 0.0.4."""
+    lines: list[str] = []
+    _add_family(lines, _SUCCESS, models)
+    _add_header(lines, *_FAILURE)
+    for model in models:
+        for reason in FAILURE_REASONS:
+            labels = _labels({"model": model.name, "reason": reason, "version": model.version})
+            lines.append(f"{_FAILURE[0]}{labels} {model.failures.get(reason, 0)}")
+    for family in _FAMILIES:
+        _add_family(lines, family, models)
+    if cpu is not None:
+        for name, description, value in (
+            ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", cpu.utilization),
+            ("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", cpu.memory_total),
+            ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", cpu.memory_used),
+        ):
+            _add_header(lines, name, description, "gauge")
+            lines.append(f"{name} {value}")
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _add_family(lines: list[str], family: _Family, models: Iterable[ModelStatistics]) -> None:
+    _add_header(lines, family.name, family.description, family.kind)
+    for model in models:
+        labels = _labels({"model": model.name, "version": model.version})
+        lines.append(f"{family.name}{labels} {family.value(model)}")
+
+
+def _add_header(lines: list[str], name: str, description: str, kind: str) -> None:
+    lines.append(f"# HELP {name} {description}")
+    lines.append(f"# TYPE {name} {kind}")
+
+
+def _labels(values: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in values.items()) + "}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+class CpuMeter:
+    """Reads Linux's /proc. The utilization is that between two readings at least `interval_s` seconds apart."""
+
+    def __init__(self, interval_s: float, proc: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic):
+        self._interval_s = interval_s
+        self._proc = proc
+        self._clock = clock
+        self._utilization = 0.0
+        self._measured_at = clock()
+        self._ticks = self._read_ticks()
+
+    def read(self) -> CpuReading | None:
+        """The reading now; None where this system has no /proc."""
+        memory = self._read_memory()
+        if memory is None:
+            return None
+        now = self._clock()
+        if now - self._measured_at >= self._interval_s:
+            busy, total = self._read_ticks()
+            earlier_busy, earlier_total = self._ticks
+            if total > earlier_total:
+                self._utilization = min(max((busy - earlier_busy) / (total - earlier_total), 0.0), 1.0)
+            self._ticks = busy, total
+            self._measured_at = now
+        total_bytes, available = memory
+        return CpuReading(self._utilization, total_bytes, total_bytes - available)
+
+    def _read_ticks(self) -> tuple[int, int]:
+        """Busy and all ticks since boot, of all CPUs together; see proc_stat(5)."""
+        try:
+            first_line = (self._proc / "stat").read_text().partition("\n")[0]
+        except OSError:
+            return 0, 0
+        user, nice, system, idle, iowait, irq, softirq, steal = (int(ticks) for ticks in first_line.split()[1:9])
+        busy = user + nice + system + irq + softirq + steal
+        return busy, busy + idle + iowait
+
+    def _read_memory(self) -> tuple[int, int] | None:
+        """Total and available bytes; see proc_meminfo(5)."""
+        try:
+            text = (self._proc / "meminfo").read_text()
+        except OSError:
+            return None
+        fields = {key: value.split() for key, _, value in (line.partition(":") for line in text.splitlines())}
+        return int(fields["MemTotal"][0]) * 1024, int(fields["MemAvailable"][0]) * 1024

@@ -1,0 +1,89 @@
+"""The JSON documents of the KServe protocol and Triton's extensions, as plain dicts in the real server's key order."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
+from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
+
+Document = dict[str, Any]
+
+
+def server_metadata(server: ServerMetadata) -> Document:
+    """GET /v2"""
+    return {
+        "name": server.name,
+        "version": server.version,
+        "extensions": list(server.extensions),
+    }
+
+
+def model_metadata(model: ModelMetadata) -> Document:
+    """GET /v2/models/{model}"""
+    return {
+        "name": model.name,
+        "versions": list(model.versions),
+        "platform": model.platform,
+        "inputs": [_tensor(one) for one in model.inputs],
+        "outputs": [_tensor(one) for one in model.outputs],
+    }
+
+
+def _tensor(tensor: TensorMetadata) -> Document:
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype.protocol_name,
+        "shape": list(tensor.shape),
+    }
+
+
+def statistics(models: Sequence[ModelStatistics]) -> Document:
+    """GET /v2/models/stats and GET /v2/models/{model}/stats"""
+    return {"model_stats": [_model_statistics(one) for one in models]}
+
+
+def _model_statistics(model: ModelStatistics) -> Document:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "last_inference": model.last_inference_ms,
+        "inference_count": model.inference_count,
+        "execution_count": model.execution_count,
+        "inference_stats": {
+            "success": _duration(model.success),
+            "fail": _duration(model.fail),
+            "queue": _duration(model.queue),
+            "compute_input": _duration(model.compute_input),
+            "compute_infer": _duration(model.compute_infer),
+            "compute_output": _duration(model.compute_output),
+            "cache_hit": _duration(model.cache_hit),
+            "cache_miss": _duration(model.cache_miss),
+        },
+        "response_stats": {},
+        "batch_stats": [_batch_statistics(one) for one in model.batch_stats],
+        "memory_usage": [],
+    }
+
+
+def _batch_statistics(batch: BatchStatistics) -> Document:
+    return {
+        "batch_size": batch.batch_size,
+        "compute_input": _duration(batch.compute_input),
+        "compute_infer": _duration(batch.compute_infer),
+        "compute_output": _duration(batch.compute_output),
+    }
+
+
+def _duration(duration: Duration) -> Document:
+    return {"count": duration.count, "ns": duration.ns}
+
+
+def repository_index(models: Iterable[tuple[str, str, str, str]]) -> list[Document]:
+    """POST /v2/repository/index: `models` are (name, version, state, reason); empty ones but the name are left out."""
+    keys = ("name", "version", "state", "reason")
+    return [{key: value for key, value in zip(keys, one, strict=True) if value or key == "name"} for one in models]
+
+
+def error(text: str) -> Document:
+    """The body of every refusal."""
+    return {"error": text}
