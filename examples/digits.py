@@ -37,6 +37,6 @@ def _pick(indices: NDArray[Any]) -> Digits:
 
 
 def _order() -> NDArray[Any]:
-    # Shuffled: the file repeats 0, 1, ... 9, so that every fifth image would be a 4 or a 9. By RandomState because numpy
-    # freezes its streams for good, which it does not promise for Generator or scikit-learn for train_test_split.
+    # Shuffled: the file repeats 0, 1, ... 9, so that every fifth image would be a 4 or a 9. By RandomState, because
+    # numpy keeps its streams as they are for good, which nobody promises for Generator or train_test_split.
     return np.random.RandomState(SEED).permutation(1797)

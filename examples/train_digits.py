@@ -1,4 +1,4 @@
-"""Trains `digits_cnn` and `digits_mlp` on scikit-learn's handwritten digits and writes them, with their accuracy, as ONNX.
+"""Trains `digits_cnn` and `digits_mlp` on scikit-learn's handwritten digits; writes them as ONNX, with their accuracy.
 
 Needs, apart from what Atoll needs:  pip install torch==2.13.0 onnx onnxruntime scikit-learn
 Run:                                 python examples/train_digits.py

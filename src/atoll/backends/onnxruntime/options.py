@@ -1,0 +1,144 @@
+"""What config.pbtxt and --backend-config say about a session, under the names that Triton's ONNX Runtime backend uses.
+
+`parameters` of a model win over the backend's settings. Keys that are none of ours are left alone, as in Triton:
+clients and other tools read them. Those of the form `session.*`, `optimization.*`, `ep.*` and `mlas.*` go to ONNX
+Runtime as they are.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from atoll.backends.api import ModelSource
+from atoll.errors import ConfigError
+
+MAX_THREADS = 1024  # beyond any machine; creating a million threads would end the process, not the load
+
+# The levels of `optimization { graph { level } }` in Triton's backend, by the names of ONNX Runtime's own.
+# Any other level is the default, there as here.
+_GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
+_DEFAULT_GRAPH_LEVEL = "ORT_ENABLE_ALL"
+
+_CONFIG_ENTRY = re.compile(r"(session|optimization|ep|mlas)\..+")
+_SHRINKAGE = re.compile(r"(cpu:0|gpu:\d+)(;(cpu:0|gpu:\d+))*")
+_SWITCHES = {"0": False, "1": True, "false": False, "true": True}
+# These are off or on and nothing else, but ONNX Runtime takes any text for one of the two.
+_SWITCH_ENTRIES = frozenset(
+    {
+        "session.disable_prepacking",
+        "session.force_spinning_stop",
+        "session.inter_op.allow_spinning",
+        "session.intra_op.allow_spinning",
+        "session.set_denormal_as_zero",
+        "session.use_device_allocator_for_initializers",
+        "session.use_env_allocators",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """How to make a session. A thread count of 0 leaves the choice to ONNX Runtime (one per physical core)."""
+
+    intra_op_thread_count: int = 0
+    inter_op_thread_count: int = 0
+    global_threads: bool = False
+    parallel: bool = False
+    graph_level: str = _DEFAULT_GRAPH_LEVEL
+    mem_arena: bool = True
+    mem_pattern: bool = True
+    arena_shrinkage: str = ""
+    config_entries: Mapping[str, str] = field(default_factory=dict)
+
+
+def session_settings(source: ModelSource) -> SessionSettings:
+    """Read them from the model's configuration and the backend's settings.
+
+    Raises ConfigError naming the key and the values that it may have.
+    """
+    found = _Lookup(source)
+    level = (
+        source.config.optimization.graph.level if source.config.optimization and source.config.optimization.graph else 0
+    )
+    arena = found.switch("enable_mem_arena", True)
+    return SessionSettings(
+        intra_op_thread_count=found.number("intra_op_thread_count", MAX_THREADS),
+        inter_op_thread_count=found.number("inter_op_thread_count", MAX_THREADS),
+        global_threads=found.switch("enable-global-threadpool", False),
+        parallel=found.number("execution_mode", 1) == 1,
+        graph_level=_GRAPH_LEVELS.get(level, _DEFAULT_GRAPH_LEVEL),
+        mem_arena=arena,
+        mem_pattern=found.switch("enable_mem_pattern", True),
+        arena_shrinkage=found.shrinkage("memory.enable_memory_arena_shrinkage", arena),
+        config_entries=found.config_entries(),
+    )
+
+
+def session_options(onnxruntime: Any, settings: SessionSettings) -> Any:
+    """The settings as an onnxruntime.SessionOptions."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_thread_count
+    options.inter_op_num_threads = settings.inter_op_thread_count
+    options.use_per_session_threads = not settings.global_threads
+    mode = "ORT_PARALLEL" if settings.parallel else "ORT_SEQUENTIAL"
+    options.execution_mode = getattr(onnxruntime.ExecutionMode, mode)
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.graph_level)
+    options.enable_cpu_mem_arena = settings.mem_arena
+    options.enable_mem_pattern = settings.mem_pattern
+    for key, value in settings.config_entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+class _Lookup:
+    """A model's parameters over the backend's settings, with errors that say where a bad value stands."""
+
+    def __init__(self, source: ModelSource):
+        self._source = source
+        self._parameters = {key: one.string_value for key, one in source.config.parameters.items()}
+
+    def text(self, key: str) -> str:
+        """The key's value without blanks around it; "" where nobody gives one."""
+        return self._parameters.get(key, self._source.settings.get(key, "")).strip()
+
+    def number(self, key: str, largest: int) -> int:
+        text = self.text(key)
+        if not text:
+            return 0
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= largest):
+            raise self.wrong(key, text, f"a whole number from 0 to {largest}")
+        return int(text)
+
+    def switch(self, key: str, default: bool) -> bool:
+        text = self.text(key)
+        if not text:
+            return default
+        if text.lower() not in _SWITCHES:
+            raise self.wrong(key, text, "0 or 1")
+        return _SWITCHES[text.lower()]
+
+    def shrinkage(self, key: str, arena: bool) -> str:
+        text = self.text(key)
+        if text and not _SHRINKAGE.fullmatch(text):
+            raise self.wrong(key, text, "devices such as 'cpu:0' or 'cpu:0;gpu:0'")
+        if "cpu" in text and not arena:
+            raise self.wrong(key, text, "left out where enable_mem_arena is 0: there is no arena to shrink")
+        # An instance on a CPU has no arena on a GPU, and ONNX Runtime fails every run that names an absent one.
+        return "cpu:0" if "cpu" in text else ""
+
+    def config_entries(self) -> dict[str, str]:
+        keys = {*self._source.settings, *self._parameters}
+        entries = {key: self.text(key) for key in sorted(keys) if _CONFIG_ENTRY.fullmatch(key)}
+        for key in _SWITCH_ENTRIES & entries.keys():
+            if entries[key] not in ("0", "1"):
+                raise self.wrong(key, entries[key], "0 or 1")
+        return entries
+
+    def wrong(self, key: str, text: str, wanted: str) -> ConfigError:
+        where = (
+            f"parameter '{key}' of model '{self._source.name}'"
+            if key in self._parameters
+            else f"--backend-config=onnxruntime,{key}={text}"
+        )
+        return ConfigError(f"{where} is '{text}' but must be {wanted}")

@@ -1,0 +1,227 @@
+"""Parameters under Triton's names: what they set, and what is said of bad ones."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from atoll.backends.onnxruntime.options import session_options, session_settings
+from atoll.config.model_config import ModelOperations, ModelOptimizationPolicy
+from atoll.errors import ConfigError
+
+
+def options_of(source: Any) -> Any:
+    return session_options(onnxruntime, session_settings(source))
+
+
+def test_defaults_are_those_of_onnx_runtime(models: Any) -> None:
+    ours, theirs = options_of(models.source()), onnxruntime.SessionOptions()
+    for name in (
+        "intra_op_num_threads",
+        "inter_op_num_threads",
+        "execution_mode",
+        "graph_optimization_level",
+        "enable_cpu_mem_arena",
+        "enable_mem_pattern",
+        "use_per_session_threads",
+    ):
+        assert getattr(ours, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "value"),
+    [
+        ({"intra_op_thread_count": "3"}, "intra_op_num_threads", 3),
+        ({"inter_op_thread_count": " 2 "}, "inter_op_num_threads", 2),
+        ({"execution_mode": "1"}, "execution_mode", onnxruntime.ExecutionMode.ORT_PARALLEL),
+        ({"execution_mode": "0"}, "execution_mode", onnxruntime.ExecutionMode.ORT_SEQUENTIAL),
+        ({"enable_mem_arena": "0"}, "enable_cpu_mem_arena", False),
+        ({"enable_mem_pattern": "false"}, "enable_mem_pattern", False),
+    ],
+)
+def test_parameters(models: Any, configured: Any, parameters: dict[str, str], name: str, value: Any) -> None:
+    assert getattr(options_of(configured(models.source(), parameters)), name) == value
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (-1, "ORT_ENABLE_BASIC"),
+        (0, "ORT_ENABLE_ALL"),
+        (1, "ORT_ENABLE_EXTENDED"),
+        (2, "ORT_DISABLE_ALL"),
+        (99, "ORT_ENABLE_ALL"),
+    ],
+)
+def test_graph_levels_are_tritons(models: Any, level: int, name: str) -> None:
+    policy = ModelOptimizationPolicy(graph=ModelOptimizationPolicy.Graph(level=level))
+    options = options_of(models.source(optimization=policy))
+    assert options.graph_optimization_level == getattr(onnxruntime.GraphOptimizationLevel, name)
+
+
+def test_the_model_wins_over_the_backends_settings(models: Any, configured: Any) -> None:
+    settings = {"intra_op_thread_count": "4", "inter_op_thread_count": "5", "default-max-batch-size": "8"}
+    options = options_of(configured(models.source(), {"intra_op_thread_count": "1"}, settings))
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 5)
+
+
+def test_config_entries_reach_the_session(models: Any, configured: Any) -> None:
+    given = {
+        "session.intra_op.allow_spinning": "0",
+        "session.use_device_allocator_for_initializers": "1",
+        "optimization.enable_gelu_approximation": "1",
+        "accuracy": "0.99",
+    }
+    options = options_of(configured(models.source(), given))
+    for key in list(given)[:3]:
+        assert options.get_session_config_entry(key) == given[key]
+    with pytest.raises(RuntimeError):
+        options.get_session_config_entry("accuracy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("intra_op_thread_count", "-1"),
+        ("intra_op_thread_count", "many"),
+        ("intra_op_thread_count", "1000000"),
+        ("intra_op_thread_count", "²"),
+        ("inter_op_thread_count", "1.5"),
+        ("execution_mode", "2"),
+        ("enable_mem_arena", "yes"),
+        ("enable_mem_pattern", "2"),
+        ("memory.enable_memory_arena_shrinkage", "cpu"),
+        ("memory.enable_memory_arena_shrinkage", "cpu:1"),
+        ("session.intra_op.allow_spinning", "maybe"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_the_key(models: Any, configured: Any, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^parameter '{key}' of model 'm' is '{value}' but must be"):
+        models.backend.load(configured(models.identity("FP32"), {key: value}))
+
+
+def test_a_bad_setting_of_the_backend_names_the_command_line(models: Any, configured: Any) -> None:
+    source = configured(models.identity("FP32"), settings={"intra_op_thread_count": "x"})
+    with pytest.raises(ConfigError, match=r"^--backend-config=onnxruntime,intra_op_thread_count=x is 'x' but must be"):
+        models.backend.load(source)
+
+
+def test_a_bad_config_entry_is_reported_without_printing(models: Any, configured: Any, capfd: Any) -> None:
+    source = configured(models.identity("FP32"), {"session.intra_op_thread_affinities": "bad"})
+    with pytest.raises(ConfigError, match=r"failed to load model 'm'.*onnx runtime error"):
+        models.backend.load(source)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_shrinking_the_arena_needs_one(models: Any, configured: Any) -> None:
+    given = {"memory.enable_memory_arena_shrinkage": "cpu:0", "enable_mem_arena": "0"}
+    with pytest.raises(ConfigError, match="enable_mem_arena is 0"):
+        models.backend.load(configured(models.identity("FP32"), given))
+
+
+@pytest.mark.parametrize("devices", ["cpu:0", "cpu:0;gpu:0", "gpu:0"])
+def test_shrinking_the_arena_after_each_run(models: Any, configured: Any, devices: str) -> None:
+    given = {"memory.enable_memory_arena_shrinkage": devices}
+    instance = models.instance(configured(models.identity("FP32"), given))
+    assert instance.execute({"IN": np.ones((1, 2), np.float32)}, ["OUT"])["OUT"].tolist() == [[1.0, 1.0]]
+
+
+def test_everything_at_once_still_runs(models: Any, configured: Any) -> None:
+    given = {
+        "intra_op_thread_count": "2",
+        "inter_op_thread_count": "2",
+        "execution_mode": "1",
+        "enable_mem_arena": "0",
+        "enable_mem_pattern": "0",
+        "session.intra_op.allow_spinning": "0",
+        "session.use_device_allocator_for_initializers": "1",
+    }
+    instance = models.instance(configured(models.identity("FP32"), given))
+    assert instance.execute({"IN": np.ones((1, 2), np.float32)}, ["OUT"])["OUT"].tolist() == [[1.0, 1.0]]
+
+
+def test_an_accelerator_that_is_not_there_is_named(models: Any) -> None:
+    accelerator = ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(name="openvino")
+    policy = ModelOptimizationPolicy(
+        execution_accelerators=ModelOptimizationPolicy.ExecutionAccelerators(cpu_execution_accelerator=(accelerator,))
+    )
+    source = models.identity("FP32")
+    with pytest.raises(ConfigError, match="'openvino'"):
+        models.backend.load(replace(source, config=replace(source.config, optimization=policy)))
+
+
+def test_a_missing_operator_library_is_named(models: Any) -> None:
+    source = models.identity("FP32")
+    operations = ModelOperations(op_library_filename=("custom.so",))
+    with pytest.raises(ConfigError, match=r"op_library_filename names 'custom\.so'"):
+        models.backend.load(replace(source, config=replace(source.config, model_operations=operations)))
+
+
+def in_a_fresh_python(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+GLOBAL_THREADS = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from atoll.backends.api import ModelSource, Placement
+from atoll.backends.onnxruntime import OnnxRuntimeBackend
+from atoll.config.model_config import ModelConfig
+
+directory = Path(sys.argv[1])
+backend = OnnxRuntimeBackend()
+settings = {"enable-global-threadpool": "1", "intra_op_thread_count": "3"}
+source = ModelSource("m", 1, directory, directory / "1", ModelConfig(name="m"), settings)
+threads = lambda: len(os.listdir("/proc/self/task"))
+model = backend.load(source)
+before = threads()
+models = [backend.load(source) for _ in range(3)]
+assert threads() == before, (before, threads())
+out = models[0].instance(Placement("m_0")).execute({"IN": np.ones((1, 2), np.float32)}, ["OUT"])
+print(out["OUT"].tolist())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_the_global_thread_pool_is_shared_by_all_models(models: Any) -> None:
+    source = models.identity("FP32")
+    assert in_a_fresh_python(GLOBAL_THREADS, str(source.model_directory)) == "[[1.0, 1.0]]\n"
+
+
+MISSING = """
+import sys
+sys.modules["onnxruntime"] = None
+from atoll.backends.onnxruntime import OnnxRuntimeBackend
+from atoll.errors import MissingExtraError
+try:
+    OnnxRuntimeBackend()
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_a_missing_package_says_which_extra_to_install() -> None:
+    assert 'pip install "atoll[onnxruntime]"' in in_a_fresh_python(MISSING)
+
+
+LAZY = """
+import os, sys
+os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+from atoll.backends.onnxruntime import OnnxRuntimeBackend
+print("onnxruntime" in sys.modules)
+OnnxRuntimeBackend()
+print("onnxruntime" in sys.modules, os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+def test_the_library_is_imported_when_the_backend_is_made_and_reports_to_nobody() -> None:
+    assert in_a_fresh_python(LAZY) == "False\nTrue 1\n"
