@@ -1,9 +1,10 @@
 """What a configuration leaves out: taken from the model file, or from the defaults that Triton fills in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from atoll.config.agreement import check
 from atoll.config.model_config import (
     ModelConfig,
     ModelDynamicBatching,
@@ -16,41 +17,12 @@ from atoll.config.model_config import (
     ModelVersionPolicy,
 )
 from atoll.config.platforms import backend_of, default_model_filename, is_ensemble, platform_of
+from atoll.config.signature import ModelSignature, TensorSignature, server_made_inputs
 from atoll.tensor import DataType
 
+__all__ = ["ModelSignature", "TensorSignature", "check", "fill", "normalize"]
+
 _Tensor = TypeVar("_Tensor", ModelInput, ModelOutput)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSignature:
-    """A tensor as the model file declares it. `shape` is whole, with the batch dimension if there is one and -1 for
-    any size; None where the file does not say it."""
-
-    name: str
-    data_type: DataType
-    shape: tuple[int, ...] | None
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSignature:
-    """What a backend found in a model file. `batching` says whether the first dimension of every tensor is that of
-    the batch; None where the file cannot tell, and then the shapes decide."""
-
-    inputs: tuple[TensorSignature, ...]
-    outputs: tuple[TensorSignature, ...]
-    batching: bool | None = None
-
-    def supports_batching(self) -> bool:
-        """Whether requests can be joined along the first dimension.
-
-        Unless the backend knows better, that takes a first dimension of any size in every tensor: the rule of the
-        real server's ONNX Runtime backend.
-        """
-        if self.batching is not None:
-            return self.batching
-        tensors = (*self.inputs, *self.outputs)
-        return bool(tensors) and all(one.shape is not None and one.shape[:1] == (-1,) for one in tensors)
 
 
 def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: int = 4) -> ModelConfig:
@@ -89,15 +61,6 @@ def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: 
     return replace(config, max_batch_size=size, dynamic_batching=dynamic, input=inputs, output=outputs)
 
 
-def server_made_inputs(config: ModelConfig) -> set[str]:
-    """The model's inputs that no client sends: sequence controls, states, and those computed for each batch."""
-    names = {name for one in config.batch_input for name in one.target_name}
-    if config.sequence_batching is not None:
-        names.update(one.name for one in config.sequence_batching.control_input)
-        names.update(one.input_name for one in config.sequence_batching.state)
-    return names
-
-
 def _has_whole_shape(config: ModelConfig, found: ModelSignature) -> bool:
     """Whether the configuration spells a tensor's dims with the first dimension, and so means no batching."""
     ranks = {one.name: len(one.shape) for one in (*found.inputs, *found.outputs) if one.shape is not None}
@@ -126,25 +89,19 @@ def _completed(tensor: _Tensor, found: TensorSignature, batching: bool) -> _Tens
     return replace(tensor, dims=(1,), reshape=tensor.reshape or ModelTensorReshape())
 
 
-# The real server's ONNX Runtime and TensorFlow models get two instances on a CPU where the count is not given
-_CPU_INSTANCES = {"onnxruntime": 2, "tensorflow": 2}
-
-
 def normalize(
-    config: ModelConfig, *, name: str = "", default_instance_count: int | None = None, gpus: Sequence[int] = ()
+    config: ModelConfig, *, name: str = "", default_instance_count: int = 1, gpus: Sequence[int] = ()
 ) -> ModelConfig:
     """The configuration with the defaults that Triton shows in /v2/models/M/config.
 
     `name` is used where the configuration has none. `gpus` are the devices that the model's backend can use on this
-    machine; `default_instance_count` is for each group on a CPU that gives no count (None: the real server's number).
+    machine; `default_instance_count` is for each group on a CPU that gives no count (real server: 1, ONNX Runtime 2).
     """
     config = replace(config, name=config.name or name)
     config = replace(config, version_policy=config.version_policy or _LATEST)
     if is_ensemble(config):
         return config
     backend = backend_of(config)
-    if default_instance_count is None:
-        default_instance_count = _CPU_INSTANCES.get(backend, 1)
     return replace(
         config,
         backend=backend,

@@ -28,11 +28,11 @@ _BACKENDS = {
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "tensorrt": "tensorrt_plan"}
 
 _FILENAMES = {
-    "onnxruntime": "model.onnx",
-    "pytorch": "model.pt",
     "tensorflow": "model.savedmodel",
     "tensorrt": "model.plan",
+    "onnxruntime": "model.onnx",
     "openvino": "model.xml",
+    "pytorch": "model.pt",
     "python": "model.py",
     "dali": "model.dali",
 }
@@ -82,6 +82,10 @@ def default_model_filename(backend: str, platform: str = "") -> str:
 
 
 def guess_backend(filenames: Iterable[str]) -> str:
-    """The backend whose default file is among those of a version's folder; "" where none or more than one is."""
+    """The backend whose default file is among those of a version's folder, "" where none is.
+
+    Of more than one it is the first in this order, the real server's: TensorFlow,
+    TensorRT, ONNX Runtime, OpenVINO, PyTorch, Python.
+    """
     found = {_BACKEND_OF_FILE[one] for one in filenames if one in _BACKEND_OF_FILE}
-    return found.pop() if len(found) == 1 else ""
+    return next((backend for backend in _FILENAMES if backend in found), "")

@@ -1,0 +1,153 @@
+"""Whether a configuration agrees with the model file, tensor by tensor, both sides shown.
+
+The messages follow the real server's ONNX Runtime backend where it has one for the case.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
+from atoll.config.problems import Problem, suggestion
+from atoll.config.signature import ModelSignature, TensorSignature, server_made_inputs
+from atoll.tensor import DataType
+
+
+def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
+    """Where a filled-in configuration and the model file disagree: names, types, shapes, batching.
+
+    Outputs of the file that the configuration leaves out are simply not served; inputs must all be there.
+    """
+    problems: list[Problem] = []
+    batching = config.max_batch_size > 0
+    if batching and found.batching is False:
+        message = f"model '{config.name}': model does not support batching while non-zero max_batch_size is specified"
+        remedy = "Set max_batch_size: 0 and give whole shapes, or export the model with a batch dimension."
+        has = f"max_batch_size: {config.max_batch_size}"
+        problems.append(Problem("max_batch_size", message, has, "max_batch_size: 0", remedy))
+        batching = False
+    problems += _missing_inputs(config, found)
+    sides: tuple[tuple[str, Sequence[ModelInput | ModelOutput], Sequence[TensorSignature]], ...] = (
+        ("input", config.input, found.inputs),
+        ("output", config.output, found.outputs),
+    )
+    for kind, tensors, signatures in sides:
+        by_name = {one.name: one for one in signatures}
+        for index, tensor in enumerate(tensors):
+            path = f"{kind}[{index}]"
+            if tensor.name not in by_name:
+                problems.append(_unexpected(path, kind, tensor.name, signatures))
+                continue
+            problems += _type(path, kind, tensor, by_name[tensor.name], config.name)
+            if not (isinstance(tensor, ModelInput) and tensor.allow_ragged_batch):
+                size = config.max_batch_size if batching else 0
+                problems += _shape(path, tensor, by_name[tensor.name], config.name, size, bool(found.batching))
+    return problems
+
+
+def _unexpected(path: str, kind: str, name: str, signatures: Sequence[TensorSignature]) -> Problem:
+    names = ", ".join(one.name for one in signatures)
+    near = suggestion(name, [one.name for one in signatures])
+    message = f"unexpected inference {kind} '{name}', allowed {kind}s are: {names}"
+    remedy = f"Did you mean '{near}'?" if near else "Name the tensor as the model file does."
+    return Problem(f"{path}.name", message, f"'{name}'", _listed(signatures), remedy)
+
+
+def _listed(signatures: Sequence[TensorSignature]) -> str:
+    shown = ", ".join(f"{one.name} {one.data_type.config_name} {_text(one.shape)}" for one in signatures)
+    return f"one of the model file's: {shown}" if shown else "none: the model file has none"
+
+
+def _text(shape: Sequence[int] | None) -> str:
+    return "of unknown shape" if shape is None else f"[{','.join(map(str, shape))}]"
+
+
+def _missing_inputs(config: ModelConfig, found: ModelSignature) -> Iterator[Problem]:
+    known = {one.name for one in config.input} | server_made_inputs(config)
+    missing = [one for one in found.inputs if one.name not in known and not one.optional]
+    if not missing:
+        return
+    message = (
+        f"unable to load model '{config.name}', configuration expects {len(config.input)} inputs, "
+        f"model provides {len(found.inputs)}"
+    )
+    has = ", ".join(one.name for one in config.input) or "no inputs"
+    names = ", ".join(one.name for one in missing)
+    yield Problem(
+        "input", message, has, f"also {names}", f"Add {names}, or leave all inputs out to have them filled in."
+    )
+
+
+def _type(
+    path: str, kind: str, tensor: ModelInput | ModelOutput, found: TensorSignature, model: str
+) -> Iterator[Problem]:
+    if tensor.data_type in (found.data_type, DataType.INVALID):
+        return
+    configured, actual = tensor.data_type.config_name, found.data_type.config_name
+    message = (
+        f"unable to load model '{model}', unexpected datatype {configured} for inference {kind} '{tensor.name}', "
+        f"expecting {actual}"
+    )
+    yield Problem(f"{path}.data_type", message, configured, actual, f"Set data_type: {actual}.")
+
+
+def _shape(
+    path: str,
+    tensor: ModelInput | ModelOutput,
+    found: TensorSignature,
+    model: str,
+    max_batch_size: int,
+    batching_known: bool,
+) -> Iterator[Problem]:
+    batching = max_batch_size > 0
+    if found.shape is None or not tensor.dims:
+        return
+    key = "dims" if tensor.reshape is None else "reshape.shape"
+    configured = tensor.dims if tensor.reshape is None else tensor.reshape.shape
+    label = f"model '{model}', tensor '{tensor.name}': "
+    if batching and not batching_known and found.shape[:1] != (-1,):
+        message = (
+            f"{label}for the model to support batching the shape should have at least 1 dimension and the first "
+            f"dimension must be -1; but shape expected by the model is {_text(found.shape)}"
+        )
+        remedy = "Set max_batch_size: 0 and give whole shapes, or export the model with a first dimension of any size."
+        sides = f"max_batch_size: {max_batch_size}", f"max_batch_size: 0 for a model of shape {_text(found.shape)}"
+        yield Problem(f"{path}.{key}", message, *sides, remedy)
+        return
+    complete = (-1, *configured) if batching else configured
+    if len(complete) == len(found.shape) and all(
+        wanted in (-1, given) for given, wanted in list(zip(complete, found.shape, strict=True))[int(batching) :]
+    ):
+        return
+    how = (
+        "(an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making complete "
+        f"shape {_text(complete)})"
+        if batching
+        else f"(shape {_text(complete)})"
+    )
+    message = (
+        f"{label}the model expects {len(found.shape)} dimensions (shape {_text(found.shape)}) but the model "
+        f"configuration specifies {len(complete)} dimensions {how}"
+    )
+    expected = found.shape[1:] if batching else found.shape
+    remedy = _remedy(key, configured, found.shape, expected, max_batch_size)
+    yield Problem(f"{path}.{key}", message, f"{key}: {_text(configured)}", f"{key}: {_text(expected)}", remedy)
+
+
+def _remedy(
+    key: str,
+    configured: tuple[int, ...],
+    actual: tuple[int, ...],
+    expected: tuple[int, ...],
+    max_batch_size: int,
+) -> str:
+    batching = max_batch_size > 0
+    if batching and len(configured) == len(actual):
+        return (
+            f"The first dimension of the model's shape is the batch dimension, which max_batch_size: {max_batch_size} "
+            f"already stands for: leave it out of {key}, or set max_batch_size: 0."
+        )
+    if not batching and len(configured) == len(actual) - 1 and actual[0] == -1:
+        return (
+            "The first dimension of the model's shape is of any size: if it is the batch dimension, set "
+            f"max_batch_size to the largest batch; if it is not, put it into {key}."
+        )
+    return f"Set {key}: {_text(expected)}."

@@ -1,0 +1,47 @@
+"""What a backend reports of a model file: its tensors, and whether they have a batch dimension."""
+
+from dataclasses import dataclass
+
+from atoll.config.model_config import ModelConfig
+from atoll.tensor import DataType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSignature:
+    """A tensor as the model file declares it. `shape` is whole, with the batch dimension if there is one and -1 for
+    any size; None where the file does not say it."""
+
+    name: str
+    data_type: DataType
+    shape: tuple[int, ...] | None
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignature:
+    """What a backend found in a model file. `batching` says whether the first dimension of every tensor is that of
+    the batch; None where the file cannot tell, and then the shapes decide."""
+
+    inputs: tuple[TensorSignature, ...]
+    outputs: tuple[TensorSignature, ...]
+    batching: bool | None = None
+
+    def supports_batching(self) -> bool:
+        """Whether requests can be joined along the first dimension.
+
+        Unless the backend knows better, that takes a first dimension of any size in every tensor: the rule of the
+        real server's ONNX Runtime backend.
+        """
+        if self.batching is not None:
+            return self.batching
+        tensors = (*self.inputs, *self.outputs)
+        return bool(tensors) and all(one.shape is not None and one.shape[:1] == (-1,) for one in tensors)
+
+
+def server_made_inputs(config: ModelConfig) -> set[str]:
+    """The model's inputs that no client sends: sequence controls, states, and those computed for each batch."""
+    names = {name for one in config.batch_input for name in one.target_name}
+    if config.sequence_batching is not None:
+        names.update(one.name for one in config.sequence_batching.control_input)
+        names.update(one.input_name for one in config.sequence_batching.state)
+    return names

@@ -1,0 +1,152 @@
+"""Everything that is wrong with a configuration by itself, all of it at once.
+
+The messages are the real server's (2.51) wherever it has one for the case; it stops at the first.
+"""
+
+from collections.abc import Sequence
+
+from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.platforms import backend_of, guess_backend, is_ensemble, is_platform, near_platform
+from atoll.config.problems import Problem
+from atoll.config.validate_scheduling import scheduling_problems
+from atoll.config.validate_tensors import tensor_problems
+
+
+def validate_config(
+    config: ModelConfig,
+    model_directory_name: str,
+    *,
+    files: Sequence[str] = (),
+    complete: bool = True,
+    gpus: Sequence[int] | None = None,
+) -> list[Problem]:
+    """What is wrong with a configuration, in the order of its fields; warnings are among it.
+
+    `files` are the names in a version's folder, which may tell the backend where the configuration does not.
+    `complete` False is for a configuration whose gaps autofill has yet to fill: missing types and dims are then no
+    problem. `gpus` are the devices of this machine, None if they are not to be checked.
+    """
+    name = config.name or model_directory_name
+    problems = [*_identity(config, model_directory_name, files)]
+    if config.max_batch_size < 0:
+        problems.append(
+            Problem(
+                "max_batch_size",
+                f"'max_batch_size' must be non-negative value for {name}",
+                str(config.max_batch_size),
+                "0 (no batch dimension) or more",
+                "Set it to the largest batch that the model takes.",
+            )
+        )
+    problems += _version_policy(config)
+    problems += tensor_problems(config, name, complete)
+    problems += scheduling_problems(config, name)
+    problems += _instance_groups(config, name, gpus)
+    problems += _cache(config, name)
+    return problems
+
+
+def _identity(config: ModelConfig, directory: str, files: Sequence[str]) -> list[Problem]:
+    problems: list[Problem] = []
+    if config.name and config.name != directory:
+        message = (
+            f"unexpected directory name '{directory}' for model '{config.name}', directory name must equal model name"
+        )
+        remedy = "Rename the directory, or leave the name out of the configuration."
+        problems.append(Problem("name", message, f"'{config.name}'", f"'{directory}'", remedy))
+    if config.platform and not is_platform(config.platform) and not config.backend:
+        near = near_platform(config.platform)
+        message = f"unexpected platform type '{config.platform}' for {config.name or directory}"
+        remedy = f"Did you mean '{near}'?" if near else 'Name a backend instead, such as backend: "onnxruntime".'
+        problems.append(Problem("platform", message, f"'{config.platform}'", "a platform that has a backend", remedy))
+    elif not is_ensemble(config) and not backend_of(config) and not guess_backend(files):
+        message = (
+            f"Invalid model name: Could not determine backend for model '{directory}' with no backend in model "
+            "configuration. Expected model name of the form 'model.<backend_name>'."
+        )
+        remedy = 'Set it, such as backend: "onnxruntime", or give the model file its backend\'s default name.'
+        problems.append(Problem("backend", message, "neither backend nor platform", "one of them", remedy))
+    return problems
+
+
+def _version_policy(config: ModelConfig) -> list[Problem]:
+    policy = config.version_policy
+    if policy is None:
+        return []
+    chosen = [one for one in ("latest", "all", "specific") if getattr(policy, one) is not None]
+    if len(chosen) > 1:
+        remedy = "Keep the one that is meant."
+        message = "more than one version policy is set"
+        return [Problem("version_policy", message, " and ".join(chosen), "one of them", remedy)]
+    message = f"at least one version must be available under the version policy of model '{config.name}'"
+    if policy.latest is not None and policy.latest.num_versions == 0:
+        remedy = "Set it to how many of the newest versions to serve."
+        return [Problem("version_policy.latest.num_versions", message, "0", "1 or more", remedy)]
+    if policy.specific is not None and not policy.specific.versions:
+        remedy = "List them, such as specific { versions: [1, 3] }."
+        return [Problem("version_policy.specific.versions", message, "no versions", "at least one", remedy)]
+    return []
+
+
+def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None) -> list[Problem]:
+    if is_ensemble(config):
+        return _ensemble_extras(config, name)
+    kinds = ModelInstanceGroup.Kind
+    problems: list[Problem] = []
+    names: set[str] = set()
+    for index, group in enumerate(config.instance_group):
+        path = f"instance_group[{index}]"
+        label = f"instance group {group.name or f'{name}_{index}'} of model {name}"
+
+        # called at once, within this turn of the loop
+        def add(key: str, message: str, found: object, expected: str, remedy: str, warning: bool = False) -> None:
+            problems.append(Problem(f"{path}.{key}", message, str(found), expected, remedy, warning))  # noqa: B023
+
+        if group.count < 0:
+            message = f"{label} has a negative count, and is given the default number of instances"
+            add("count", message, group.count, "1 or more", "Set how many instances to run.", warning=True)
+        if group.name and group.name in names:
+            add("name", f"{label} has the name of another group", f"'{group.name}' again", "different names", "", True)
+        names.add(group.name)
+        if group.gpus and group.kind in (kinds.KIND_CPU, kinds.KIND_MODEL):
+            message = f"{label} has kind {group.kind.name} but specifies one or more GPUs"
+            add("gpus", message, list(group.gpus), "none", "Remove gpus, or use kind: KIND_GPU.")
+        elif gpus is not None and group.kind in (kinds.KIND_GPU, kinds.KIND_AUTO):
+            if group.kind is kinds.KIND_GPU and not group.gpus and not gpus:
+                message = f"{label} has kind KIND_GPU but no GPUs are available"
+                add("kind", message, "KIND_GPU", "KIND_CPU or KIND_AUTO on this machine", "Use one of these.")
+            for one in [one for one in group.gpus if one not in gpus]:
+                available = ", ".join(map(str, gpus))
+                message = (
+                    f"{label} specifies invalid or unsupported gpu id {one}. GPUs that can be used are: {available}"
+                )
+                add("gpus", message, one, available or "no GPU on this machine", "Name only these.")
+        if group.profile and backend_of(config) != "tensorrt":
+            message = (
+                f"{label} and platform {config.platform} specifies profile field which is only supported for "
+                "TensorRT models"
+            )
+            add("profile", message, ", ".join(group.profile), "none", "Remove it.")
+    return problems
+
+
+def _ensemble_extras(config: ModelConfig, name: str) -> list[Problem]:
+    remedy = "Remove it: the models of its steps have their own."
+    problems: list[Problem] = []
+    if config.instance_group:
+        message = f"instance group should not be specified for ensemble '{name}'"
+        problems.append(Problem("instance_group", message, f"{len(config.instance_group)} groups", "none", remedy))
+    if config.optimization is not None:
+        message = f"optimization should not be specified for ensemble '{name}'"
+        problems.append(Problem("optimization", message, "an optimization policy", "none", remedy))
+    return problems
+
+
+def _cache(config: ModelConfig, name: str) -> list[Problem]:
+    if config.response_cache is None or not config.response_cache.enable or not config.decoupled:
+        return []
+    message = (
+        f"Response Cache does not currently support model {name} with 'decoupled' transaction policy. "
+        "Please disable the response cache."
+    )
+    return [Problem("response_cache.enable", message, "true", "false", "")]

@@ -1,0 +1,213 @@
+"""What is wrong with a configuration's scheduler: dynamic batching, sequence batching, or an ensemble's steps."""
+
+from collections.abc import Iterator
+
+from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelEnsembling, ModelSequenceBatching
+from atoll.config.platforms import ENSEMBLE
+from atoll.config.problems import Problem
+from atoll.tensor import DataType
+
+
+def scheduling_problems(config: ModelConfig, name: str) -> list[Problem]:
+    """All of it."""
+    problems: list[Problem] = []
+    chosen = [
+        one
+        for one in ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
+        if getattr(config, one) is not None
+    ]
+    if len(chosen) > 1:
+        message = f'Field "{chosen[1]}" is specified along with field "{chosen[0]}", another member of oneof'
+        remedy = "Remove the others: a model has one scheduler."
+        problems.append(Problem(chosen[1], message, " and ".join(chosen), "at most one of them", remedy))
+    if config.dynamic_batching is not None:
+        problems += _dynamic_batching(config.dynamic_batching, config.max_batch_size, name)
+    if config.sequence_batching is not None:
+        problems += _sequence_batching(config.sequence_batching, config.max_batch_size, name)
+    problems += _ensemble(config, name)
+    return problems
+
+
+def _preferred(path: str, label: str, sizes: tuple[int, ...], max_batch_size: int, name: str) -> Iterator[Problem]:
+    for index, size in enumerate(sizes):
+        if size <= 0:
+            message = f"{label} must be positive for {name}"
+            yield Problem(f"{path}[{index}]", message, str(size), "1 or more", "Remove it.")
+        elif size > max_batch_size:
+            message = f"{label} must be <= max batch size for {name}"
+            remedy = "Lower it, or raise max_batch_size."
+            yield Problem(f"{path}[{index}]", message, str(size), f"at most max_batch_size: {max_batch_size}", remedy)
+
+
+def _dynamic_batching(batching: ModelDynamicBatching, max_batch_size: int, name: str) -> Iterator[Problem]:
+    path = "dynamic_batching"
+    if max_batch_size == 0:
+        message = f"dynamic batching has no effect for {name}, whose tensors have no batch dimension"
+        remedy = "Set max_batch_size if the model can batch; remove dynamic_batching if it cannot."
+        yield Problem(path, message, "max_batch_size: 0", "max_batch_size of 1 or more", remedy, warning=True)
+    label = "dynamic batching preferred size"
+    yield from _preferred(f"{path}.preferred_batch_size", label, batching.preferred_batch_size, max_batch_size, name)
+    levels = batching.priority_levels
+    if levels:
+        if not 1 <= batching.default_priority_level <= levels:
+            message = f"default priority level must be in range [1, {levels}] for {name}"
+            found = str(batching.default_priority_level)
+            remedy = "Set it to the level of requests that name none."
+            yield Problem(f"{path}.default_priority_level", message, found, f"1 to {levels}", remedy)
+        for level in batching.priority_queue_policy:
+            if not 1 <= level <= levels:
+                message = f"priority queue policy must have priority level in range [1, {levels}] for {name}"
+                remedy = "Remove it, or raise priority_levels."
+                yield Problem(f"{path}.priority_queue_policy[{level}]", message, str(level), f"1 to {levels}", remedy)
+    if batching.preserve_ordering and levels > 1:
+        message = f"Only one priority level is allowed when 'preserve_ordering' is true for {name}"
+        remedy = "Remove priority_levels or preserve_ordering."
+        yield Problem(f"{path}.preserve_ordering", message, f"priority_levels: {levels}", "at most 1", remedy)
+
+
+def _sequence_batching(batching: ModelSequenceBatching, max_batch_size: int, name: str) -> Iterator[Problem]:
+    path = "sequence_batching"
+    if batching.direct is not None and batching.oldest is not None:
+        message = f"sequence batching specifies both strategies for {name}"
+        yield Problem(path, message, "direct and oldest", "at most one of them", "Remove one.")
+    if batching.direct is not None and not 0.0 <= batching.direct.minimum_slot_utilization <= 1.0:
+        message = f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {name}"
+        found = str(batching.direct.minimum_slot_utilization)
+        yield Problem(f"{path}.direct.minimum_slot_utilization", message, found, "a share up to 1", "")
+    if batching.oldest is not None:
+        label = "sequence batching preferred batch size"
+        sizes = batching.oldest.preferred_batch_size
+        yield from _preferred(f"{path}.oldest.preferred_batch_size", label, sizes, max_batch_size, name)
+    yield from _controls(batching, f"{path}.control_input", name)
+    for index, state in enumerate(batching.state):
+        yield from _state(state, f"{path}.state[{index}]")
+
+
+_Control = ModelSequenceBatching.Control
+_CORRELATION_ID_TYPES = (DataType.UINT64, DataType.INT64, DataType.UINT32, DataType.INT32, DataType.BYTES)
+
+
+def _controls(batching: ModelSequenceBatching, path: str, name: str) -> Iterator[Problem]:
+    seen: dict[_Control.Kind, str] = {}
+    for index, one in enumerate(batching.control_input):
+        if not one.name:
+            message = f"sequence batching control tensor must have a name for {name}"
+            yield Problem(f"{path}[{index}].name", message, "no name", "the name of an input of the model", "Add it.")
+        for position, control in enumerate(one.control):
+            here = f"{path}[{index}].control[{position}]"
+            if control.kind in seen:
+                message = f"sequence batching specifies multiple {control.kind.name} tensors for {name}"
+                found = f"the kind of {seen[control.kind]} again"
+                yield Problem(f"{here}.kind", message, found, "one for each kind", "Remove one.")
+            seen.setdefault(control.kind, here)
+            yield from _control(control, here, name)
+
+
+def _control(control: _Control, path: str, name: str) -> Iterator[Problem]:
+    pairs = {
+        "int32_false_true": len(control.int32_false_true),
+        "fp32_false_true": len(control.fp32_false_true),
+        "bool_false_true": len(control.bool_false_true),
+    }
+    given = [one for one, length in pairs.items() if length]
+    kind, all_three = control.kind.name, "'int32_false_true', 'fp32_false_true'"
+    if control.kind is _Control.Kind.CONTROL_SEQUENCE_CORRID:
+        if given:
+            message = (
+                f"sequence batching must not specify either {all_three} or 'bool_false_true' for {kind} for {name}"
+            )
+            yield Problem(path, message, " and ".join(given), "data_type instead", "Remove it.")
+        if control.data_type not in _CORRELATION_ID_TYPES:
+            message = (
+                f"unexpected data type for control {kind} for {name}. Allowed data types are TYPE_UINT64, TYPE_INT64, "
+                "TYPE_UINT32, TYPE_INT32 and TYPE_STRING"
+            )
+            yield Problem(f"{path}.data_type", message, control.data_type.config_name, "one of these", "")
+    elif not given:
+        message = f"sequence batching must specify either {all_three} or 'bool_false_true' for {kind} for {name}"
+        yield Problem(path, message, "none of them", "one", "Add such as fp32_false_true: [0, 1].")
+    elif len(given) > 1:
+        message = (
+            f"sequence batching specifies more than one from {all_three} and 'bool_false_true' for {kind} for {name}"
+        )
+        yield Problem(path, message, " and ".join(given), "one of them", "Keep the one of the input's type.")
+    elif pairs[given[0]] != 2:
+        message = f"sequence batching control '{given[0]}' must have exactly 2 entries for {kind} for {name}"
+        expected = "2: the value for false, then the value for true"
+        yield Problem(f"{path}.{given[0]}", message, f"{pairs[given[0]]}", expected, "")
+
+
+def _state(state: ModelSequenceBatching.State, path: str) -> Iterator[Problem]:
+    for index, initial in enumerate(state.initial_state):
+        here = f"{path}.initial_state[{index}]"
+        if not initial.name:
+            message = f"Field 'name' must be set when using initial_state for state input '{state.input_name}'."
+            yield Problem(f"{here}.name", message, "no name", "a name", "Add it.")
+        if any(dim < 0 for dim in initial.dims):
+            message = f"'initial_state' field for state input name '{state.input_name}' contains variable dimensions."
+            yield Problem(f"{here}.dims", message, str(list(initial.dims)), "fixed sizes", "")
+            continue
+        if len(initial.dims) != len(state.dims):
+            message = (
+                f"'initial_state' dims for input name '{state.input_name}' doesn't match 'state' dims description."
+            )
+            yield Problem(f"{here}.dims", message, str(list(initial.dims)), str(list(state.dims)), "")
+            continue
+        for dim, wanted in zip(initial.dims, state.dims, strict=True):
+            if wanted not in (dim, -1):
+                message = (
+                    f"'initial_state' dim for input name '{state.input_name}' doesn't match 'state' dim description. "
+                    f"{dim} != {wanted}"
+                )
+                yield Problem(f"{here}.dims", message, str(list(initial.dims)), str(list(state.dims)), "")
+
+
+def _ensemble(config: ModelConfig, name: str) -> Iterator[Problem]:
+    ensemble = config.ensemble_scheduling
+    if ensemble is None:
+        if config.platform == ENSEMBLE:
+            message = f"ensemble scheduling must be set for ensemble {name} whose platform is ensemble"
+            yield Problem("ensemble_scheduling", message, "nothing", "the ensemble's steps", "Add them.")
+        return
+    if config.platform != ENSEMBLE:
+        message = f"ensemble scheduling cannot be set for model '{name}' whose platform is not ensemble"
+        found = f"platform '{config.platform}'"
+        yield Problem("platform", message, found, "'ensemble'", 'Set platform: "ensemble", or remove the steps.')
+    elif config.backend:
+        message = f"Ensemble model '{name}' must have platform type 'ensemble' and empty backend type"
+        yield Problem("backend", message, f"'{config.backend}'", "nothing", "Remove it.")
+    if not ensemble.step:
+        message = f"must specify 'step' for ensemble '{name}'"
+        yield Problem("ensemble_scheduling.step", message, "no steps", "at least one", "Add them.")
+        return
+    for index, step in enumerate(ensemble.step):
+        for key, value in (
+            ("model_name", step.model_name),
+            ("input_map", step.input_map),
+            ("output_map", step.output_map),
+        ):
+            if not value:
+                message = f"must specify '{key}' in step {index} of ensemble '{name}'"
+                yield Problem(f"ensemble_scheduling.step[{index}].{key}", message, "nothing", f"a {key}", "Add it.")
+    yield from _wiring(config, ensemble, name)
+
+
+def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterator[Problem]:
+    used = {tensor for step in ensemble.step for tensor in step.input_map.values()}
+    written: set[str] = set()
+    for index, step in enumerate(ensemble.step):
+        for tensor in step.output_map.values():
+            if tensor in written:
+                message = f"ensemble tensor '{tensor}' can appear in an output map only once for ensemble '{name}'"
+                message += f" step {index}"
+                path = f"ensemble_scheduling.step[{index}].output_map"
+                yield Problem(path, message, f"'{tensor}' again", "a name of its own", "Rename one.")
+            written.add(tensor)
+    for index, tensor_in in enumerate(config.input):
+        if tensor_in.name not in used:
+            message = f"ensemble input '{tensor_in.name}' for ensemble {name}' is not used"
+            yield Problem(f"input[{index}]", message, "no input_map names it", "a step that takes it", "")
+    for index, tensor_out in enumerate(config.output):
+        if tensor_out.name not in written:
+            message = f"ensemble output '{tensor_out.name}' for ensemble {name}' is not used"
+            yield Problem(f"output[{index}]", message, "no output_map names it", "a step that makes it", "")
