@@ -86,6 +86,7 @@ def _record(document: Any, record: type[Any], path: str, problems: list[Problem]
         message = "an object is expected here" if path else "Root element must be a message."
         problems.append(Problem(path, message, _shown(document), "a JSON object", ""))
         return None
+    already = len(problems)
     fields = fields_of(record)
     names = {one.name: one for one in fields} | {_camel(one.name): one for one in fields}
     values: dict[str, Any] = {}
@@ -105,7 +106,7 @@ def _record(document: Any, record: type[Any], path: str, problems: list[Problem]
             f'Field "{second.name}" is specified along with field "{first.name}", another member of "{first.oneof}"'
         )
         problems.append(Problem(path, message, "both", "at most one of them", "Remove one."))
-    return None if problems else record(**values)
+    return None if len(problems) > already else record(**values)
 
 
 def _unknown(path: str, name: str, record: type[Any], known: list[str]) -> Problem:

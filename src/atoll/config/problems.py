@@ -22,9 +22,10 @@ class Problem:
 
     def __str__(self) -> str:
         sides = "; ".join(text for text in (_side("found", self.found), _side("expected", self.expected)) if text)
-        parts = [f"{self.path}: {self.message}" if self.path else self.message]
+        message = self.message.removesuffix(".")
+        parts = [f"{self.path}: {message}" if self.path else message]
         if sides:
-            parts.append(sides)
+            parts.append(sides[0].upper() + sides[1:])
         if self.remedy:
             parts.append(self.remedy)
         return ". ".join(parts)

@@ -39,7 +39,10 @@ def read_config_text(text: str | bytes, filename: str) -> ModelConfig:
     message, found = _parse(text, filename)
     if found:
         raise _error(filename, found)
-    return from_message(message)
+    try:
+        return from_message(message)
+    except ConfigError as error:
+        raise _error(filename, [f"{filename}: {error}"]) from None
 
 
 def _error(filename: str, found: list[str]) -> ConfigError:

@@ -38,7 +38,7 @@ def validate_config(
                 "Set it to the largest batch that the model takes.",
             )
         )
-    problems += _version_policy(config)
+    problems += _version_policy(config, name)
     problems += tensor_problems(config, name, complete)
     problems += scheduling_problems(config, name)
     problems += _instance_groups(config, name, gpus)
@@ -69,7 +69,7 @@ def _identity(config: ModelConfig, directory: str, files: Sequence[str]) -> list
     return problems
 
 
-def _version_policy(config: ModelConfig) -> list[Problem]:
+def _version_policy(config: ModelConfig, name: str) -> list[Problem]:
     policy = config.version_policy
     if policy is None:
         return []
@@ -78,7 +78,7 @@ def _version_policy(config: ModelConfig) -> list[Problem]:
         remedy = "Keep the one that is meant."
         message = "more than one version policy is set"
         return [Problem("version_policy", message, " and ".join(chosen), "one of them", remedy)]
-    message = f"at least one version must be available under the version policy of model '{config.name}'"
+    message = f"at least one version must be available under the version policy of model '{name}'"
     if policy.latest is not None and policy.latest.num_versions == 0:
         remedy = "Set it to how many of the newest versions to serve."
         return [Problem("version_policy.latest.num_versions", message, "0", "1 or more", remedy)]

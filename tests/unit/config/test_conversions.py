@@ -1,0 +1,260 @@
+"""Text, message and JSON forms hold everything that the records do."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
+from atoll.config.fields import INTEGER_RANGES, conflict, fields_of
+from atoll.config.json_form import from_json, to_json
+from atoll.config.model_config import (
+    ModelConfig,
+    ModelDynamicBatching,
+    ModelInput,
+    ModelInstanceGroup,
+    ModelSequenceBatching,
+    ModelVersionPolicy,
+)
+from atoll.config.textproto import from_message, read_config_text, to_message, write_config_text
+from atoll.errors import ConfigError
+from atoll.tensor import DataType
+
+SCALARS: dict[str, st.SearchStrategy[Any]] = {
+    "string": st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    "bool": st.booleans(),
+    "float": st.floats(width=32, allow_nan=False).map(lambda value: float(str(np.float32(value)))),
+    "double": st.floats(allow_nan=False),
+    **{name: st.integers(low, high) for name, (low, high) in INTEGER_RANGES.items()},
+}
+
+
+def values(field: Any) -> st.SearchStrategy[Any]:
+    if field.record:
+        one: st.SearchStrategy[Any] = records(field.record)
+    elif field.enum:
+        one = st.sampled_from(list(field.enum))
+    else:
+        one = SCALARS[field.scalar]
+    if field.key is not None:
+        return st.dictionaries(SCALARS[field.key], one, max_size=2)
+    return st.lists(one, max_size=2).map(tuple) if field.repeated else one
+
+
+def records(record: type[Any]) -> st.SearchStrategy[Any]:
+    optional = {one.attribute: values(one) for one in fields_of(record)}
+    return (
+        st.fixed_dictionaries({}, optional=optional)
+        .filter(lambda chosen: conflict(record, chosen) is None)
+        .map(lambda chosen: record(**chosen))
+    )
+
+
+def top_level() -> st.SearchStrategy[ModelConfig]:
+    """A few of the fields at a time: with all of them at once an example grows too big to draw."""
+    fields = {one.attribute: one for one in fields_of(ModelConfig)}
+    return (
+        st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True)
+        .filter(lambda names: conflict(ModelConfig, names) is None)
+        .flatmap(lambda names: st.fixed_dictionaries({name: values(fields[name]) for name in names}))
+        .map(lambda chosen: ModelConfig(**chosen))
+    )
+
+
+slowly = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+
+
+@slowly
+@given(top_level())
+def test_text_round_trip(config: ModelConfig) -> None:
+    assert read_config_text(write_config_text(config), "config.pbtxt") == config
+
+
+@slowly
+@given(top_level())
+def test_message_round_trip(config: ModelConfig) -> None:
+    message = to_message(config)
+    again = type(message).FromString(message.SerializeToString())
+    assert from_message(again) == config
+
+
+@slowly
+@given(top_level())
+def test_json_round_trip(config: ModelConfig) -> None:
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@slowly
+@given(top_level())
+def test_the_official_client_reads_our_bytes(config: ModelConfig) -> None:
+    theirs = model_config_pb2.ModelConfig.FromString(to_message(config).SerializeToString())
+    assert from_message(theirs) == config
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+    | st.lists(
+        st.sampled_from(
+            ["name", "input", "inptu", "dims", ":", "{", "}", "[", "]", '"x"', "-1", "1e9", "TYPE_FP32", "\n"]
+        )
+    ).map(" ".join)
+)
+def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
+    found = None
+    try:
+        read_config_text(text, "config.pbtxt")
+    except ConfigError as error:
+        found = str(error)
+    assert found is None or "config.pbtxt:" in found
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "input", "dims", "parameters", "maxBatchSize", "oops"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(anything)
+def test_any_json_is_a_configuration_or_a_config_error(document: Any) -> None:
+    found = None
+    try:
+        from_json(document)
+    except ConfigError as error:
+        found = str(error)
+    assert found is None or found.startswith("Invalid config override")
+
+
+def test_text_errors_name_the_place_and_the_near_spelling() -> None:
+    text = 'name: "m"\nmax_batchsize: 4\ninput [ { nam: "I" data_type: TYPE_FLOAT data_typ: TYPE_FP32 } ]\n'
+    with pytest.raises(ConfigError) as caught:
+        read_config_text(text, "m/config.pbtxt")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "failed to read text proto from m/config.pbtxt"
+    assert "m/config.pbtxt:2:1: unknown field 'max_batchsize': did you mean 'max_batch_size'?" in lines[1]
+    assert 'Message type "inference.ModelConfig" has no field named "max_batchsize"' in lines[1]
+    assert "m/config.pbtxt:3:11: unknown field 'nam': did you mean 'name'?" in lines[2]
+    # columns are those of the file, although the name before was repaired to read on
+    assert "m/config.pbtxt:3:31: unknown value 'TYPE_FLOAT': did you mean 'TYPE_FP32'?" in lines[3]
+    assert "m/config.pbtxt:3:42: unknown field 'data_typ': did you mean 'data_type'?" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('max_batch_size: "a"', 'f:1:17: Couldn\'t parse integer: "a"'),
+        ("max_batch_size: 3000000000", "f:1:17: Value out of range: 3000000000"),
+        ("\nmax_batch_size: 1\nmax_batch_size: 2", "f:3:"),
+        ("input [", "f:1:"),
+        (
+            "dynamic_batching{} sequence_batching{}",
+            'Field "sequence_batching" is specified along with field "dynamic_batching"',
+        ),
+        ("whatever: 1", "unknown field 'whatever': expected a field of ModelConfig: name, platform, backend"),
+        ("instance_group [{ kind: 9 }]", "instance_group[0].kind: unknown enumeration value"),
+        (b'\nname: "\xff"', "f:2: the file is not UTF-8 text"),
+        ("# " + "x" * (4 << 20), "characters; at most 4194304 are read"),
+    ],
+)
+def test_text_errors(text: str | bytes, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config_text(text, "f")
+    assert expected in str(caught.value)
+
+
+def test_written_text_is_what_people_write() -> None:
+    config = ModelConfig(
+        name="m",
+        backend="onnxruntime",
+        max_batch_size=8,
+        input=(ModelInput(name="I", data_type=DataType.FP32, dims=(3, -1)),),
+        dynamic_batching=ModelDynamicBatching(),
+    )
+    assert write_config_text(config) == (
+        'name: "m"\nbackend: "onnxruntime"\nmax_batch_size: 8\n'
+        'input {\n  name: "I"\n  data_type: TYPE_FP32\n  dims: [3, -1]\n}\ndynamic_batching {\n}\n'
+    )
+
+
+def test_json_prints_64_bit_integers_as_the_real_server_does() -> None:
+    state = ModelSequenceBatching.State(
+        dims=(2,), initial_state=(ModelSequenceBatching.InitialState(dims=(2,), zero_data=True, name="n"),)
+    )
+    device = ModelInstanceGroup.SecondaryDevice(device_id=1)
+    config = ModelConfig(
+        input=(ModelInput(dims=(4,)),),
+        version_policy=ModelVersionPolicy(specific=ModelVersionPolicy.Specific(versions=(1,))),
+        sequence_batching=ModelSequenceBatching(state=(state,)),
+        instance_group=(ModelInstanceGroup(secondary_devices=(device,)),),
+    )
+    document = to_json(config)
+    assert document["input"][0]["dims"] == [4]
+    assert document["version_policy"] == {"specific": {"versions": [1]}}
+    assert list(document["sequence_batching"]["state"][0]["initial_state"][0].items()) == [
+        ("data_type", "TYPE_INVALID"),
+        ("dims", ["2"]),
+        ("name", "n"),
+        ("zero_data", True),
+    ]
+    assert document["instance_group"][0]["secondary_devices"] == [{"kind": "KIND_NVDLA", "device_id": "1"}]
+    assert document["sequence_batching"]["max_sequence_idle_microseconds"] == 0
+
+
+def test_json_floats_are_short() -> None:
+    config = read_config_text("sequence_batching { direct { minimum_slot_utilization: 0.3 } }", "f")
+    assert config.sequence_batching is not None
+    assert to_json(config)["sequence_batching"]["direct"]["minimum_slot_utilization"] == 0.3
+
+
+def test_json_errors_are_all_reported() -> None:
+    document = {
+        "max_batchsize": 2,
+        "max_batch_size": "a",
+        "input": [{"data_type": "TYPE_X", "dims": ["4", 1.5]}],
+        "dynamic_batching": {},
+        "sequence_batching": {},
+        "parameters": [],
+    }
+    with pytest.raises(ConfigError) as caught:
+        from_json(document)
+    text = str(caught.value)
+    for expected in (
+        "max_batchsize: Cannot find field.",
+        "Did you mean 'max_batch_size'?",
+        'max_batch_size: invalid value "a" for type TYPE_INT32',
+        'input[0].data_type: invalid value "TYPE_X" for type type.googleapis.com/inference.DataType',
+        "input[0].dims[1]: invalid value 1.5 for type TYPE_INT64",
+        'Field "sequence_batching" is specified along with field "dynamic_batching"',
+        "parameters: a map is expected here",
+    ):
+        assert expected in text
+
+
+def test_json_takes_what_protobuf_takes() -> None:
+    document = {"maxBatchSize": 2, "input": [{"name": "I", "dataType": 11, "dims": ["-1"]}], "parameters": None}
+    config = from_json(document)
+    assert config.max_batch_size == 2
+    assert config.input == (ModelInput(name="I", data_type=DataType.FP32, dims=(-1,)),)
+
+
+def test_a_value_that_the_schema_cannot_hold() -> None:
+    with pytest.raises(ConfigError, match="max_batch_size"):
+        to_message(ModelConfig(max_batch_size=2**40))
+    with pytest.raises(ConfigError, match=r"input\[0\]\.dims"):
+        to_message(ModelConfig(input=(ModelInput(dims=("4",)),)))  # type: ignore[arg-type]
+    both = replace(ModelConfig(dynamic_batching=ModelDynamicBatching()), sequence_batching=ModelSequenceBatching())
+    with pytest.raises(ConfigError, match="at most one of dynamic_batching and sequence_batching"):
+        to_message(both)
