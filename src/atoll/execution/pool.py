@@ -236,6 +236,7 @@ class InstancePool:
                 self._take_back(self._due)
             for seat in self._seats:
                 seat.wake.notify_all()
+            executing = [seat for seat in self._seats if seat not in self._idle]
         error = UnavailableError(f"model '{self._model_name}' was stopped before the request could be executed")
         for request in withdrawn:
             self._seats[0].instance.fail(request, error, executed=False)
@@ -244,7 +245,8 @@ class InstancePool:
         clean = True
         for seat in self._seats:
             if seat.thread is not None:
-                seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
+                # An idle one ends by itself at once: only an execution can outlast the deadline.
+                seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9 if seat in executing else None)
                 if seat.thread.is_alive():
                     clean = False
                     continue

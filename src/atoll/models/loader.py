@@ -12,7 +12,8 @@ from time import monotonic
 
 from atoll.backends.api import Backend, ModelSource, Placement
 from atoll.backends.registry import find_backend
-from atoll.config.autofill import check, fill, normalize
+from atoll.config.agreement import check
+from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.config.platforms import backend_of, guess_backend
 from atoll.config.problems import config_error, errors_of
@@ -71,10 +72,9 @@ class Loader:
                 f"{where}: at least one version must be available under the version policy of model '{folder.name}'; "
                 f"put the model file into a folder named 1 in {folder.directory}"
             )
-        written = validate_config(config, folder.name, files=_files(folder))
         config = replace(config, name=config.name or folder.name, backend=backend_of(config) or _guess(folder))
         if not config.backend:
-            raise config_error(written, where)
+            raise config_error(errors_of(validate_config(config, folder.name)), where)
         backend = find_backend(config.backend)
         versions = choose_versions(config.version_policy, folder.versions)
         if not versions:
@@ -82,13 +82,13 @@ class Loader:
                 f"{where}: at least one version must be available under the version policy of model '{folder.name}'; "
                 f"found versions {sorted(folder.versions)}"
             )
-        problems = list(written)
+        problems: list[Problem] = []
         if not self._options.disable_auto_complete_config:
-            source = self._source(folder, config, versions[-1])
-            signature = backend.signature(source)
+            signature = backend.signature(self._source(folder, config, versions[-1]))
             if signature is not None:
                 config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
                 problems += check(config, signature)
+        problems += validate_config(config, folder.name)
         config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
         problems += find_unserved(config)
         if errors_of(problems):

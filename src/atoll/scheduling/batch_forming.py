@@ -43,6 +43,7 @@ def form_batch(queue: Iterable[Queued], rules: BatchRules, oldest_ns: int, now_n
     door.
     """
     largest = rules.largest_preferred
+    delay_ns = rules.max_queue_delay_ns
     size = count = 0
     preferred = None  # how many requests make the best preferred size so far
     saturated = False
@@ -51,7 +52,7 @@ def form_batch(queue: Iterable[Queued], rules: BatchRules, oldest_ns: int, now_n
         if count == 0:
             key = request.batch_key
         else:
-            if size + request.batch_size > largest and preferred is None:
+            if delay_ns and preferred is None and size + request.batch_size > largest:
                 preferred = count
             if size + request.batch_size > rules.max_batch_size or request.batch_key != key:
                 saturated = True
@@ -60,7 +61,6 @@ def form_batch(queue: Iterable[Queued], rules: BatchRules, oldest_ns: int, now_n
         count += 1
         if size in rules.preferred_sizes:
             preferred = count
-    delay_ns = rules.max_queue_delay_ns
     delay_is_over = delay_ns == 0 or now_ns - oldest_ns >= delay_ns
     if preferred is not None and (delay_ns == 0 or not delay_is_over):
         return preferred

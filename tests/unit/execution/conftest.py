@@ -1,0 +1,106 @@
+"""A model version without files: a pool of fake instances behind its scheduler."""
+
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import monotonic_ns
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
+from atoll.execution.batch import plan_batches
+from atoll.execution.instance import ModelInstance
+from atoll.execution.pool import InstancePool
+from atoll.observability.statistics import StatisticsRecorder
+from atoll.request import Defer, InferenceRequest, InferenceResponse
+from atoll.scheduling.choose import choose_scheduler
+from atoll.tensor import DataType, Tensor
+from atoll.testing.fake_backend import FakeInstance
+
+SECOND_NS = 1_000_000_000
+PATIENCE_S = 30
+
+
+def double(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"OUT": inputs["IN"] * 2}
+
+
+@dataclass
+class Sender:
+    """Collects what a request is answered with."""
+
+    answers: "queue.Queue[InferenceResponse]" = field(default_factory=queue.Queue)
+    finals: int = 0
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self.finals += final
+        if response is not None:
+            self.answers.put(response)
+
+    def response(self) -> InferenceResponse:
+        return self.answers.get(timeout=PATIENCE_S)
+
+
+@dataclass
+class Harness:
+    """The pool, its fake instances and its statistics."""
+
+    pool: InstancePool
+    fakes: list[FakeInstance]
+    statistics: StatisticsRecorder
+
+    def submit(self, rows: int = 1, value: int = 1, defer: Defer | None = None) -> tuple[InferenceRequest, Sender]:
+        sender = Sender()
+        array = np.full((rows, 2), value, np.int32)
+        request = InferenceRequest("m", {"IN": Tensor("IN", DataType.INT32, array.shape, array=array)}, sender)
+        request.batch_size = rows
+        request.defer = defer
+        request.timeline.request_start = monotonic_ns()
+        self.pool.submit(request)
+        return request, sender
+
+    def stop(self) -> bool:
+        return self.pool.stop(monotonic_ns() + PATIENCE_S * SECOND_NS)
+
+
+Make = Callable[..., Harness]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Harness] = []
+
+    def build(
+        *,
+        max_batch_size: int = 8,
+        delay_us: int = 0,
+        dynamic: bool = True,
+        count: int = 1,
+        bounded: bool = True,
+        compute: Callable[..., Any] = double,
+    ) -> Harness:
+        config = ModelConfig(
+            name="m",
+            max_batch_size=max_batch_size,
+            input=(ModelInput(name="IN", data_type=DataType.INT32, dims=(2,)),),
+            output=(ModelOutput(name="OUT", data_type=DataType.INT32, dims=(2,)),),
+            dynamic_batching=ModelDynamicBatching(max_queue_delay_microseconds=delay_us) if dynamic else None,
+        )
+        scheduler, waits = choose_scheduler(config)
+        statistics = StatisticsRecorder("m", "1")
+        fakes = [FakeInstance(compute) for _ in range(count)]
+        plan = plan_batches(config)
+        instances = [ModelInstance(f"m_{i}", fake, plan, "1", statistics) for i, fake in enumerate(fakes)]
+        harness = Harness(InstancePool("m", scheduler, instances, bounded=bounded, waits=waits), fakes, statistics)
+        harness.pool.start()
+        made.append(harness)
+        return harness
+
+    yield build
+    for harness in made:
+        for fake in harness.fakes:
+            fake.release()
+        if not all(fake.closed for fake in harness.fakes):
+            harness.stop()
