@@ -1,0 +1,114 @@
+"""When two answers count as the same: what may differ between two servers by right is named here, everything else may not.
+
+May differ:
+- the version of the server;
+- what names the backend: platform, backend, default_model_filename;
+- points in time, durations and counts in statistics, where only the shape of the document is compared;
+- the content type of an error: the real server often says text/plain of a JSON document, Atoll says application/json;
+- the content type of an answer without a body;
+- an error text may say more than the real server's: it must contain it.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+BACKEND_NAMES = ("platform", "backend", "default_model_filename")
+STATISTICS = "model_stats"
+VARIABLE_LISTS = ("batch_stats", "response_stats", "memory_usage")
+
+
+def http_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """What differs between two records of HTTP answers, in words; empty when nothing does."""
+    if expected["status"] != got["status"]:
+        return [f"status {expected['status']} became {got['status']} with {_body(got)[:300]!r}"]
+    wanted, body = _body(expected), _body(got)
+    error = _error(wanted)
+    if error is not None:
+        return error_differences(error, body)
+    differences = []
+    if wanted and expected["headers"] != got["headers"]:
+        differences.append(f"headers {expected['headers']} became {got['headers']}")
+    if normal_document(wanted) != normal_document(body):
+        differences.append(f"body\n{wanted[:2000]!r}\nbecame\n{body[:2000]!r}")
+    return differences
+
+
+def error_differences(expected: str, body: bytes) -> list[str]:
+    """An error document must be one, and contain the expected text."""
+    text = _error(body)
+    if text is None:
+        return [f"an error became {body[:300]!r}"]
+    return [] if expected in text else [f"error text\n{expected!r}\nbecame\n{text!r}"]
+
+
+def grpc_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """The same for records of gRPC answers."""
+    if expected["status"] != got["status"]:
+        return [f"status {expected['status']} became {got['status']}: {got['details']!r}"]
+    differences = []
+    if expected["details"] not in got["details"]:
+        differences.append(f"details\n{expected['details']!r}\nbecame\n{got['details']!r}")
+    if expected["metadata"] != got["metadata"]:
+        differences.append(f"metadata {expected['metadata']} became {got['metadata']}")
+    if len(expected["messages"]) != len(got["messages"]):
+        return [*differences, f"{len(expected['messages'])} messages became {got['messages']}"]
+    for wanted, message in zip(expected["messages"], got["messages"], strict=True):
+        text = wanted.get("error_message", "")
+        if text and text in message.get("error_message", ""):
+            message = {**message, "error_message": text}
+        if normal(wanted) != normal(message):
+            differences.append(f"message\n{normal(wanted)}\nbecame\n{normal(message)}")
+    return differences
+
+
+def normal_document(body: bytes) -> Any:
+    """A document with what may differ taken out; inference answers and anything that is no document stay bytes."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return body
+    if isinstance(document, dict) and "model_name" in document:
+        return body
+    return normal(document)
+
+
+def normal(value: Any) -> Any:
+    """A document's value with what may differ taken out."""
+    if isinstance(value, list):
+        return [normal(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if STATISTICS in value:
+        return {**value, STATISTICS: [_shape(item) for item in value[STATISTICS]]}
+    result = {key: normal(item) for key, item in value.items() if key not in BACKEND_NAMES}
+    if "extensions" in result:
+        del result["version"]
+    return result
+
+
+def _shape(value: Any) -> Any:
+    """A statistics document with its numbers taken out; a zero that protobuf leaves out is the same as one that is there."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, str) and not value.isdigit() else 0
+    zeros = ("last_inference", "inference_count", "execution_count", "count", "ns")
+    return {
+        key: item if key in ("name", "version") else _shape(item)
+        for key, item in value.items()
+        if key not in zeros and key not in VARIABLE_LISTS
+    }
+
+
+def _body(record: Mapping[str, Any]) -> bytes:
+    return base64.b64decode(record["base64"]) if "base64" in record else str(record["body"]).encode()
+
+
+def _error(body: bytes) -> str | None:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    if isinstance(document, dict) and list(document) == ["error"]:
+        return str(document["error"])
+    return None

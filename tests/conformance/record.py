@@ -1,0 +1,63 @@
+"""Asks the real server every question and writes its answers down: python -m tests.conformance.record
+
+The tests compare Atoll with these records everywhere, and the records with the real server where that can be installed.
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.conformance import grpc_questions
+from tests.conformance.models import write_python_repository
+from tests.conformance.process import ServerProcess, install_real_triton, start_real_triton
+from tests.conformance.questions import Question, every
+from tests.conformance.wire import Exchange
+
+RECORDS = Path(__file__).parent / "recorded"
+KEPT_HEADERS = ("content-type", "inference-header-content-length")
+
+
+def ask_http(server: ServerProcess, question: Question) -> Exchange:
+    return server.exchange(question.method, question.path, body=question.body, headers=question.headers)
+
+
+def as_record(answer: Exchange) -> dict[str, Any]:
+    """What is kept of an answer: status, the headers that say what the body is, and the body."""
+    headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
+    try:
+        return {"status": answer.status, "headers": headers, "body": answer.body.decode()}
+    except UnicodeDecodeError:
+        return {"status": answer.status, "headers": headers, "base64": base64.b64encode(answer.body).decode()}
+
+
+def read_record(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    return document
+
+
+def record_all(server: ServerProcess) -> dict[str, dict[str, Any]]:
+    """The answers to all questions, by protocol and question."""
+    http = {question.name: as_record(ask_http(server, question)) for question in every() if not question.deadly}
+    return {"http": http, "grpc": grpc_questions.ask_all(server.grpc)}
+
+
+def main() -> int:
+    reason = install_real_triton()
+    if reason:
+        print(reason, file=sys.stderr)
+        return 1
+    RECORDS.mkdir(exist_ok=True)
+    with TemporaryDirectory() as folder:
+        repository = write_python_repository(Path(folder) / "models")
+        with start_real_triton(repository, Path(folder) / "log") as server:
+            for name, answers in record_all(server).items():
+                text = json.dumps(answers, indent=1, ensure_ascii=False)
+                (RECORDS / f"{name}.json").write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
