@@ -52,14 +52,14 @@ class InferBody:
         "timeout_us",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, form: OutputForm | None = None) -> None:
         self.id = ""
         self.inputs: dict[str, Tensor] = {}
         self.output_names: tuple[str, ...] = ()
         self.parameters: dict[str, Parameter] | None = None
         self.priority = 0
         self.timeout_us = 0
-        self.form = OutputForm()
+        self.form = OutputForm() if form is None else form
 
 
 def decode_infer(body: memoryview, header_length: int, model_name: str) -> InferBody:

@@ -13,7 +13,8 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
 from atoll.frontends.mailbox import Mailbox
 from atoll.protocol.http_answer import ResponseEncoder, total_length
-from atoll.protocol.http_codec import OutputForm, decode_infer, decode_raw
+from atoll.protocol.http_codec import OutputForm, decode_raw
+from atoll.protocol.http_memory import InferDecoder
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import Buffer
 
@@ -36,7 +37,8 @@ class InferEndpoint:
         self._loop = loop
         self._defer = loop.call_soon
         self._max_body_size = max_body_size
-        self.encoder = ResponseEncoder()
+        self._decode = InferDecoder().decode
+        self._encode = ResponseEncoder().encode
         self.post = Mailbox(loop).post
 
     def __call__(self, exchange: Exchange, body: memoryview) -> Answer | None:
@@ -75,7 +77,7 @@ class InferEndpoint:
                 return answers.refusal(400, f"inference header size should be in range (0, {len(body)}), got: {digits}")
         try:
             if json_length:
-                decoded = decode_infer(body, json_length, model_name)
+                decoded = self._decode(body, json_length, model_name)
             else:
                 decoded = decode_raw(body, self._server.model(model_name, version).config)
             sender = HttpSender(self, exchange, decoded.form)
@@ -107,7 +109,7 @@ class InferEndpoint:
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
         """The body's parts and the header lines that describe them. Raises AtollError."""
-        parts, json_length = self.encoder.encode(response, form)
+        parts, json_length = self._encode(response, form)
         if json_length:
             headers = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % json_length
             return parts, headers
