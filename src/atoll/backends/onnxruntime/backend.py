@@ -18,6 +18,7 @@ from atoll.errors import ConfigError, MissingExtraError
 from atoll.tensor import DataType
 
 PROVIDERS = ["CPUExecutionProvider"]
+GLOBAL_THREADS_SINCE = "1.23"
 FATAL = 4  # ONNX Runtime's levels of logging run from 0, verbose, to this
 
 
@@ -58,11 +59,12 @@ class OnnxRuntimeBackend:
         return OnnxModel(self._onnxruntime, session, settings)
 
     def _session(self, source: ModelSource, path: Path, settings: SessionSettings, log_level: int | None = None) -> Any:
+        options = session_options(self._onnxruntime, settings)
+        if log_level is not None:
+            options.log_severity_level = log_level
+        libraries = _operator_libraries(source)
         try:
-            options = session_options(self._onnxruntime, settings)
-            if log_level is not None:
-                options.log_severity_level = log_level
-            for library in _operator_libraries(source):
+            for library in libraries:
                 options.register_custom_ops_library(str(library))
             # No fallback: it would print, and try the same again.
             return self._onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS, enable_fallback=False)
@@ -71,6 +73,12 @@ class OnnxRuntimeBackend:
 
     def _make_global_threads(self, settings: SessionSettings) -> None:
         with self._lock:
+            if not hasattr(self._onnxruntime, "set_global_thread_pool_sizes"):
+                raise ConfigError(
+                    f"--backend-config=onnxruntime,enable-global-threadpool=1 needs ONNX Runtime "
+                    f"{GLOBAL_THREADS_SINCE}, but {self._onnxruntime.__version__} is installed: upgrade it, or leave "
+                    "the setting out"
+                )
             if not self._has_global_threads:
                 # Once a process: the sizes are those of the first model, and --backend-config gives all the same.
                 self._onnxruntime.set_global_thread_pool_sizes(

@@ -9,7 +9,7 @@ import numpy as np
 from atoll.backends.onnxruntime.model_file import execution_error
 from atoll.backends.onnxruntime.types import BFLOAT16
 from atoll.errors import InvalidArgumentError
-from atoll.tensor import Array, DataType
+from atoll.tensor import Array, DataType, element_count
 
 Tensors = Mapping[str, DataType]
 
@@ -118,7 +118,7 @@ def _objects(elements: list[Any], shape: tuple[int, ...]) -> Array:
 def bit_patterns(value: Any) -> Array:
     """A 16-bit OrtValue in the CPU's memory as a uint16 array over that same memory, which it keeps alive."""
     shape = tuple(value.shape())
-    count = value.tensor_size_in_bytes() // 2
+    count = element_count(shape)
     if not count:
         return np.empty(shape, np.uint16)
     memory = (ctypes.c_uint16 * count).from_address(value.data_ptr())

@@ -76,18 +76,22 @@ def session_settings(source: ModelSource) -> SessionSettings:
 
 
 def session_options(onnxruntime: Any, settings: SessionSettings) -> Any:
-    """The settings as an onnxruntime.SessionOptions."""
+    """The settings as an onnxruntime.SessionOptions. Raises ConfigError naming the entry that it does not take."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_thread_count
     options.inter_op_num_threads = settings.inter_op_thread_count
-    options.use_per_session_threads = not settings.global_threads
+    if settings.global_threads:  # older versions have neither the option nor the threads
+        options.use_per_session_threads = False
     mode = "ORT_PARALLEL" if settings.parallel else "ORT_SEQUENTIAL"
     options.execution_mode = getattr(onnxruntime.ExecutionMode, mode)
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.graph_level)
     options.enable_cpu_mem_arena = settings.mem_arena
     options.enable_mem_pattern = settings.mem_pattern
     for key, value in settings.config_entries.items():
-        options.add_session_config_entry(key, value)
+        try:
+            options.add_session_config_entry(key, value)
+        except RuntimeError as error:
+            raise ConfigError(f"ONNX Runtime does not take the parameter '{key[:80]}': {error}") from error
     return options
 
 

@@ -27,7 +27,6 @@ def test_defaults_are_those_of_onnx_runtime(models: Any) -> None:
         "graph_optimization_level",
         "enable_cpu_mem_arena",
         "enable_mem_pattern",
-        "use_per_session_threads",
     ):
         assert getattr(ours, name) == getattr(theirs, name), name
 
@@ -117,6 +116,12 @@ def test_a_bad_config_entry_is_reported_without_printing(models: Any, configured
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_overlong_config_entry_is_named(models: Any, configured: Any) -> None:
+    key = "session." + "x" * 5000
+    with pytest.raises(ConfigError, match=r"does not take the parameter 'session\.xxx"):
+        models.backend.load(configured(models.identity("FP32"), {key: "1"}))
+
+
 def test_shrinking_the_arena_needs_one(models: Any, configured: Any) -> None:
     given = {"memory.enable_memory_arena_shrinkage": "cpu:0", "enable_mem_arena": "0"}
     with pytest.raises(ConfigError, match="enable_mem_arena is 0"):
@@ -157,7 +162,7 @@ def test_an_accelerator_that_is_not_there_is_named(models: Any) -> None:
 def test_a_missing_operator_library_is_named(models: Any) -> None:
     source = models.identity("FP32")
     operations = ModelOperations(op_library_filename=("custom.so",))
-    with pytest.raises(ConfigError, match=r"op_library_filename names 'custom\.so'"):
+    with pytest.raises(ConfigError, match=r"^model 'm': model_operations.op_library_filename names 'custom\.so'"):
         models.backend.load(replace(source, config=replace(source.config, model_operations=operations)))
 
 
@@ -192,6 +197,7 @@ print(out["OUT"].tolist())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
 def test_the_global_thread_pool_is_shared_by_all_models(models: Any) -> None:
     source = models.identity("FP32")
     assert in_a_fresh_python(GLOBAL_THREADS, str(source.model_directory)) == "[[1.0, 1.0]]\n"
