@@ -31,7 +31,7 @@ class Option:
         return self.name.replace("-", "_")
 
 
-_PORT = {"minimum": 0, "maximum": 65535}
+MAX_PORT = 65535
 
 # fmt: off
 OPTIONS: tuple[Option, ...] = (
@@ -52,12 +52,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-error", bool, True, "Log errors.", "Logging"),
     Option("allow-http", bool, True, "Listen for HTTP/REST requests.", "HTTP"),
     Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
-    Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", **_PORT),
+    Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", minimum=0, maximum=MAX_PORT),
     Option("reuse-http-port", bool, False, "Let other processes listen on the HTTP port too.", "HTTP"),
     Option("http-max-input-size", int, 64 << 20, "Bytes of the largest request body that HTTP takes, before and after decompression.", "HTTP", minimum=1),
     Option("allow-grpc", bool, True, "Listen for gRPC requests.", "gRPC"),
     Option("grpc-address", str, "0.0.0.0", "Address on which gRPC listens.", "gRPC"),
-    Option("grpc-port", int, 8001, "Port on which gRPC listens; 0 lets the system choose.", "gRPC", **_PORT),
+    Option("grpc-port", int, 8001, "Port on which gRPC listens; 0 lets the system choose.", "gRPC", minimum=0, maximum=MAX_PORT),
     Option("reuse-grpc-port", bool, False, "Let other processes listen on the gRPC port too.", "gRPC"),
     Option("grpc-transport", str, "auto", "What carries gRPC: nghttp2 (ours, compiled), grpcio, or auto for the first that is there.", "gRPC", choices=("auto", "nghttp2", "grpcio"), source=OURS),
     Option("grpc-use-ssl", bool, False, "Encrypt gRPC with TLS.", "gRPC"),
@@ -77,7 +77,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("allow-metrics", bool, True, "Listen for Prometheus.", "Metrics"),
     Option("allow-cpu-metrics", bool, True, "Report the machine's CPU and memory.", "Metrics"),
     Option("metrics-address", str, "", "Address on which metrics listen; that of HTTP if not given.", "Metrics"),
-    Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", **_PORT),
+    Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", minimum=0, maximum=MAX_PORT),
     Option("metrics-interval-ms", int, 2000, "Milliseconds between two measurements of the machine's CPU.", "Metrics", minimum=1),
 )
 # fmt: on

@@ -127,7 +127,7 @@ def _frontends(server: Server, values: Mapping[str, Any]) -> list[tuple[str, Fro
 
 
 def _log_models(server: Server) -> None:
-    rows = [(model.name, model.version, "READY") for model in server.models()]
+    rows: list[tuple[str, ...]] = [(model.name, model.version, "READY") for model in server.models()]
     rows += [(name, "-", f"UNAVAILABLE: {str(error).splitlines()[0]}") for name, error in server.failures().items()]
     logger.info("%s", table(("Model", "Version", "Status"), rows) if rows else "no models")
 

@@ -16,7 +16,7 @@ from atoll.config.agreement import check
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.config.platforms import backend_of, guess_backend
-from atoll.config.problems import config_error, errors_of
+from atoll.config.problems import Problem, config_error, errors_of
 from atoll.config.textproto import read_config_text
 from atoll.config.validate import validate_config
 from atoll.config.versions import choose_versions
@@ -72,9 +72,10 @@ class Loader:
                 f"{where}: at least one version must be available under the version policy of model '{folder.name}'; "
                 f"put the model file into a folder named 1 in {folder.directory}"
             )
-        config = replace(config, name=config.name or folder.name, backend=backend_of(config) or _guess(folder))
+        files = _files(folder)
+        config = replace(config, name=config.name or folder.name, backend=backend_of(config) or guess_backend(files))
         if not config.backend:
-            raise config_error(errors_of(validate_config(config, folder.name)), where)
+            raise config_error(errors_of(validate_config(config, folder.name, files=files, complete=False)), where)
         backend = find_backend(config.backend)
         versions = choose_versions(config.version_policy, folder.versions)
         if not versions:
@@ -203,7 +204,3 @@ def _files(folder: ModelFolder) -> list[str]:
         return ["model" + Path(folder.model_filename).suffix]
     latest = folder.versions[max(folder.versions)]
     return sorted(entry.name for entry in latest.iterdir())
-
-
-def _guess(folder: ModelFolder) -> str:
-    return guess_backend(_files(folder))
