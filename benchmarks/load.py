@@ -4,17 +4,20 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol as Interface
 
 from benchmarks.bodies import grpc_message, http_request, perf_analyzer_data
 from benchmarks.plan import Case, Protocol
-from benchmarks.readings import Reading, parse_h2load, parse_perf_analyzer, parse_wrk
+from benchmarks.readings import Reading, completion_rate, parse_h2load, parse_perf_analyzer, parse_profile, parse_wrk
 
 HERE = Path(__file__).parent
 
 # perf_analyzer's own number of windows before it may call a measurement stable; the three are merged into one result.
 WINDOWS = 3
+# perf_analyzer gives up on a window in which no request was completed.
+SHORTEST_WINDOW_MS = 500
 
 
 class LoadError(RuntimeError):
@@ -35,19 +38,17 @@ class LoadGenerator(Interface):
 
 
 def _run(command: list[str], seconds: float, directory: Path) -> str:
+    name = Path(command[0]).name
+    # A request may take long (a batch of large pictures), and start and end come on top.
+    limit = 3 * seconds + 60
     try:
-        # A request may take long (a batch of large pictures), and start and end come on top.
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=3 * seconds + 60, cwd=directory, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, cwd=directory, check=False)
     except subprocess.TimeoutExpired as error:
-        raise LoadError(
-            f"{Path(command[0]).name} did not end within {error.timeout:g} s: {' '.join(command)}"
-        ) from error
+        raise LoadError(f"{name} did not end within {limit:g} s ({' '.join(command)})") from error
     if done.returncode:
-        raise LoadError(
-            f"{Path(command[0]).name} failed ({' '.join(command)}):\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+        # The reason comes first in the one and last in the other; between them lie pages of usage.
+        reason = done.stderr.strip().splitlines()[:2] + done.stdout.strip().splitlines()[-2:]
+        raise LoadError("\n".join([f"{name} ended with status {done.returncode} ({' '.join(command)}):", *reason]))
     return done.stdout
 
 
@@ -72,11 +73,27 @@ class PerfAnalyzer:
         command = [self._script, "-m", case.model, "-u", f"127.0.0.1:{port}", "-i", protocol, "-b", "1"]
         command += ["--concurrency-range", str(concurrency), "--input-data", self._data(case), "-f", str(report)]
         # A generous stability bound: the runner takes medians over rounds, and wants three windows, never a retry.
-        command += ["-p", str(round(seconds * 1000 / WINDOWS)), "-r", str(WINDOWS), "-s", "999"]
-        output = _run(command, seconds, self._directory)
-        if not report.exists():
-            raise LoadError(f"perf_analyzer wrote no report ({' '.join(command)}):\n{output[-2000:]}")
-        return parse_perf_analyzer(report.read_text())
+        command += [
+            "-p",
+            str(max(round(seconds * 1000 / WINDOWS), SHORTEST_WINDOW_MS)),
+            "-r",
+            str(WINDOWS),
+            "-s",
+            "9999",
+        ]
+        profile = self._directory / "profile.json"
+        if case.slow:
+            profile.unlink(missing_ok=True)  # perf_analyzer refuses to overwrite one
+            command += ["--profile-export-file", str(profile)]
+        _run(command, seconds, self._directory)
+        try:
+            reading = parse_perf_analyzer(report.read_text())
+            if case.slow:
+                rate = completion_rate(parse_profile(profile.read_text())) * 1e9
+                reading = replace(reading, throughput=rate)
+        except (OSError, ValueError) as error:
+            raise LoadError(f"perf_analyzer left no usable report ({' '.join(command)}): {error}") from error
+        return reading
 
     def _data(self, case: Case) -> str:
         if case.vocabulary is None:

@@ -12,7 +12,7 @@ from benchmarks.samples import Sample
 from benchmarks.servers import RunningServer
 from benchmarks.statistics_document import read_counts, read_parameters
 
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 1.5
 
 
 class Bench:
@@ -33,7 +33,8 @@ class Bench:
         server = self._servers[case.side]
         port = server.port(protocol)
         if (case.side, case.model, protocol) not in self._warm:
-            self._load.drive(case, protocol, port, concurrency, WARM_UP_SECONDS * case.stretch)
+            # One client: many clients of a slow model may all still be waiting when so short a time is up.
+            self._load.drive(case, protocol, port, 1, WARM_UP_SECONDS)
             self._warm.add((case.side, case.model, protocol))
 
         before = read_counts(server.http_port, case.model)
@@ -48,7 +49,9 @@ class Bench:
                 f"{case.side} answered {counts.succeeded} requests for {case.model} over {protocol} and failed "
                 f"{counts.failed}; see the server's log"
             )
+        used_before, began_limit = self._cpu_seconds(server), time.monotonic()
         limit_seconds = self._limit_seconds(server, case, dict(counts.executions))
+        foreign_to_limit = self._cpu_seconds(server).since(used_before).foreign / (time.monotonic() - began_limit)
         mixture = {size: counts.executions[size] for size in limit_seconds}
         return Sample(
             round=round_number,
@@ -63,7 +66,7 @@ class Bench:
             cpu_us=used.server / counts.succeeded * 1e6,
             requests=counts.succeeded,
             idle_server_cores=used.idle_servers / elapsed,
-            foreign_cores=max(used.foreign, 0.0) / elapsed,
+            foreign_cores=max(used.foreign / elapsed, foreign_to_limit if limit_seconds else 0.0, 0.0),
             executions=dict(counts.executions),
             limit=mixture_limit(mixture, limit_seconds) if limit_seconds else None,
             limit_seconds=limit_seconds,

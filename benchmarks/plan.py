@@ -40,6 +40,11 @@ class Case:
     stretch: int = 1
     vocabulary: int | None = None
 
+    @property
+    def slow(self) -> bool:
+        """Whether so few batches fit into a measurement that counting answers in a window is too coarse."""
+        return self.stretch > 1
+
 
 _ROW = ("FP32", (16,))
 _PICTURE = ("FP32", (3, 224, 224))

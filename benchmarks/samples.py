@@ -15,7 +15,8 @@ class Sample:
     `executions` maps batch size to how often it was executed. `limit` is what the bare loop would make at that mixture,
     in rows per second, from `limit_seconds`, batch size to seconds per run; both are empty for the rival.
     `idle_server_cores` is how many cores the server that was not being measured used meanwhile, `foreign_cores` how
-    many went to programs that have no part in the benchmark, or to another virtual machine.
+    many went to programs that have no part in the benchmark, or to another virtual machine (then or during the bare
+    loop, whichever was more).
     """
 
     round: int

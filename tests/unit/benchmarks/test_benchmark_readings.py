@@ -1,7 +1,17 @@
 """What the load generators print is read as it is printed."""
 
+import json
+
 import pytest
-from benchmarks.readings import Reading, parse_h2load, parse_perf_analyzer, parse_wrk, percentile
+from benchmarks.readings import (
+    Reading,
+    completion_rate,
+    parse_h2load,
+    parse_perf_analyzer,
+    parse_profile,
+    parse_wrk,
+    percentile,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,10 +72,10 @@ def test_wrk_report_without_percentiles_is_refused() -> None:
 
 
 def test_h2load_log() -> None:
-    log = ["1000000\t200\t100\n", "1000100\t200\t300\n", "1000400\t200\t200\n"]
-    # Completions at 1000100, 1000400 and 1000600 us: two intervals in half a millisecond.
+    log = ["1000000\t200\t100\n", "1000100\t200\t300\n", "1000500\t200\t200\n"]
+    # Completions at 1000100, 1000400 and 1000700 us.
     reading = parse_h2load(log)
-    assert reading.throughput == pytest.approx(4000)
+    assert reading.throughput == pytest.approx(1e6 / 300)
     assert (reading.p50_us, reading.p99_us) == (200, 300)
 
 
@@ -75,8 +85,27 @@ def test_h2load_log_with_a_failed_request_is_refused() -> None:
 
 
 def test_h2load_log_of_one_request_has_no_rate() -> None:
-    with pytest.raises(ValueError, match="fewer than two"):
+    with pytest.raises(ValueError, match="more --seconds"):
         parse_h2load(["1000000\t200\t100\n"])
+
+
+def test_profile_says_when_each_request_was_completed() -> None:
+    requests = [{"timestamp": 5, "response_timestamps": [7, 9]}, {"timestamp": 6, "response_timestamps": [8]}]
+    experiment = {"experiment": {"mode": "concurrency", "value": 2}, "requests": requests, "window_boundaries": [1, 9]}
+    assert parse_profile(json.dumps({"experiments": [experiment], "version": "2.40.0"})) == [9, 8]
+
+
+@given(rows=st.integers(1, 32), batches=st.integers(2, 40), period=st.integers(1, 10**9))
+def test_rate_of_equal_batches_is_rows_by_period_wherever_the_record_ends(rows: int, batches: int, period: int) -> None:
+    epoch = 1_795_226_381_757_352_899
+    times = [epoch + number * period for number in range(batches) for _ in range(rows)]
+    assert completion_rate(reversed(times)) == pytest.approx(rows / period)
+
+
+def test_answers_that_all_came_at_once_have_no_rate() -> None:
+    for times in ([], [5, 5, 5]):
+        with pytest.raises(ValueError, match="more --seconds"):
+            completion_rate(times)
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1), st.integers(1, 100))
