@@ -121,6 +121,7 @@ def bit_patterns(value: Any) -> Array:
     count = element_count(shape)
     if not count:
         return np.empty(shape, np.uint16)
-    memory = (ctypes.c_uint16 * count).from_address(value.data_ptr())
+    memory: Any = (ctypes.c_uint16 * count).from_address(value.data_ptr())
     memory.owner = value
-    return np.frombuffer(memory, np.uint16).reshape(shape)
+    patterns: Array = np.frombuffer(memory, np.uint16)
+    return patterns.reshape(shape)
