@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 
 from atoll.backends.api import Instance
-from atoll.errors import AtollError, CancelledError, InternalError
+from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, join, needed_outputs, split
 from atoll.execution.driving import Pace
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
@@ -39,8 +39,17 @@ class ModelInstance:
         start_ns = monotonic_ns()
         for request in waiting:
             request.move(RequestState.EXECUTING)
+        self._run_together(waiting, start_ns, by_submitter)
+
+    def _run_together(self, waiting: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         try:
             self._execute(waiting, start_ns, by_submitter)
+        except InvalidArgumentError as error:
+            if len(waiting) == 1:
+                self._fail_all(waiting, error)
+                return
+            for request in waiting:  # what one of them did wrong must not hit its neighbours
+                self._run_together((request,), start_ns, by_submitter)
         except AtollError as error:
             self._fail_all(waiting, error)
         except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atoll.errors import CancelledError, InternalError, UnavailableError
+from atoll.errors import CancelledError, InternalError, InvalidArgumentError, UnavailableError
 from atoll.execution.driving import PROOF
 from atoll.request import run_at_once
 
@@ -270,3 +270,21 @@ def test_many_threads_many_requests_each_gets_its_own_answer(make: Any) -> None:
     assert not wrong
     assert harness.pool.in_flight() == 0
     assert harness.statistics.snapshot().success.count == 800
+
+
+def test_what_one_request_did_wrong_does_not_hit_its_neighbours(make: Any) -> None:
+    def compute(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if (inputs["IN"] == 13).any():
+            raise InvalidArgumentError("13 is not allowed")
+        return {"OUT": inputs["IN"]}
+
+    harness = make(compute=compute)
+    fake = harness.fakes[0]
+    fake.hold()
+    harness.submit()
+    assert fake.entered.wait(30)
+    senders = [harness.submit(value=value)[1] for value in (12, 13, 14)]
+    fake.release()
+    answers = [sender.response() for sender in senders]
+    assert [str(answer.error) for answer in answers] == ["None", "13 is not allowed", "None"]
+    assert [sender.finals for sender in senders] == [1, 1, 1]

@@ -1,0 +1,126 @@
+"""What the documents say to type works as it stands there, against an installed wheel."""
+
+import json
+import re
+import shlex
+import subprocess
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from atoll.options import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PREPARATION = ("scripts/", "pip install", "python benchmarks", "python -m benchmarks", "benchmarks/")  # run elsewhere
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(page, language, text) for language, text in FENCE.findall(page.read_text())]
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a shell block: a line that leaves a quote open goes on in the next one."""
+    found: list[str] = []
+    pending = ""
+    for line in text.splitlines():
+        pending = f"{pending}\n{line}" if pending else line
+        try:
+            words = shlex.split(pending, comments=True)
+        except ValueError:
+            continue
+        if words:
+            found.append(pending)
+        pending = ""
+    assert not pending, f"a quote is left open: {pending}"
+    return found
+
+
+def all_commands(page: Path) -> list[str]:
+    return [command for block in blocks(page) if block.language == "sh" for command in commands(block.text)]
+
+
+def test_a_shell_block_is_read_as_a_shell_reads_it() -> None:
+    assert commands("curl x -d '{\n  1}'\n# a remark\nls  # here") == ["curl x -d '{\n  1}'", "ls  # here"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_of_kinds_that_are_tested(page: Path) -> None:
+    for command in all_commands(page):
+        assert command.startswith(("atoll serve", "curl ", *PREPARATION)), f"nothing runs this: {command}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_options_that_the_documents_name_exist() -> None:
+    known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | {"--help"}
+    foreign = {"--force-reinstall", "--no-binary", "--rounds", "--seconds", "--models", "--protocols", "--concurrency"}
+    for page in PAGES:
+        if page.name == "benchmarks.md":
+            continue
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
+        assert named <= known | foreign, f"{page.name}: {sorted(named - known - foreign)}"
+
+
+@pytest.mark.wheel
+def test_the_wheel_carries_its_own_libnghttp2(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any("_nghttp2" in name and name.endswith(".so") for name in names)
+    assert any(name.startswith("atoll.libs/libnghttp2") for name in names)
+
+
+@pytest.mark.wheel
+def test_an_installed_wheel_serves_on_its_native_transport(serve) -> None:  # type: ignore[no-untyped-def]
+    running = serve(["--model-repository=examples/models", "--http-address=127.0.0.1"])
+    assert any("gRPC transport: nghttp2" in line for line in running.log)
+    libraries = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert "atoll.libs/libnghttp2" in libraries
+
+
+@pytest.mark.wheel
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Path) -> None:  # type: ignore[no-untyped-def]
+    typed = all_commands(page)
+    programs = [block.text for block in blocks(page) if block.language == "python"]
+    servers = [shlex.split(command)[2:] for command in typed if command.startswith("atoll serve")]
+    for arguments in servers:
+        serve(arguments)
+    running = serve(["examples/models"])
+
+    def here(text: str) -> str:
+        for usual, port in ((8000, running.http), (8001, running.grpc), (8002, running.metrics)):
+            text = text.replace(f"localhost:{usual}", f"127.0.0.1:{port}")
+        return text
+
+    for command in typed:
+        if command.startswith("curl"):
+            done = subprocess.run(here(command), shell=True, capture_output=True, text=True, timeout=60, check=True)
+            assert done.stdout.strip(), command
+            assert '"error"' not in done.stdout, f"{command}\n{done.stdout}"
+            if "/infer" in command:
+                assert json.loads(done.stdout)["outputs"]
+    for program in programs:
+        done = subprocess.run(
+            [str(empty_environment / "python"), "-W", "error::DeprecationWarning:__main__", "-c", here(program)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program}\n{done.stderr}"
