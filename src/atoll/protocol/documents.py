@@ -11,11 +11,7 @@ Document = dict[str, Any]
 
 def server_metadata(server: ServerMetadata) -> Document:
     """GET /v2"""
-    return {
-        "name": server.name,
-        "version": server.version,
-        "extensions": list(server.extensions),
-    }
+    return {"name": server.name, "version": server.version, "extensions": list(server.extensions)}
 
 
 def model_metadata(model: ModelMetadata) -> Document:
@@ -30,11 +26,7 @@ def model_metadata(model: ModelMetadata) -> Document:
 
 
 def _tensor(tensor: TensorMetadata) -> Document:
-    return {
-        "name": tensor.name,
-        "datatype": tensor.datatype.protocol_name,
-        "shape": list(tensor.shape),
-    }
+    return {"name": tensor.name, "datatype": tensor.datatype.protocol_name, "shape": list(tensor.shape)}
 
 
 def statistics(models: Sequence[ModelStatistics]) -> Document:

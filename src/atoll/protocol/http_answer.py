@@ -48,28 +48,18 @@ class ResponseEncoder:
             self._openings[key] = names
         first = b'"id":%s,' % json_text.dump_string(response.id) if response.id else b""
         if response.parameters:
-            return b'{%s%s"parameters":%s,"outputs":[' % (
-                first,
-                names,
-                json_text.dump(response.parameters),
-            )
+            return b'{%s%s"parameters":%s,"outputs":[' % (first, names, json_text.dump(response.parameters))
         return b'{%s%s"outputs":[' % (first, names)
 
     def _binary_description(self, output: Tensor, size: int) -> bytes:
         if output.datatype.size == 0:  # BYTES: the size is not given by the shape
-            return b'%s"parameters":{"binary_data_size":%d}}' % (
-                _describe(output),
-                size,
-            )
+            return b'%s"parameters":{"binary_data_size":%d}}' % (_describe(output), size)
         key = (output.name, output.datatype.protocol_name, output.shape)
         found = self._descriptions.get(key)
         if found is None:
             if len(self._descriptions) >= _CACHED:
                 self._descriptions.clear()
-            found = b'%s"parameters":{"binary_data_size":%d}}' % (
-                _describe(output),
-                size,
-            )
+            found = b'%s"parameters":{"binary_data_size":%d}}' % (_describe(output), size)
             self._descriptions[key] = found
         return found
 

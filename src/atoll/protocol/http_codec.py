@@ -8,14 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from atoll.config.model_config import ModelConfig
-from atoll.errors import (
-    InternalError,
-    InvalidArgumentError,
-    NotFoundError,
-    UnsupportedError,
-)
+from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnsupportedError
 from atoll.protocol import json_text
-from atoll.protocol.json_tensors import array_from_json
+from atoll.protocol.json_tensors import tensor_from_json
 from atoll.request import Parameter
 from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor, element_count
 
@@ -42,15 +37,7 @@ class OutputForm:
 class InferBody:
     """What the body of an inference request says."""
 
-    __slots__ = (
-        "form",
-        "id",
-        "inputs",
-        "output_names",
-        "parameters",
-        "priority",
-        "timeout_us",
-    )
+    __slots__ = ("form", "id", "inputs", "output_names", "parameters", "priority", "timeout_us")
 
     def __init__(self, form: OutputForm | None = None) -> None:
         self.id = ""
@@ -121,7 +108,7 @@ def decode_raw(body: memoryview, config: ModelConfig) -> InferBody:
         shape[variable[0]] = len(body) // max(fixed * spec.data_type.size, 1)
     result = InferBody()
     result.inputs[spec.name] = Tensor(spec.name, spec.data_type, tuple(shape), buffer=data)
-    result.form = OutputForm(binary_default=True)
+    result.form = OutputForm(binary_default=len(body) > 0)
     return result
 
 
@@ -129,13 +116,7 @@ def _absent(member: str) -> InternalError:
     return InternalError(f"Unable to parse '{member}': attempt to access non-existing object member '{member}'")
 
 
-def _read_inputs(
-    inputs: list[Any],
-    body: memoryview,
-    position: int,
-    result: InferBody,
-    model_name: str,
-) -> None:
+def _read_inputs(inputs: list[Any], body: memoryview, position: int, result: InferBody, model_name: str) -> None:
     found = result.inputs
     end = len(body)
     for one in inputs:
@@ -167,12 +148,7 @@ def _read_inputs(
                 f"[request id: {result.id or '<id_unknown>'}] input '{name}' already exists in request"
             )
         if size is _MISSING:
-            found[name] = Tensor(
-                name,
-                datatype,
-                shape,
-                array=array_from_json(data, datatype, shape, name),
-            )
+            found[name] = tensor_from_json(data, datatype, shape, name)
             continue
         if type(size) is not int or size < 0:
             raise InternalError(f"Unable to parse 'binary_data_size': {_INTEGER}")
@@ -199,11 +175,7 @@ def _check_source(one: Mapping[str, Any], parameters: Mapping[str, Any]) -> None
     )
 
 
-_SOURCES = (
-    ("data", "input"),
-    ("binary_data_size", "parameters"),
-    ("shared_memory_region", "parameters"),
-)
+_SOURCES = (("data", "input"), ("binary_data_size", "parameters"), ("shared_memory_region", "parameters"))
 
 
 def _read_shape(shape: Any, name: str) -> tuple[int, ...]:
@@ -272,7 +244,7 @@ def _read_outputs(outputs: Any, result: InferBody) -> None:
                 raise InternalError(f"Unable to parse 'binary_data': {_BOOLEAN}")
             if len(parameters) > 1 or "binary_data" not in parameters:
                 _check_output_parameters(parameters)
-        binary[name] = wanted  # named twice: the last one counts, as in the real server
+        binary.setdefault(name, wanted)  # named twice: the first one counts, as in the real server
     result.output_names = tuple(binary)
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from atoll.errors import InternalError, InvalidArgumentError
 from atoll.protocol import json_text
-from atoll.tensor import Array, DataType, element_count
+from atoll.tensor import Array, DataType, Tensor, element_count, pack_bytes
 
 _QUICK_LEVELS = 8  # tensors have no more dimensions than this in practice; deeper or ragged data goes a slower way
 
@@ -20,8 +20,8 @@ _NOT_THE_TYPE = {
 }
 
 
-def array_from_json(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -> Array:
-    """The array of a JSON `data` member, which may be flat or nested in any way.
+def tensor_from_json(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -> Tensor:
+    """The tensor of a JSON `data` member, which may be flat or nested in any way; a shape of no elements takes none.
 
     Raises InternalError, with the real server's words, where an element has the wrong JSON type or their number is
     not the shape's; InvalidArgumentError where a number does not fit the data type (the real server would wrap it
@@ -35,9 +35,17 @@ def array_from_json(data: Any, datatype: DataType, shape: tuple[int, ...], name:
     if type(data) is not list:
         raise InternalError("Unable to parse 'data': attempt to access JSON non-array as array")
     flat, types = _flatten(data)
-    if len(flat) != element_count(shape):
+    count = element_count(shape)
+    if not count:
+        return Tensor(name, datatype, shape, array=np.empty(shape, datatype.dtype))
+    if datatype is DataType.BYTES:
+        strings = _bytes_array(flat, types)
+        if len(strings) != count:  # packed, it is refused by the engine, which has the real server's words for that
+            return Tensor(name, datatype, shape, buffer=pack_bytes(strings))
+        return Tensor(name, datatype, shape, array=strings.reshape(shape))
+    if len(flat) != count:
         raise InternalError("Unable to parse 'data': Shape does not match true shape of 'data' field")
-    return _convert(flat, types, datatype, name).reshape(shape)
+    return Tensor(name, datatype, shape, array=_convert(flat, types, datatype, name).reshape(shape))
 
 
 def json_from_array(array: Array, datatype: DataType) -> bytes:
@@ -83,8 +91,6 @@ def _flatten(data: list[Any]) -> tuple[list[Any], set[type]]:
 
 
 def _convert(flat: list[Any], types: set[type], datatype: DataType, name: str) -> Array:
-    if datatype is DataType.BYTES:
-        return _bytes_array(flat, types)
     kind = datatype.dtype.kind
     allowed: set[type] = {bool} if kind == "b" else {int, float} if kind == "f" else {int}
     if not types <= allowed or (kind == "u" and flat and min(flat) < 0):

@@ -21,7 +21,6 @@ _SMALLEST = -(2**63)
 
 # The standard library's words -> those of the real server's parser.
 _REASONS = {
-    "Expecting value": "Invalid value.",
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
     "Expecting ':' delimiter": "Missing a colon after a name of object member.",
     "Unterminated string starting at": "Missing a closing quotation mark in string.",
@@ -60,14 +59,13 @@ def dump_string(text: str) -> bytes:
 
 
 def _parse_leniently(data: bytes) -> Any:
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    data = data.removeprefix(b"\xef\xbb\xbf").partition(b"\0")[0]  # a zero byte ends the text for the real server
+    text = data.decode("utf-8", "surrogateescape")
     try:
         value = json.loads(text, parse_int=_integer, parse_float=_float)
     except json.JSONDecodeError as error:
-        raise _refusal(
-            _reason(text, error),
-            len(text[: error.pos].encode("utf-8", "surrogateescape")),
-        ) from None
+        reason, position = _diagnose(text, error)
+        raise _refusal(reason, len(text[:position].encode("utf-8", "surrogateescape"))) from None
     except RecursionError:
         raise _refusal("The document is nested too deeply.", 0) from None
     except OverflowError as error:
@@ -85,16 +83,35 @@ def _refusal(reason: str, position: int) -> InternalError:
     return InternalError(f"failed to parse the request JSON buffer: {reason} at {position}")
 
 
-def _reason(text: str, error: json.JSONDecodeError) -> str:
-    if not text[: error.pos + 1].strip("\x00 \t\r\n"):
-        return "The document is empty."
+def _diagnose(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
+    """What the real server's parser would have said, and where."""
+    position, found = error.pos, text[error.pos : error.pos + 1]
+    if not text[: position + 1].strip():
+        return "The document is empty.", position
+    if error.msg == "Expecting value":
+        return "Invalid value.", position + _well_begun(text[position : position + 8])
     if error.msg == "Expecting ',' delimiter":
-        inside = "]" if _innermost_is_array(text[: error.pos]) else "}"
-        member = "array element" if inside == "]" else "object member"
-        return f"Missing a comma or {inside} after an {member}." if inside == "]" else _MISSING_BRACE
-    return _REASONS.get(error.msg, f"{error.msg}.")
+        if found == ".":
+            return "Miss fraction part in number.", position + 1
+        if found in ("e", "E"):
+            return "Miss exponent in number.", position + 1
+        return (_MISSING_BRACKET if _innermost_is_array(text[:position]) else _MISSING_BRACE), position
+    if error.msg == "Unterminated string starting at":
+        position = len(text)
+    elif error.msg == "Invalid \\uXXXX escape":
+        position -= 1
+    return _REASONS.get(error.msg, f"{error.msg}."), position
 
 
+def _well_begun(value: str) -> int:
+    """How much of a wrong value could have begun a right one."""
+    for length in range(len(value), 0, -1):
+        if any(right.startswith(value[:length]) for right in ("true", "false", "null", "-")):
+            return length
+    return 0
+
+
+_MISSING_BRACKET = "Missing a comma or ] after an array element."
 _MISSING_BRACE = "Missing a comma or '}' after an object member."
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 

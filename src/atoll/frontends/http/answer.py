@@ -6,12 +6,7 @@ from atoll.errors import AtollError, Code
 from atoll.protocol import documents, json_text
 from atoll.tensor import Buffer
 
-STATUS_OF = {
-    Code.INTERNAL: 500,
-    Code.NOT_FOUND: 404,
-    Code.UNAVAILABLE: 503,
-    Code.UNSUPPORTED: 501,
-}
+STATUS_OF = {Code.INTERNAL: 500, Code.NOT_FOUND: 404, Code.UNAVAILABLE: 503, Code.UNSUPPORTED: 501}
 OTHER_ERRORS = 400
 
 REASONS = {

@@ -1,6 +1,6 @@
 """The same HTTP endpoints as an ASGI application, to be mounted in another one or served by another server.
 
-Sizes of bodies are limited here; headers, connections and times are the business of the server that runs the application.
+Sizes of bodies are limited here; headers, connections and times are the business of the server that runs it.
 """
 
 import asyncio

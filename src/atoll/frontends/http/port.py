@@ -40,11 +40,7 @@ class Port:
 
         try:
             server = await self.loop.create_server(
-                lambda: HttpConnection(self),
-                host,
-                port,
-                reuse_port=reuse_port or None,
-                backlog=BACKLOG,
+                lambda: HttpConnection(self), host, port, reuse_port=reuse_port or None, backlog=BACKLOG
             )
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from error
