@@ -26,7 +26,7 @@ class _Plan:
             assert tensor.buffer is not None, "only binary requests are remembered. This is a bug"
             self.inputs.append((tensor.name, tensor.datatype, tensor.shape, len(tensor.buffer)))
         self.output_names = body.output_names
-        self.parameters: dict[str, Parameter] | None = body.parameters
+        self.parameters: dict[str, Parameter] | None = None if body.parameters is None else dict(body.parameters)
         self.priority = body.priority
         self.timeout_us = body.timeout_us
         self.form: OutputForm = body.form
