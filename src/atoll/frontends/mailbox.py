@@ -40,6 +40,8 @@ class Mailbox:
     def _drain(self) -> None:
         self._awake = False  # before the first letter is taken: one that comes from now on wakes the loop again
         letters = self._letters
-        while letters:
+        left = len(letters)  # what comes meanwhile wakes the loop anew: a flood must not keep it from its sockets
+        while left and letters:
+            left -= 1
             function, arguments = letters.popleft()
             function(*arguments)

@@ -211,6 +211,7 @@ class _Stream:
         """Ends the call with this status; its other requests are withdrawn."""
         if self.failure is None:
             self.failure = failure
+            self.withdraw()
             if self._task is not None:
                 self._task.cancel()
 

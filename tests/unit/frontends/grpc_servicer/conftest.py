@@ -175,7 +175,7 @@ class Serving:
     async def _live(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
-        self.frontend = GrpcFrontend(self.engine, GrpcOptions(port=0, **self._options))  # type: ignore[arg-type]
+        self.frontend = GrpcFrontend(self.engine, GrpcOptions(**{"port": 0, **self._options}))  # type: ignore[arg-type]
         try:
             await self.frontend.start()
         except BaseException as problem:
