@@ -68,8 +68,8 @@ class Timeline:
 class InferenceResponse:
     """One answer: the outputs, or the error in their place.
 
-    `outputs` stand in the order in which they were requested (all of the model's, in its order, when none were). Their
-    arrays may be views into a batch's output; they are immutable by contract and stay valid as long as they are held.
+    `outputs` are those that were requested (all, when none were), in the model's order. Their arrays may be views
+    into a batch's output; they are immutable by contract and stay valid as long as they are held.
     """
 
     __slots__ = ("error", "id", "model_name", "model_version", "outputs", "parameters")

@@ -237,8 +237,9 @@ class Server:
             if (not name or model.name == name) and (not version or model.version == version)
         ]
         if name and not chosen:
-            of_version = f" version {version}" if version and self._table.versions(name) else ""
-            raise InvalidArgumentError(f"requested model '{name}'{of_version} is not available")
+            if version and self._table.versions(name):
+                raise InvalidArgumentError(f"requested model version is not available for model '{name}'")
+            raise InvalidArgumentError(f"requested model '{name}' is not available")
         return [model.statistics() for model in chosen]
 
     def in_flight(self) -> int:

@@ -78,19 +78,19 @@ def _join(tensors: list[Tensor], datatype: DataType) -> Array:
 def split(
     outputs: Mapping[str, Array], requests: Sequence[InferenceRequest], plan: BatchPlan, size: int
 ) -> list[list[Tensor]]:
-    """Each request's output tensors: views of the batch's arrays, in the order in which the request named them.
+    """Each request's output tensors: views of the batch's arrays, in the model's order, as the real server has them.
 
     `size` is the batch's number of items. Raises InternalError where the model's outputs are not what its configuration
     says: nothing is answered then, rather than something wrong.
     """
     arrays = {name: _checked(array, plan.output_index[name], plan, size) for name, array in outputs.items()}
     if len(requests) == 1:
-        return [_tensors(arrays, requests[0].output_names or plan.output_names, plan, None)]
+        return [_tensors(arrays, requests[0].output_names, plan, None)]
     shares: list[list[Tensor]] = []
     start = 0
     for request in requests:
         stop = start + request.batch_size
-        shares.append(_tensors(arrays, request.output_names or plan.output_names, plan, slice(start, stop)))
+        shares.append(_tensors(arrays, request.output_names, plan, slice(start, stop)))
         start = stop
     return shares
 
@@ -105,13 +105,14 @@ def needed_outputs(requests: Sequence[InferenceRequest], plan: BatchPlan) -> Seq
     return [name for name in plan.output_names if name in wanted]
 
 
-def _tensors(arrays: dict[str, Array], names: tuple[str, ...], plan: BatchPlan, rows: slice | None) -> list[Tensor]:
+def _tensors(arrays: dict[str, Array], wanted: tuple[str, ...], plan: BatchPlan, rows: slice | None) -> list[Tensor]:
     tensors = []
-    for name in names:
-        array = arrays[name]
-        if rows is not None:
-            array = array[rows]
-        tensors.append(Tensor(name, plan.output_index[name].datatype, array.shape, array=array))
+    for one in plan.outputs:
+        if not wanted or one.name in wanted:
+            array = arrays[one.name]
+            if rows is not None:
+                array = array[rows]
+            tensors.append(Tensor(one.name, one.datatype, array.shape, array=array))
     return tensors
 
 

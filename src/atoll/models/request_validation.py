@@ -162,11 +162,16 @@ def _explain_batch_size(tensors: list[Tensor], spec: RequestSpec, prefix: str) -
             raise InvalidArgumentError(
                 f"{prefix}input '{tensor.name}' has no shape but model requires batch dimension for '{spec.model_name}'"
             )
-        if size is not None and tensor.shape[0] != size:
+        if size is not None and (tensor.shape[0] != size or size < 0):
             raise InvalidArgumentError(
                 f"{prefix}input '{tensor.name}' batch size does not match other inputs for '{spec.model_name}'"
             )
         size = tensor.shape[0]
+    if size is not None and size < 0:
+        raise InvalidArgumentError(
+            f"{prefix}All input dimensions should be specified for input '{tensors[-1].name}' "
+            f"for model '{spec.model_name}', got {_dims(tensors[-1].shape)}"
+        )
     if size is not None and size > spec.max_batch_size:
         raise InvalidArgumentError(
             f"{prefix}inference request batch-size must be <= {spec.max_batch_size} for '{spec.model_name}'"
@@ -182,7 +187,14 @@ def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, pref
         )
     batched = spec.max_batch_size > 0
     item = tensor.shape[1:] if batched else tensor.shape
-    if not _matches(item, expected.dims) or any(dim < 0 for dim in tensor.shape):
+    if not _matches(item, expected.dims):
+        if len(item) == len(expected.dims) and all(
+            actual == -1 or dim in (-1, actual) for actual, dim in zip(item, expected.dims, strict=True)
+        ):
+            raise InvalidArgumentError(
+                f"{prefix}All input dimensions should be specified for input '{name}' for model '{model}', "
+                f"got {_dims(tensor.shape)}"
+            )
         full = (-1, *expected.dims) if batched else expected.dims
         note = BATCH_DIMENSION_NOTE if batched else ""
         raise InvalidArgumentError(

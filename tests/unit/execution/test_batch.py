@@ -56,10 +56,10 @@ def test_an_identity_gives_everybody_what_he_sent(members: list[tuple[int, int, 
             assert bytes(tensor.packed()) == bytes(one.inputs[tensor.name].packed())
 
 
-def test_outputs_come_in_the_order_in_which_they_are_named() -> None:
+def test_outputs_come_in_the_models_order() -> None:
     one = request(1, 0, False, ("TEXT", "X"))
     (tensors,) = split(join([one], PLAN), [one], PLAN, 1)
-    assert [tensor.name for tensor in tensors] == ["TEXT", "X"]
+    assert [tensor.name for tensor in tensors] == ["X", "TEXT"]
 
 
 def test_only_what_somebody_wants_is_computed() -> None:

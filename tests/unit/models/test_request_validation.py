@@ -96,7 +96,15 @@ NO_ID = "[request id: <id_unknown>] "
         ),
         (
             [tensor("INPUT0", (-1, 16), size=0), tensor("INPUT1", (-1, 16), size=0)],
-            NO_ID + "unexpected shape for input 'INPUT1' for model 'simple'. Expected [-1,16], got [-1,16]",
+            NO_ID + "input 'INPUT0' batch size does not match other inputs for 'simple'",
+        ),
+        (
+            [tensor("INPUT0", (1, -1), size=0), tensor("INPUT1", (1, -1), size=0)],
+            NO_ID + "All input dimensions should be specified for input 'INPUT1' for model 'simple', got [1,-1]",
+        ),
+        (
+            [tensor("INPUT0", (1, -16), size=0), tensor("INPUT1")],
+            NO_ID + "unexpected shape for input 'INPUT0' for model 'simple'. Expected [-1,16], got [1,-16]",
         ),
     ],
 )
