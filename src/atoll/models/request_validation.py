@@ -181,8 +181,9 @@ def _explain_batch_size(tensors: list[Tensor], spec: RequestSpec, prefix: str) -
 def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, prefix: str) -> None:
     name, model = tensor.name, spec.model_name
     if tensor.datatype is not expected.datatype:
+        found = "<invalid>" if tensor.datatype is DataType.INVALID else tensor.datatype.protocol_name
         raise InvalidArgumentError(
-            f"{prefix}inference input '{name}' data-type is '{tensor.datatype.protocol_name}', "
+            f"{prefix}inference input '{name}' data-type is '{found}', "
             f"but model '{model}' expects '{expected.datatype.protocol_name}'"
         )
     batched = spec.max_batch_size > 0

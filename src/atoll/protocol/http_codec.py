@@ -15,6 +15,7 @@ from atoll.request import Parameter
 from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor, element_count
 
 MAX_ELEMENTS = 2**60 - 1  # what 8-byte elements may number in a 63-bit byte count
+MAX_DIMENSIONS = 32  # what every numpy takes; none of the runtimes takes more
 
 _MISSING = object()
 _EMPTY: Mapping[str, Any] = {}
@@ -181,12 +182,14 @@ _SOURCES = (("data", "input"), ("binary_data_size", "parameters"), ("shared_memo
 def _read_shape(shape: Any, name: str) -> tuple[int, ...]:
     if type(shape) is not list:
         raise (_absent("shape") if shape is _MISSING else InternalError(f"Unable to parse 'shape': {_ARRAY}"))
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidArgumentError(f"shape of input '{name}' has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     volume = 1
     for dim in shape:
         if type(dim) is not int or dim < 0:
             raise InternalError(f"Unable to parse 'shape': {_INTEGER}")
         volume *= dim or 1
-    if volume > MAX_ELEMENTS or len(shape) > 32:  # numpy's limit; none of the runtimes takes more
+    if volume > MAX_ELEMENTS:
         raise InvalidArgumentError(f"shape of input '{name}' is too large: it has more elements than can be addressed")
     return tuple(shape)
 
