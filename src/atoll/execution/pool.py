@@ -31,13 +31,25 @@ class _Seat:
 
 
 class _Promise:
-    """That a submitter's thread will drive this seat on its next turn."""
+    """That a submitter's thread will drive this seat on its next turn.
 
-    __slots__ = ("seat", "since_ns")
+    If its event loop dies instead, its own requests die with it. Requests from elsewhere must not: for their sake the
+    seat's thread then watches, and takes the seat back when the promise is broken.
+    """
 
-    def __init__(self, seat: _Seat, since_ns: int):
+    __slots__ = ("defer", "seat", "since_ns", "watched")
+
+    def __init__(self, seat: _Seat, defer: Defer, since_ns: int):
         self.seat = seat
+        self.defer = defer
         self.since_ns = since_ns
+        self.watched = False
+
+    def watch_for(self, request: InferenceRequest) -> None:
+        """Another request relies on the promise."""
+        if not self.watched and request.defer != self.defer:
+            self.watched = True
+            self.seat.wake.notify()
 
 
 class InstancePool:
@@ -95,15 +107,14 @@ class InstancePool:
             request.move(RequestState.QUEUED)
             self._in_flight += 1
             if self._due is not None:
-                if request.timeline.queue_start - self._due.since_ns < BROKEN_PROMISE_NS:
-                    return  # who promised to drive finds it
-                self._take_back(self._due)
+                self._due.watch_for(request)
+                return  # who promised to drive finds it
             if not self._idle:
                 return  # who is driving finds it
             if defer is None or not self._may_submitter_drive(self._idle[-1]):
                 self._wake_one()
                 return
-            promise = self._due = _Promise(self._idle.pop(), request.timeline.queue_start)
+            promise = self._due = _Promise(self._idle.pop(), defer, request.timeline.queue_start)
         defer(partial(self._drive_as_submitter, promise, defer))
 
     def pending(self) -> int:
@@ -145,14 +156,16 @@ class InstancePool:
         seat.instance.run(batch, by_submitter=True)
         with self._lock:
             self._finished(len(batch))
-            if not self._scheduler.pending() or defer is run_at_once or not self._may_submitter_drive(seat):
+            head = self._scheduler.head()
+            # Only who waits for an answer himself can be relied on to come round again.
+            if head is None or head.defer != defer or defer is run_at_once or not self._may_submitter_drive(seat):
                 self._release(seat)
                 return
-            promise = self._due = _Promise(seat, monotonic_ns())
+            promise = self._due = _Promise(seat, defer, monotonic_ns())
         defer(partial(self._drive_as_submitter, promise, defer))
 
     def _take_back(self, promise: _Promise) -> None:
-        """The submitter's event loop died before it could keep its promise."""
+        """Let the seat's thread drive: the submitter's event loop may have died, or the pool is to stop."""
         self._due = None
         self._release(promise.seat)
 
@@ -177,8 +190,16 @@ class InstancePool:
         """The next batch for an idle seat; None when the pool stops."""
         with self._lock:
             while not (self._stopping and seat in self._idle):
+                due = self._due
+                if due is not None and due.seat is seat and due.watched:
+                    left_ns = due.since_ns + BROKEN_PROMISE_NS - monotonic_ns()
+                    if left_ns > 0:
+                        seat.wake.wait(left_ns / 1e9)
+                    else:
+                        self._take_back(due)
+                    continue
                 batch: NextBatch = None
-                if seat in self._idle and self._due is None:
+                if seat in self._idle and due is None:
                     batch = self._scheduler.next_batch(monotonic_ns())
                 if batch is None:
                     seat.wake.wait()

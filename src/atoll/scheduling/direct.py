@@ -18,6 +18,9 @@ class DirectScheduler:
     def next_batch(self, now_ns: int) -> NextBatch:
         return (self._queue.popleft(),) if self._queue else None
 
+    def head(self) -> InferenceRequest | None:
+        return self._queue[0] if self._queue else None
+
     def withdraw_all(self) -> list[InferenceRequest]:
         withdrawn = list(self._queue)
         self._queue.clear()

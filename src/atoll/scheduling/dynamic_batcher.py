@@ -26,6 +26,9 @@ class DynamicBatcher:
             return formed
         return [queue.popleft() for _ in range(formed)]
 
+    def head(self) -> InferenceRequest | None:
+        return self._queue[0] if self._queue else None
+
     def withdraw_all(self) -> list[InferenceRequest]:
         withdrawn = list(self._queue)
         self._queue.clear()

@@ -33,6 +33,9 @@ class Scheduler(Protocol):
     def next_batch(self, now_ns: int) -> NextBatch:
         """The requests that a free instance runs now, or how long to wait for more of them; None: nothing is queued."""
 
+    def head(self) -> InferenceRequest | None:
+        """The request whose turn is next, left where it is."""
+
     def withdraw_all(self) -> list[InferenceRequest]:
         """Empty the queue, for a model that goes away before it could run them."""
 

@@ -147,16 +147,29 @@ class TestSubmitterDrives:
         harness.submit(defer=run_at_once)[1].response()
         assert threading.get_ident() not in harness.fakes[0].threads
 
-    def test_a_loop_that_dies_before_its_turn_holds_nobody_up(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("others", [None, run_at_once, Loop().call_soon], ids=["thread", "at once", "loop"])
+    def test_a_loop_that_dies_before_its_turn_holds_nobody_up(
+        self, make: Any, monkeypatch: pytest.MonkeyPatch, others: Any
+    ) -> None:
         harness = make()
         prove_short(harness)
+        monkeypatch.setattr("atoll.execution.pool.BROKEN_PROMISE_NS", 10_000_000)
         dead = Loop()
         lost = harness.submit(defer=dead.call_soon)[1]
-        monkeypatch.setattr("atoll.execution.pool.BROKEN_PROMISE_NS", 0)
-        harness.submit()[1].response()
+        harness.submit(defer=others)[1].response()
         lost.response()
         dead.turn()  # and should it come after all, it finds nothing to do
         assert lost.finals == 1
+
+    def test_a_loop_that_has_its_answers_is_not_asked_to_drive_for_others(self, make: Any) -> None:
+        harness = make(dynamic=False)
+        prove_short(harness)
+        first, second = Loop(), Loop()
+        harness.submit(defer=first.call_soon)
+        other = harness.submit(defer=second.call_soon)[1]
+        first.turn()
+        assert not first.due
+        other.response()  # from the instance's thread
 
 
 class TestFailure:
