@@ -1,4 +1,4 @@
-"""Builds the native gRPC transport where a C compiler and libnghttp2's headers are found; everything else is in pyproject.toml."""
+"""Builds the native gRPC transport where a C compiler and libnghttp2 are found; the rest is in pyproject.toml."""
 
 import os
 import re
@@ -37,10 +37,7 @@ def nghttp2_extension() -> Extension:
     return Extension(
         "atoll.frontends.grpc.nghttp2._nghttp2",
         [f"{FOLDER}/_nghttp2.pyx"],
-        depends=[
-            f"{FOLDER}/{name}"
-            for name in ("_libnghttp2.pxd", "_endpoint.pxi", "_call.pxi", "_connection.pxi", "_callbacks.pxi")
-        ],
+        depends=[str(part) for part in sorted(Path(FOLDER).glob("_*.px[di]"))],
         define_macros=[(f"ATOLL_HAS_{name.upper()}", "1") for name in SECURITY_OPTIONS if name in declared],
         extra_compile_args=["-O2", *compile_flags],
         extra_link_args=link_flags,

@@ -9,7 +9,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def status_of(error: BaseException, method: str) -> tuple[GrpcStatus, str]:
-    """The status and its text. What is neither GrpcError nor a cancellation is a bug of the handler, and logged as one."""
+    """The status and its text. What is neither GrpcError nor a cancellation is a bug of the handler, and logged so."""
     if isinstance(error, GrpcError):
         return error.code, error.message
     if isinstance(error, asyncio.CancelledError):

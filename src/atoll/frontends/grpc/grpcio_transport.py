@@ -1,7 +1,7 @@
 """The gRPC transport on grpc.aio: always installed, the fallback, and the yardstick of correctness for the other one.
 
-grpcio bounds the size of a message but not what is buffered in all, and knows nothing of its connections: the caps on buffered bytes and
-the handshake timer of `TransportOptions` have no effect here.
+grpcio bounds the size of a message but not what is buffered in all, and knows nothing of its connections: the caps on
+buffered bytes and the handshake timer of `TransportOptions` have no effect here.
 """
 
 import asyncio
@@ -92,15 +92,19 @@ class GrpcioCall:
         self._trailing = checked(items)
 
     def reply(self, message: Message) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(message)
+        answer = self.answer()
+        if not answer.done():
+            answer.set_result(message)
 
     def fail(self, code: GrpcStatus, text: str = "") -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(GrpcError(code, text))
+        answer = self.answer()
+        if not answer.done():
+            answer.set_exception(GrpcError(code, text))
 
-    def wait_for_answer(self) -> "asyncio.Future[Message]":
-        self._answer = asyncio.get_running_loop().create_future()
+    def answer(self) -> "asyncio.Future[Message]":
+        """What a PENDING call waits for; a handler may give the answer before it returns PENDING."""
+        if self._answer is None:
+            self._answer = asyncio.get_running_loop().create_future()
         return self._answer
 
     def cancel(self) -> None:
@@ -112,7 +116,7 @@ class GrpcioCall:
         for callback in callbacks:
             try:
                 callback()
-            except Exception:  # noqa: BLE001  the others must run all the same
+            except Exception:  # the others must run all the same
                 _LOG.exception("a cancellation callback of %s raised", self._method)
 
     def end(self) -> None:
@@ -195,7 +199,7 @@ class GrpcioStreamCall(GrpcioCall):
                 await self._context.write(message)
                 self._buffered -= len(message)
                 self._wake()
-        except Exception:  # noqa: BLE001  the call is over: grpcio cancels its handler as well
+        except Exception:  # the call is over: grpcio cancels its handler as well
             self._outbox.clear()
         finally:
             self._writer = None
@@ -268,21 +272,21 @@ class GrpcioTransport:
         call = GrpcioCall(method, context)
         self._calls.add(call)
         try:
-            result = self._unary[method](call, request)
-            if result is PENDING:
-                result = await call.wait_for_answer()
-            elif not isinstance(result, bytes | list | tuple):
-                result = await _awaited(result)
+            try:
+                result = self._unary[method](call, request)
+                if result is PENDING:
+                    result = await _unless_cancelled(call, call.answer())
+                elif not isinstance(result, bytes | list | tuple):
+                    result = await _unless_cancelled(call, result)
+                answer = result if isinstance(result, bytes) else b"".join(result)
+            except (Exception, asyncio.CancelledError) as error:
+                if call.cancelled:
+                    raise
+                await call.abort(*status_of(error, method))
+                raise
             await call.begin_response()
             call.set_trailers()
-            return result if isinstance(result, bytes) else b"".join(result)
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        except Exception as error:
-            call.end()
-            await call.abort(*status_of(error, method))
-            raise AssertionError("grpc.aio's abort always raises. This is a bug") from error
+            return answer
         finally:
             call.end()
             self._calls.discard(call)
@@ -292,27 +296,34 @@ class GrpcioTransport:
         self._calls.add(call)
         try:
             try:
-                await self._stream[method](call)
-            except Exception as error:  # noqa: BLE001  becomes the call's status
+                await _unless_cancelled(call, self._stream[method](call))
+            except (Exception, asyncio.CancelledError) as error:
+                if call.cancelled:
+                    raise
                 await call.flush()
                 await call.abort(*status_of(error, method))
             await call.flush()
             await call.begin_response()
             call.set_trailers()
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
         finally:
             call.end()
             self._calls.discard(call)
 
 
-async def _awaited(result: Any) -> Message:
-    answer: Message = await result
-    return answer
+async def _unless_cancelled(call: GrpcioCall, awaitable: Any) -> Any:
+    """What the handler answers. grpc.aio cancels who serves the call; the call is to know of it before its handler does."""
+    task = asyncio.ensure_future(awaitable)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            call.cancel()
+            task.cancel()
+            await asyncio.wait([task])
+        raise
 
 
-class _Procedures(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Procedures(grpc.GenericRpcHandler):
     def __init__(
         self,
         serve_unary: Callable[[str, bytes, _Context], Awaitable[bytes]],

@@ -47,8 +47,8 @@ def to_wire(items: Metadata) -> list[tuple[bytes, bytes]]:
 
 
 def from_wire(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str | bytes]]:
-    """Received headers as metadata. One `-bin` header may hold several values, separated by commas; one that is not base64 is
-    left out, as gRPC's own library does."""
+    """Received headers as metadata. One `-bin` header may hold several values, separated by commas; one that is not base64
+    is left out."""
     items: list[tuple[str, str | bytes]] = []
     for raw_name, raw in headers:
         name = raw_name.decode("latin-1")

@@ -1,11 +1,12 @@
 """What a gRPC transport is: it moves framed messages and statuses; which procedures exist is the servicer's business.
 
-Everything here runs on the thread of the event loop that `Transport.start` was awaited on, and every method of a call is to be
-called there. Handlers are found by full path (`/package.Service/Method`); a path that no table has is answered UNIMPLEMENTED.
+Everything here runs on the thread of the event loop that `Transport.start` was awaited on, and every method of a call is
+to be called there. Handlers are found by full path (`/package.Service/Method`); a path that no table has is answered
+UNIMPLEMENTED.
 
-Ownership. The `bytes` of an inbound message belong to the handler. Outbound buffers must not change until the call is over:
-the transport may hand them to the socket without copying them. A call may be kept as long as one likes; what is sent on it after it
-has ended goes nowhere, silently, because a client may go away at any moment.
+Ownership. The `bytes` of an inbound message belong to the handler. Outbound buffers must not change until the call is
+over: the transport may hand them to the socket without copying them. A call may be kept as long as one likes; what is
+sent on it after it has ended goes nowhere, silently, because a client may go away at any moment.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -83,8 +84,8 @@ PENDING: Final = Pending.PENDING
 
 Buffer = bytes | bytearray | memoryview
 Message = bytes | Sequence[Buffer]
-"""One outbound message: its bytes, or contiguous buffers that are its bytes one after another, sent without being joined
-where the transport can."""
+"""One outbound message: its bytes, or contiguous buffers that are its bytes one after another, sent without being
+joined where the transport can."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """Names are lower case; a name that ends in `-bin` has bytes for a value, any other printable ASCII."""
@@ -117,7 +118,7 @@ class Call(Protocol):
         """The client reset the call or went away, or the deadline has passed: nobody reads the answer."""
 
     def on_cancel(self, callback: Callable[[], object]) -> None:
-        """Calls back once when the call becomes `cancelled`; at once if it already is; never after an answer was given."""
+        """Calls back once when the call becomes `cancelled`; at once if it already is; never after it was answered."""
 
     def set_initial_metadata(self, items: Metadata) -> None:
         """Sent before the first response; ValueError if that has already gone, or a name or value cannot be sent."""
@@ -135,8 +136,8 @@ class Call(Protocol):
 class StreamCall(Call, Protocol):
     """A call with any number of messages in either direction: `async for message in call` reads the client's.
 
-    The iteration ends when the client has sent its last message. If the call is cancelled meanwhile, what awaits on it
-    (`async for`, `send`) is cancelled.
+    The iteration ends when the client has sent its last message. If the call is cancelled meanwhile, its handler is
+    cancelled, and whatever else awaits on the call. (On grpcio the iteration may end first, and the cancellation follow.)
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -148,8 +149,8 @@ class StreamCall(Call, Protocol):
         """Bytes written and not yet given to the socket: the client's window or the network holds them back."""
 
     def write(self, message: Message) -> None:
-        """Queues one response without waiting. Who writes faster than the client reads runs into the cap on buffered bytes,
-        and the call then ends as RESOURCE_EXHAUSTED: look at `buffered_bytes`, or use `send`."""
+        """Queues one response without waiting. Who writes faster than the client reads runs into the cap on buffered
+        bytes, and the call then ends as RESOURCE_EXHAUSTED: look at `buffered_bytes`, or use `send`."""
 
     async def send(self, message: Message) -> None:
         """Queues one response and waits while too much is buffered."""
@@ -172,7 +173,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportOptions:
-    """Limits and timers. Where Triton has the option (`tritonserver --help`) it has Triton's name without `grpc-` and its default."""
+    """Limits and timers. What Triton has too (`tritonserver --help`) has its name, less `grpc-`, and its default."""
 
     max_message_bytes: int = 2**31 - 1
     """Of one inbound message, also after decompression."""
@@ -181,7 +182,8 @@ class TransportOptions:
     max_concurrent_streams: int = 1024
     """Calls in flight per connection."""
     max_buffered_bytes: int | None = None
-    """Of messages half received, not yet taken or not yet sent, over all connections; None: a quarter of the machine's memory."""
+    """Over all connections: messages half received, requests of unary calls until they are answered, stream messages not
+    yet taken, and responses not yet sent. None: a quarter of the machine's memory."""
     max_connection_buffered_bytes: int | None = None
     """The same for one connection; None: half of `max_buffered_bytes`."""
 

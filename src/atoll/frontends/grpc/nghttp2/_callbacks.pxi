@@ -191,10 +191,12 @@ cdef int on_stream_closed(nghttp2_session *session, int32_t stream, uint32_t cod
 cdef int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
     cdef Connection connection = <Connection>user
     cdef Call call
+    if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_WINDOW_UPDATE:
+        connection.frames_sent += 1
     if frame.hd.type != NGHTTP2_HEADERS:
         return 0
     try:
-        connection.responses += 1
+        connection.frames_sent += 1
         if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
             call = call_of(session, frame.hd.stream_id)
             if call is not None and not call.remote_closed:     # answered early: the client need not send the rest
@@ -233,7 +235,7 @@ cdef ssize_t on_read(nghttp2_session *session, int32_t stream, uint8_t *buffer, 
 cdef int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_header, size_t size,
                       nghttp2_data_source *source, void *user) noexcept:
     cdef Connection connection = <Connection>user
-    if connection.gathered_bytes + connection.piece_bytes >= GATHER_BYTES:
+    if connection.gathered_bytes >= GATHER_BYTES or connection.piece_bytes >= PASS_ON_BYTES:
         connection.blocked = True
         return NGHTTP2_ERR_WOULDBLOCK
     try:

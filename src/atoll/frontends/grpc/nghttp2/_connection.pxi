@@ -16,7 +16,7 @@ cdef class Connection:
     cdef int64_t control_at
     cdef readonly bint settled
     cdef readonly int64_t last_received_ns, idle_since_ns
-    cdef readonly Py_ssize_t responses
+    cdef readonly Py_ssize_t frames_sent
 
     def __cinit__(self, Endpoint endpoint):
         self.endpoint = endpoint
@@ -61,7 +61,7 @@ cdef class Connection:
         return self.endpoint.receive_view
 
     def buffer_updated(self, Py_ssize_t size):
-        self._received(<const uint8_t *>PyByteArray_AS_STRING(self.endpoint.receive_buffer), size)
+        self._received(self.endpoint.received, size)
 
     def eof_received(self):
         return False
@@ -165,9 +165,11 @@ cdef class Connection:
             return
         self.last_received_ns = monotonic_ns()
         self.working = True
-        taken = nghttp2_session_mem_recv(self.session, data, size)
-        self._settle()
-        self.working = False
+        try:
+            taken = nghttp2_session_mem_recv(self.session, data, size)
+            self._settle()
+        finally:
+            self.working = False
         self._flush()
         if self.transport is None:
             return
@@ -209,7 +211,7 @@ cdef class Connection:
         self.streams.pop(call.id, None)
         self.endpoint.calls -= 1
         if not self.streams:
-            self.idle_since_ns = self.last_received_ns
+            self.idle_since_ns = monotonic_ns()
         call._close()
 
     # ---- out
@@ -271,7 +273,7 @@ cdef class Connection:
             size = nghttp2_session_mem_send(self.session, &data)
             if size > 0:
                 self._put(data, size)
-                if self.gathered_bytes + self.piece_bytes < GATHER_BYTES:
+                if self.gathered_bytes < GATHER_BYTES and self.piece_bytes < PASS_ON_BYTES:
                     continue
             self._write_out()
             if size <= 0 and not self.blocked:

@@ -27,7 +27,7 @@ class Connection:  # an asyncio.BufferedProtocol in all but name
     settled: bool
     last_received_ns: int
     idle_since_ns: int
-    responses: int
+    frames_sent: int
     def __init__(self, endpoint: Endpoint) -> None: ...
     @property
     def connected(self) -> bool: ...

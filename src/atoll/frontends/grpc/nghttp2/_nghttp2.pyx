@@ -56,10 +56,15 @@ cdef double CONTROL_PER_NS = _limits.CONTROL_PER_SECOND / 1e9
 
 cdef enum:
     RECEIVE_BYTES = 262144
-    GATHER_BYTES = 262144       # handed to the socket at once
+    PAGE_BYTES = 4096
+    GATHER_BYTES = 262144       # copied together and handed to the socket at once
+    PASS_ON_BYTES = 2097152     # handed to it at once without a copy
     OWN_PIECE_BYTES = 8192      # from here on a part is passed on instead of copied
-    FIRST_RESERVE = 65536       # what a length prefix alone can make us allocate
-    TRUSTED_RESERVE = 4194304   # what it can once that much has really come
+    FIRST_RESERVE = 1048576     # what a length prefix alone can make us allocate,
+    SMALL_RESERVE = 65536       # and from a connection that already makes us hold
+    EASY_BYTES = 16777216       # so much
+    TRUSTED_RESERVE = 4194304   # what it can once all of that has really come
+    MESSAGE_BYTES = 64          # what a queued message weighs beside its bytes
     STALLED_FRAMES = 1000       # control frames waiting for a peer that does not read, before we stop reading too
     CODE_OK = 0
     CODE_DEADLINE_EXCEEDED = 4
@@ -74,6 +79,9 @@ def library_version():
 
 
 include "_endpoint.pxi"
+include "_stream.pxi"
+include "_inbound.pxi"
+include "_outbound.pxi"
 include "_call.pxi"
 include "_connection.pxi"
 include "_callbacks.pxi"

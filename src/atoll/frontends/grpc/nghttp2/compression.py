@@ -52,6 +52,7 @@ class Inflater:
     def __init__(self, call: CompressedCall, encoding: bytes, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._window_bits = _WINDOW_BITS[encoding]
+        self._unreadable = f"Unexpected error decompressing data for algorithm {encoding.decode()}"
         self._limit = limit
         self._loop = loop
         self._waiting: deque[tuple[bytes, bool]] = deque()
@@ -86,7 +87,7 @@ class Inflater:
             try:
                 piece = work.step(4 * INLINE_BYTES)
             except zlib.error as broken:
-                self._fail(GrpcStatus.INTERNAL, f"the compressed message cannot be read: {broken}")
+                self._fail(GrpcStatus.INTERNAL, f"{self._unreadable}: {broken}")
                 return
             if not self._take(work, piece):
                 return
@@ -106,7 +107,7 @@ class Inflater:
             return
         broken = done.exception()
         if broken is not None:
-            self._fail(GrpcStatus.INTERNAL, f"the compressed message cannot be read: {broken}")
+            self._fail(GrpcStatus.INTERNAL, f"{self._unreadable}: {broken}")
         elif self._take(work, done.result()):
             if work.complete:
                 self._deliver(work)
@@ -176,11 +177,13 @@ class Deflater:
         self._loop = loop
         self._waiting: deque[Sequence[Buffer]] = deque()
         self._working: Sequence[Buffer] | None = None
+        self.waiting_bytes = 0
         self._end: tuple[int, str] | None = None
         self._open = True
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Takes a message over together with its charge."""
+        self.waiting_bytes += _size(parts)
         self._waiting.append(parts)
         if self._working is None:
             self._advance()
@@ -215,6 +218,7 @@ class Deflater:
 
     def _push(self, parts: Sequence[Buffer], deflated: bytes) -> None:
         size = _size(parts)
+        self.waiting_bytes -= size
         self._call.refund(size)
         smaller = len(deflated) < size  # as gRPC core does: what does not shrink goes as it is
         self._call.push([deflated] if smaller else parts, smaller)

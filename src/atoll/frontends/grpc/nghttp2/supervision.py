@@ -21,7 +21,7 @@ class Supervisor:
     def __init__(self, connection: "Connection", options: TransportOptions, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
         self._loop = loop
-        self._clock = ConnectionClock(options, time.monotonic_ns(), random.uniform(-1.0, 1.0))  # noqa: S311  no secret
+        self._clock = ConnectionClock(options, time.monotonic_ns(), random.uniform(-1.0, 1.0))
         self._strikes = PingStrikes(options)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,7 +46,7 @@ class Supervisor:
     def ping_received(self) -> bool:
         """True: the client pings too often and the connection is to end."""
         connection = self._connection
-        return self._strikes.too_many(time.monotonic_ns(), connection.calls, connection.responses)
+        return self._strikes.too_many(time.monotonic_ns(), connection.calls, connection.frames_sent)
 
     def ping_acknowledged(self, payload: bytes) -> None:
         if payload == _NOTICE:
@@ -69,7 +69,7 @@ class Supervisor:
                 last_received_ns=connection.last_received_ns,
                 idle_since_ns=connection.idle_since_ns,
                 calls=connection.calls,
-                responses=connection.responses,
+                frames_sent=connection.frames_sent,
             )
             action, again_ns = self._clock.next(now_ns, facts)
             if action is None:

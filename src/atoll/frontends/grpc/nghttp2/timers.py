@@ -34,15 +34,15 @@ class Facts:
     last_received_ns: int
     idle_since_ns: int
     calls: int
-    responses: int
-    """Response headers and trailers sent so far."""
+    frames_sent: int
+    """Header, data and window update frames: traffic that earns a client its pings, and us ours."""
 
 
 class ConnectionClock:
     """The timers of one connection as one function of the time."""
 
     def __init__(self, options: TransportOptions, now_ns: int, age_jitter: float = 0.0) -> None:
-        """`age_jitter` in [-1, 1] moves the connection's maximum age by up to a tenth, so that clients do not return all at once."""
+        """`age_jitter` in [-1, 1] moves the maximum age by up to a tenth, so that clients do not return all at once."""
         self._options = options
         self._handshake_by_ns = now_ns + options.handshake_timeout_ms * _MS
         age = options.max_connection_age_ms
@@ -50,7 +50,7 @@ class ConnectionClock:
         self._ping_sent_ns: int | None = None
         self._last_ping_ns = 0
         self._pings_without_data = 0
-        self._responses_at_ping = 0
+        self._frames_at_ping = 0
         self._refuse_at_ns: int | None = None
         self._draining = False
         self._abort_at_ns: int | None = None
@@ -112,8 +112,8 @@ class ConnectionClock:
         ping_at_ns = quiet_since_ns + options.keepalive_time_ms * _MS
         if now_ns < ping_at_ns:
             return None, ping_at_ns
-        if facts.responses != self._responses_at_ping:
-            self._responses_at_ping = facts.responses
+        if facts.frames_sent != self._frames_at_ping:
+            self._frames_at_ping = facts.frames_sent
             self._pings_without_data = 0
         allowed = options.http2_max_pings_without_data
         self._last_ping_ns = now_ns  # also for a ping that is not sent: the next time to ask is a whole period away
@@ -133,12 +133,12 @@ class PingStrikes:
         self._options = options
         self._strikes = 0
         self._last_ping_ns: int | None = None
-        self._responses = 0
+        self._frames = 0
 
-    def too_many(self, now_ns: int, calls: int, responses: int) -> bool:
+    def too_many(self, now_ns: int, calls: int, frames_sent: int) -> bool:
         """Counts a received ping; true: the connection is to be closed for it."""
-        if responses != self._responses:  # what is sent in answer to calls clears a client's record
-            self._responses = responses
+        if frames_sent != self._frames:  # clears a client's record: its calls make traffic
+            self._frames = frames_sent
             self._strikes = 0
             self._last_ping_ns = None
         idle = not calls and not self._options.keepalive_permit_without_calls

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Mapping
 from functools import partial
+from typing import cast
 
 from atoll.frontends.grpc.nghttp2._nghttp2 import Connection, Endpoint, library_version
 from atoll.frontends.grpc.nghttp2.limits import limits_of
@@ -34,7 +35,7 @@ class Nghttp2Transport:
         endpoint = Endpoint(loop, self._unary, self._stream, limits_of(self._options), supervise)
         tls = None if self._options.tls is None else tls_context(self._options.tls)
         self._server = await loop.create_server(
-            partial(Connection, endpoint),
+            lambda: cast(asyncio.BufferedProtocol, Connection(endpoint)),
             host,
             port,
             ssl=tls,
