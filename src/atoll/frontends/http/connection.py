@@ -7,7 +7,7 @@ and on TLS transports.
 import asyncio
 import logging
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from atoll.frontends.http.chunked import ChunkedBody, Progress
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import CHUNKED, RequestHead, malformed
 from atoll.frontends.http.limits import KIB, MIB
+from atoll.frontends.http.port import Port
 from atoll.frontends.http.routes import Route
 from atoll.protocol.http_answer import total_length
-
-if TYPE_CHECKING:
-    from atoll.frontends.http.port import Port
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ MOVES = {
 class HttpConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. `deadline` is when `expire` is due, in the loop's time."""
 
-    def __init__(self, port: "Port"):
+    def __init__(self, port: Port):
         # for the connection's life
         self._port = port
         self._limits = port.limits

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.limits import ConnectionLimits
-from atoll.frontends.http.port import Port
+from atoll.frontends.http.port import Port, plain_address
 from atoll.frontends.http.routes import RouteTable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class HttpOptions:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name."""
         return cls(
-            host=values["http_address"],
+            host=plain_address(values["http_address"]),
             port=values["http_port"],
             reuse_port=values["reuse_http_port"],
             limits=ConnectionLimits(max_body_size=values["http_max_input_size"]),
@@ -49,7 +50,7 @@ class HttpFrontend:
         options = self._options
         infer = InferEndpoint(self._server, asyncio.get_running_loop(), options.limits.max_body_size)
         self._port = Port(RouteTable(routes(self._server, infer)), options.limits)
-        self.addresses = await self._port.listen(options.host, options.port, options.reuse_port)
+        self.addresses = await self._port.listen(HttpConnection, options.host, options.port, options.reuse_port)
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""

@@ -29,7 +29,8 @@ class RequestHead:
 
     `length` is the body's, or CHUNKED. `refusal` is the answer where no endpoint is to see the request; `malformed`:
     where the request ends cannot be known, so the connection ends with the refusal. `json_length` is the
-    Inference-Header-Content-Length (None: not given).
+    Inference-Header-Content-Length (None: not given), `json_size`
+    its number (-1: not given).
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class RequestHead:
         "expects_continue",
         "headers",
         "json_length",
+        "json_size",
         "keep_alive",
         "length",
         "malformed",
@@ -60,6 +62,7 @@ class RequestHead:
         self.keep_alive = True
         self.expects_continue = False
         self.json_length: str | None = None
+        self.json_size = -1
         self.content_coding = ""
         self.accept_coding = ""
 
@@ -125,6 +128,7 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
             head.length = CHUNKED
         elif name == "inference-header-content-length":
             head.json_length = value
+            head.json_size = int(value) if _DIGITS.fullmatch(value) else IMPOSSIBLE
         elif name == "content-encoding":
             head.content_coding = value
         elif name == "accept-encoding":

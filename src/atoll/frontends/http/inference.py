@@ -69,12 +69,13 @@ class InferEndpoint:
         head = exchange.head
         model_name = head.arguments["model"]
         version = head.arguments.get("version", "")
-        json_length = len(body)
-        if head.json_length is not None:
-            digits = head.json_length
-            json_length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else -1
-            if not 0 <= json_length <= len(body):
-                return answers.refusal(400, f"inference header size should be in range (0, {len(body)}), got: {digits}")
+        json_length = head.json_size
+        if json_length < 0:
+            json_length = len(body)
+        elif json_length > len(body):
+            return answers.refusal(
+                400, f"inference header size should be in range (0, {len(body)}), got: {head.json_length}"
+            )
         try:
             if json_length:
                 decoded = self._decode(body, json_length, model_name)

@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from atoll.frontends.http.head import HeadParser
 from atoll.frontends.http.limits import KIB, ConnectionLimits
 from atoll.frontends.http.routes import RouteTable
-
-if TYPE_CHECKING:
-    from atoll.frontends.http.connection import HttpConnection
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +15,21 @@ RECEIVE_SIZE = 256 * KIB
 BACKLOG = 1024
 _SWEEPS_PER_TIMEOUT = 4  # a connection outlives its deadline by at most a quarter of the shortest timeout
 _LONGEST_SWEEP_S = 1.0
+
+
+class Connection(Protocol):
+    """What a port asks of its connections. `deadline`: when `expire` is due, in the loop's time."""
+
+    deadline: float
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def finish(self) -> None:
+        """Close, after the answer that is being worked on."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Port:
@@ -27,20 +40,20 @@ class Port:
         self.loop = asyncio.get_running_loop()
         self.heads = HeadParser(routes, limits)
         self.scratch = memoryview(bytearray(RECEIVE_SIZE))  # received data is taken out before anybody else receives
-        self.connections: set[HttpConnection] = set()
+        self.connections: set[Connection] = set()
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._sweep_s = min(_LONGEST_SWEEP_S, _shortest_timeout(limits) / _SWEEPS_PER_TIMEOUT)
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Future[None] | None = None
 
-    async def listen(self, host: str, port: int, reuse_port: bool) -> list[tuple[str, int]]:
+    async def listen(
+        self, protocol: "Callable[[Port], asyncio.BufferedProtocol]", host: str, port: int, reuse_port: bool
+    ) -> list[tuple[str, int]]:
         """Bind and accept; returns the addresses. Raises OSError naming the address."""
-        from atoll.frontends.http.connection import HttpConnection
-
         try:
             server = await self.loop.create_server(
-                lambda: HttpConnection(self), host, port, reuse_port=reuse_port or None, backlog=BACKLOG
+                lambda: protocol(self), host, port, reuse_port=reuse_port or None, backlog=BACKLOG
             )
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror or error}") from error
@@ -48,12 +61,12 @@ class Port:
         self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
         return [listener.getsockname()[:2] for listener in server.sockets]
 
-    def adopt(self, connection: "HttpConnection") -> bool:
+    def adopt(self, connection: Connection) -> bool:
         """A new connection; False where there are too many already."""
         self.connections.add(connection)
         return len(self.connections) <= self.limits.max_connections and not self.draining
 
-    def release(self, connection: "HttpConnection") -> None:
+    def release(self, connection: Connection) -> None:
         """The connection is closed."""
         self.connections.discard(connection)
         if self._all_closed is not None and not self.connections and not self._all_closed.done():
@@ -99,3 +112,8 @@ def _shortest_timeout(limits: ConnectionLimits) -> float:
         limits.write_timeout_s,
         limits.linger_timeout_s,
     )
+
+
+def plain_address(address: str) -> str:
+    """An address as the options give it, `ipv6:[::1]` in the real server's form among them, as sockets take it."""
+    return address.removeprefix("ipv6:").removeprefix("ipv4:").removeprefix("[").removesuffix("]")

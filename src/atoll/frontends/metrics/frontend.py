@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.http.answer import Answer
+from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, ConnectionLimits
-from atoll.frontends.http.port import Port
+from atoll.frontends.http.port import Port, plain_address
 from atoll.frontends.http.routes import Route, RouteTable
 from atoll.observability.metrics import CpuMeter, render
 
@@ -31,7 +32,7 @@ class MetricsOptions:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name."""
         return cls(
-            host=values["metrics_address"] or values["http_address"],
+            host=plain_address(values["metrics_address"] or values["http_address"]),
             port=values["metrics_port"],
             cpu=values["allow_cpu_metrics"],
             interval_s=values["metrics_interval_ms"] / 1000,
@@ -52,7 +53,7 @@ class MetricsFrontend:
         """Listen. Raises OSError naming the address."""
         table = RouteTable([Route("GET", path, self._metrics, plain_errors=True) for path in ("/metrics", "/metrics/")])
         self._port = Port(table, _LIMITS)
-        self.addresses = await self._port.listen(self._options.host, self._options.port, False)
+        self.addresses = await self._port.listen(HttpConnection, self._options.host, self._options.port, False)
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""

@@ -6,6 +6,8 @@ import json
 import pytest
 from tests.unit.frontends.http.wire import infer, request
 
+from atoll.frontends.http.port import plain_address
+
 LIVE = request("GET", "/v2/health/live")
 
 
@@ -270,3 +272,11 @@ async def test_an_address_in_use_is_named(running):
     _, port = running.frontend.addresses[0]
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
         await HttpFrontend(running.server, HttpOptions(port=port)).start()
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("127.0.0.1", "127.0.0.1"), ("ipv6:[::1]", "::1"), ("[::1]", "::1"), ("::", "::"), ("localhost", "localhost")],
+)
+def test_addresses_in_the_real_servers_forms(given, plain):
+    assert plain_address(given) == plain
