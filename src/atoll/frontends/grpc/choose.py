@@ -8,16 +8,17 @@ from atoll.frontends.grpc.transport import Transport
 TransportName = Literal["auto", "nghttp2", "grpcio"]
 
 _HOW_TO_BUILD = (
-    "install the system's libnghttp2-dev (Debian, Ubuntu) or libnghttp2-devel (Fedora), a C compiler and Python's headers, "
-    "then reinstall with `pip install --force-reinstall --no-binary atoll atoll`, or install a wheel made by scripts/wheel"
+    "install the system's libnghttp2-dev (Debian, Ubuntu) or libnghttp2-devel (Fedora), a C compiler and Python's "
+    "headers, then reinstall with `pip install --force-reinstall --no-binary atoll atoll`, or install a wheel made by "
+    "scripts/wheel"
 )
 
 
 def choose_transport(name: TransportName) -> tuple[type[Transport], str]:
     """The class to make a transport of, and one line for the start-up log.
 
-    `auto` takes nghttp2 where its extension can be imported. ValueError for another name; RuntimeError, saying what to do,
-    if nghttp2 is demanded and not there.
+    `auto` takes nghttp2 where its extension can be imported. ValueError for another name; RuntimeError, saying what to
+    do, if nghttp2 is demanded and not there.
     """
     if name not in ("auto", "nghttp2", "grpcio"):
         raise ValueError(f"unknown gRPC transport '{name}': expected auto, nghttp2 or grpcio")

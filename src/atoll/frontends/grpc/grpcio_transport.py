@@ -311,7 +311,8 @@ class GrpcioTransport:
 
 
 async def _unless_cancelled(call: GrpcioCall, awaitable: Any) -> Any:
-    """What the handler answers. grpc.aio cancels who serves the call; the call is to know of it before its handler does."""
+    """What the handler answers. grpc.aio cancels who serves the call; the call is to know of it before its handler
+    does."""
     task = asyncio.ensure_future(awaitable)
     try:
         return await asyncio.shield(task)

@@ -18,6 +18,7 @@ _NANOSECONDS = {
     b"u": 1_000,
     b"n": 1,
 }
+_LONGEST_TEXT = 6 << 10
 _UNSAFE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
 
 
@@ -47,8 +48,8 @@ def to_wire(items: Metadata) -> list[tuple[bytes, bytes]]:
 
 
 def from_wire(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str | bytes]]:
-    """Received headers as metadata. One `-bin` header may hold several values, separated by commas; one that is not base64
-    is left out."""
+    """Received headers as metadata. One `-bin` header may hold several values, separated by commas; one that is not
+    base64 is left out."""
     items: list[tuple[str, str | bytes]] = []
     for raw_name, raw in headers:
         name = raw_name.decode("latin-1")
@@ -76,5 +77,13 @@ def parse_timeout(value: bytes) -> int | None:
 
 
 def encode_text(text: str) -> bytes:
-    """A status text for the `grpc-message` trailer: UTF-8, percent-encoded where it is not printable ASCII."""
-    return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], text.encode("utf-8", "replace"))
+    """A status text for the `grpc-message` trailer: UTF-8, percent-encoded where it is not printable ASCII, and cut
+    to what clients take (they refuse trailers beyond 8 KiB, and then show nothing of it)."""
+    raw = text[:_LONGEST_TEXT].encode("utf-8", "replace")
+    if len(encoded := _percent_encoded(raw)) <= _LONGEST_TEXT:
+        return encoded
+    return _percent_encoded(raw[: _LONGEST_TEXT // 3].decode("utf-8", "ignore").encode())
+
+
+def _percent_encoded(raw: bytes) -> bytes:
+    return _UNSAFE.sub(lambda found: b"%%%02X" % found[0][0], raw)

@@ -1,8 +1,8 @@
 """What a gRPC transport is: it moves framed messages and statuses; which procedures exist is the servicer's business.
 
-Everything here runs on the thread of the event loop that `Transport.start` was awaited on, and every method of a call is
-to be called there. Handlers are found by full path (`/package.Service/Method`); a path that no table has is answered
-UNIMPLEMENTED.
+Everything here runs on the thread of the event loop that `Transport.start` was awaited on, and every method of a
+call is to be called there. Handlers are found by full path (`/package.Service/Method`); a path that no table has is
+answered UNIMPLEMENTED.
 
 Ownership. The `bytes` of an inbound message belong to the handler. Outbound buffers must not change until the call is
 over: the transport may hand them to the socket without copying them. A call may be kept as long as one likes; what is
@@ -137,7 +137,8 @@ class StreamCall(Call, Protocol):
     """A call with any number of messages in either direction: `async for message in call` reads the client's.
 
     The iteration ends when the client has sent its last message. If the call is cancelled meanwhile, its handler is
-    cancelled, and whatever else awaits on the call. (On grpcio the iteration may end first, and the cancellation follow.)
+    cancelled, and whatever else awaits on the call. (On grpcio the iteration may end first, and the cancellation
+    follow.)
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -182,8 +183,8 @@ class TransportOptions:
     max_concurrent_streams: int = 1024
     """Calls in flight per connection."""
     max_buffered_bytes: int | None = None
-    """Over all connections: messages half received, requests of unary calls until they are answered, stream messages not
-    yet taken, and responses not yet sent. None: a quarter of the machine's memory."""
+    """Over all connections: messages half received, requests of unary calls until they are answered, stream
+    messages not yet taken, and responses not yet sent. None: a quarter of the machine's memory."""
     max_connection_buffered_bytes: int | None = None
     """The same for one connection; None: half of `max_buffered_bytes`."""
 

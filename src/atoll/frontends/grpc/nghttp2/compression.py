@@ -154,13 +154,13 @@ class _Inflation:
         """The next piece, of at most so many bytes; zlib.error if there can be none."""
         at_most = min(at_most, self._limit - self.size + 1)
         while True:
-            source = self._tail or next(self._slices, None)
-            if source is None:
-                raise zlib.error("it ends early")
+            source = self._tail or next(self._slices, b"")
             piece = self._zlib.decompress(source, at_most)
             self._tail = self._zlib.unconsumed_tail
             if piece or self._zlib.eof:
                 return piece
+            if not source:
+                raise zlib.error("it ends early")
 
 
 def _slices(message: bytes) -> Iterator[memoryview]:

@@ -12,8 +12,8 @@ SEND_HIGH_WATER_BYTES = 1 << 20
 
 CONTROL_BURST = 10_000
 CONTROL_PER_SECOND = 1_000
-"""Frames that cost work and carry nothing (resets, settings, priorities, empty data). nghttp2's own bound on resets, 33 a
-second, would cut off a gateway whose callers time out; rapid resets come by the ten thousand."""
+"""Frames that cost work and carry nothing (resets, settings, priorities, empty data). nghttp2's own bound on
+resets, 33 a second, would cut off a gateway whose callers time out; rapid resets come by the ten thousand."""
 
 _FLOOR_BYTES = 256 << 20
 
