@@ -34,6 +34,8 @@ _INFER_RESPONSE: Final = bytes([2 << 3 | 2])
 _REMEMBERED = 1024
 """Entries of each memory of descriptions already seen; a full one is emptied, so that clients cannot make it grow."""
 _REMEMBERED_BYTES = 256
+_MAX_FIELDS = 16 * 1024
+"""Inputs, outputs, raw contents and parameters of one message: each costs Python objects, however few bytes it is."""
 _SMALL = 16 * 1024
 """Tensors and messages up to here are copied: that is cheaper than one more buffer on the way to the socket."""
 
@@ -70,7 +72,11 @@ class InferCodec:
         self._descriptions: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
 
     def parse(self, message: bytes) -> InferMessage:
-        """The message's fields. InternalError, as the real server has it, if the bytes are not a ModelInferRequest."""
+        """The message's fields.
+
+        InternalError, as the real server has it, if the bytes are not a ModelInferRequest; InvalidArgumentError if it
+        has more inputs, outputs and parameters than any real one.
+        """
         try:
             parsed = self._parse_usual(message)
             return parsed if parsed is not None else _parse_any(message)
@@ -88,7 +94,9 @@ class InferCodec:
         view = memoryview(message)
         position, end = 0, len(message)
         try:
-            while position < end:
+            for _ in range(_MAX_FIELDS):
+                if position == end:
+                    break
                 start = position
                 tag = message[position]
                 length = message[position + 1]
@@ -129,6 +137,9 @@ class InferCodec:
                 else:
                     return None
                 position = stop
+            else:
+                if position < end:
+                    raise _too_many()
         except (IndexError, UnicodeDecodeError):
             return None
         parsed.model_name = name
@@ -287,6 +298,8 @@ def encode_stream_end(model_name: str, id: str, final: bool, error: str = "") ->
 
 def _parse_any(message: bytes) -> InferMessage:
     whole = _ModelInferRequest.FromString(message)
+    if len(whole.inputs) + len(whole.outputs) + len(whole.raw_input_contents) + len(whole.parameters) > _MAX_FIELDS:
+        raise _too_many()
     parsed = InferMessage()
     parsed.model_name = whole.model_name
     parsed.model_version = whole.model_version
@@ -296,6 +309,12 @@ def _parse_any(message: bytes) -> InferMessage:
     parsed.outputs = [_output_entry(one) for one in whole.outputs]
     parsed.raw = list(whole.raw_input_contents)
     return parsed
+
+
+def _too_many() -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the request has more than {_MAX_FIELDS} inputs, outputs and parameters: send several requests instead"
+    )
 
 
 def _input_entry(tensor: Any) -> InputEntry:

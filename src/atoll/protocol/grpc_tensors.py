@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from atoll.errors import InvalidArgumentError, NotFoundError
-from atoll.tensor import DataType, Tensor, pack
+from atoll.tensor import Array, DataType, Tensor, pack
 
 _FIELDS: Final = (
     ("bool_contents", "BOOL", np.bool_, frozenset({DataType.BOOL})),
@@ -42,18 +42,28 @@ def typed_tensor(name: str, datatype: DataType, shape: tuple[int, ...], contents
                 f"unexpected explicit tensor data for input tensor '{name}' for model '{model_name}' "
                 f"of type '{called}', expected datatype '{expected}'"
             )
-        if element is np.object_:
-            array = np.empty(len(elements), dtype=np.object_)
-            array[:] = elements
-        else:
-            array = np.array(elements, dtype=element)
-            if element is not datatype.dtype.type:
-                array = array.astype(datatype.dtype)
+        array = _array(contents, elements, element)
+        if array.dtype != datatype.dtype:
+            array = array.astype(datatype.dtype)
     if array is None:
         return Tensor(name, datatype, shape, buffer=b"")
     if not _holds(shape, len(array)):
         return Tensor(name, datatype, shape, buffer=pack(array, datatype))
     return Tensor(name, datatype, shape, array=array.reshape(shape))
+
+
+def _array(contents: Any, elements: Any, element: type[np.generic]) -> Array:
+    """The elements of the only field that is set."""
+    if element is np.object_:
+        array = np.empty(len(elements), dtype=np.object_)
+        array[:] = elements
+        return array
+    if element in (np.float32, np.float64):
+        # Packed, they are the array: protobuf writes them twenty times faster than iteration hands them over.
+        contents.DiscardUnknownFields()
+        encoded = contents.SerializeToString()
+        return np.frombuffer(encoded, element, len(elements), len(encoded) - len(elements) * np.dtype(element).itemsize)
+    return np.fromiter(elements, element, len(elements))
 
 
 def _holds(shape: tuple[int, ...], count: int) -> bool:

@@ -126,6 +126,21 @@ def test_typed_contents(field, values, datatype, dtype):
     assert array.tolist() == [values]
 
 
+def test_typed_contents_beside_unknown_fields():
+    message = typed("fp64_contents", [1.5, -2.5], "FP64")
+    contents = message.inputs[0].contents
+    contents.MergeFromString(b"\x98\x06\x01\xa2\x06\x02hi")
+    assert decode(message)[0].inputs["I"].array().tolist() == [[1.5, -2.5]]
+
+
+@pytest.mark.parametrize("unknown", [b"", b"\x98\x06\x01"])  # read by hand, and by protobuf
+@pytest.mark.parametrize("field", [b"\x2a\x00", b"\x32\x00", b"\x3a\x00"])
+def test_a_message_of_endless_fields_is_refused(unknown, field):
+    assert InferCodec().parse(unknown + field * 16_384)
+    with pytest.raises(InvalidArgumentError, match="more than 16384"):
+        InferCodec().parse(unknown + field * 16_385)
+
+
 def test_typed_values_too_large_wrap_around():
     assert decode(typed("int_contents", [300], "INT8"))[0].inputs["I"].array().tolist() == [[44]]
     assert decode(typed("uint_contents", [300], "UINT8"))[0].inputs["I"].array().tolist() == [[44]]

@@ -143,7 +143,12 @@ class Engine:
         batch = BatchStatistics(4, Duration(1, 2), Duration(1, 3), Duration(1, 4))
         return [
             ModelStatistics(
-                name=one, version="1", inference_count=4, execution_count=1, success=Duration(4, 99), batch_stats=(batch,)
+                name=one,
+                version="1",
+                inference_count=4,
+                execution_count=1,
+                success=Duration(4, 99),
+                batch_stats=(batch,),
             )
             for one in ([name] if name else self.models_by_name)
         ]
@@ -191,7 +196,11 @@ class Serving:
         return f"127.0.0.1:{self.port}"
 
     def channel(self) -> grpc.Channel:
-        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.service_config", f'{{"methodConfig": [{{"name": [{{}}], "timeout": "{WAIT_S}s"}}]}}'),
+        ]
         self._channels.append(grpc.insecure_channel(self.address, options=options))
         return self._channels[-1]
 

@@ -29,7 +29,13 @@ def test_a_long_text_is_cut():
 def test_the_schema_is_that_of_tritons_clients():
     def shape(descriptor):
         return [
-            (field.number, field.name, field.type, field.is_repeated, field.message_type and field.message_type.full_name)
+            (
+                field.number,
+                field.name,
+                field.type,
+                field.is_repeated,
+                field.message_type and field.message_type.full_name,
+            )
             for field in descriptor.fields
         ], [shape(one) for one in descriptor.nested_types]
 

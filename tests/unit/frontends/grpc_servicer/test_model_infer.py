@@ -28,7 +28,11 @@ def values(answer):
 def test_an_answer_whenever_it_comes(serving, ask, model):
     answer = serving.stub.ModelInfer(ask(model, "q1", [1.5, 2.5]))
     assert (answer.model_name, answer.model_version, answer.id) == (model, "1", "q1")
-    assert (answer.outputs[0].name, answer.outputs[0].datatype, list(answer.outputs[0].shape)) == ("OUT", "FP32", [1, 2])
+    assert (answer.outputs[0].name, answer.outputs[0].datatype, list(answer.outputs[0].shape)) == (
+        "OUT",
+        "FP32",
+        [1, 2],
+    )
     assert values(answer) == [1.5, 2.5]
     assert not answer.parameters
 

@@ -81,7 +81,9 @@ def test_answers_in_the_order_of_the_requests(serving, stream, ask):
     answers = client.done().rest()
     assert ids(answers) == ["a", "b", "c", "d", "e"]
     assert [one.error_message for one in answers] == ["", "", "Request for unknown model: 'nope' is not found", "", ""]
-    assert all(one.infer_response.parameters["triton_final_response"].bool_param for one in answers if one.error_message == "")
+    assert all(
+        one.infer_response.parameters["triton_final_response"].bool_param for one in answers if one.error_message == ""
+    )
 
 
 def test_an_answer_comes_as_soon_as_it_is_its_turn(stream, ask):
