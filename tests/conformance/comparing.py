@@ -1,4 +1,4 @@
-"""When two answers count as the same: what may differ between two servers by right is named here, everything else may not.
+"""When two answers count as the same: what may differ by right is named here, everything else may not.
 
 May differ:
 - the version of the server;
@@ -6,7 +6,8 @@ May differ:
 - points in time, durations and counts in statistics, where only the shape of the document is compared;
 - the content type of an error: the real server often says text/plain of a JSON document, Atoll says application/json;
 - the content type of an answer without a body;
-- an error text may say more than the real server's: it must contain it.
+- an error text may say more than the real server's: it must contain it;
+- how a JSON text spells a fraction or a control character (1e+30 for 1e30, \\u001f for \\u001F), not what they are.
 """
 
 import base64
@@ -27,12 +28,11 @@ def http_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> lis
     error = _error(wanted)
     if error is not None:
         return error_differences(error, body)
-    differences = []
-    if wanted and expected["headers"] != got["headers"]:
-        differences.append(f"headers {expected['headers']} became {got['headers']}")
-    if normal_document(wanted) != normal_document(body):
-        differences.append(f"body\n{wanted[:2000]!r}\nbecame\n{body[:2000]!r}")
-    return differences
+    if wanted and expected["headers"].get("content-type") != got["headers"].get("content-type"):
+        return [f"headers {expected['headers']} became {got['headers']}"]
+    if _comparable(expected, wanted) != _comparable(got, body):
+        return [f"body\n{wanted[:2000]!r}\nbecame\n{body[:2000]!r}"]
+    return []
 
 
 def error_differences(expected: str, body: bytes) -> list[str]:
@@ -63,15 +63,17 @@ def grpc_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> lis
     return differences
 
 
-def normal_document(body: bytes) -> Any:
-    """A document with what may differ taken out; inference answers and anything that is no document stay bytes."""
+def _comparable(record: Mapping[str, Any], body: bytes) -> tuple[Any, bytes]:
+    """The JSON part and the bytes behind it. The members of an inference answer keep their order."""
+    length = int(record["headers"].get("inference-header-content-length", len(body)))
+    text, rest = body[:length], body[length:]
     try:
-        document = json.loads(body)
+        document = json.loads(text)
     except ValueError:
-        return body
+        return None, body
     if isinstance(document, dict) and "model_name" in document:
-        return body
-    return normal(document)
+        return json.loads(text, object_pairs_hook=tuple, parse_constant=str), rest
+    return normal(document), rest
 
 
 def normal(value: Any) -> Any:
@@ -89,7 +91,7 @@ def normal(value: Any) -> Any:
 
 
 def _shape(value: Any) -> Any:
-    """A statistics document with its numbers taken out; a zero that protobuf leaves out is the same as one that is there."""
+    """A statistics document without its numbers; a zero that protobuf leaves out is the same as one that is there."""
     if not isinstance(value, dict):
         return value if isinstance(value, str) and not value.isdigit() else 0
     zeros = ("last_inference", "inference_count", "execution_count", "count", "ns")

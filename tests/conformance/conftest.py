@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
+from tests.conformance.gated import GatedServer, start_gated
 from tests.conformance.models import write_onnx_repository, write_python_repository
 from tests.conformance.process import ServerProcess, install_real_triton, start_atoll, start_real_triton
 
@@ -33,4 +33,11 @@ def real_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
         pytest.skip(f"the real Triton server cannot be installed: {reason}")
     folder = tmp_path_factory.mktemp("real-triton")
     with start_real_triton(write_python_repository(folder / "models"), folder / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatedServer]:
+    """A server whose models wait for as long as a test wants."""
+    with start_gated(tmp_path_factory.mktemp("gated")) as server:
         yield server

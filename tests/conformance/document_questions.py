@@ -17,7 +17,7 @@ def _documents() -> Iterator[Question]:
     yield get("/v2")
     for path in ("live", "ready"):
         yield get(f"/v2/health/{path}")
-    for model in ("simple", "simple_nobatch", "two_versions", "matrix", "identity_bytes", "slow_preferred", "nope"):
+    for model in ("simple", "simple_nobatch", "two_versions", "matrix", "identity_bytes", "preferred", "nope"):
         for suffix in ("", "/ready", "/config", "/stats"):
             yield get(f"/v2/models/{model}{suffix}")
     for version in ("1", "2", "3", "01", "x", "-1", "1x", "0", HUGE):
@@ -49,7 +49,14 @@ def _paths() -> Iterator[Question]:
 
 def _methods() -> Iterator[Question]:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
-        for path in ("/v2", "/v2/health/ready", "/v2/models/simple", "/v2/models/simple/ready", "/v2/models/stats", "/nope"):
+        for path in (
+            "/v2",
+            "/v2/health/ready",
+            "/v2/models/simple",
+            "/v2/models/simple/ready",
+            "/v2/models/stats",
+            "/nope",
+        ):
             body = b"" if method in ("POST", "PUT", "PATCH") else None
             yield Question(f"{method} {path}", path, body, method)
     for method in ("GET", "PUT", "DELETE"):

@@ -91,7 +91,7 @@ def pair(**first: Any) -> list[Any]:
 def _documents() -> Iterator[Question]:
     for method in ("ServerLive", "ServerReady", "ServerMetadata"):
         yield Question(method, method, [getattr(service_pb2, f"{method}Request")()])
-    for name in ("simple", "simple_nobatch", "two_versions", "identity_bytes", "slow_preferred", "nope", ""):
+    for name in ("simple", "simple_nobatch", "two_versions", "identity_bytes", "preferred", "nope", ""):
         for version in ("", *(("1", "3", "2", "0", "01", "x", "-1", HUGE) if name == "two_versions" else ())):
             for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
                 message = getattr(service_pb2, f"{method}Request")(name=name, version=version)
@@ -200,7 +200,14 @@ def _outputs_and_parameters() -> Iterator[Question]:
         "sequence_id": ({"int64_param": 5}, {"string_param": "s"}, {"bool_param": True}, {"double_param": 1.5}),
         "sequence_start": ({"bool_param": True}, {"int64_param": 1}),
         "sequence_end": ({"bool_param": True}, {"string_param": "x"}),
-        "foo": ({"string_param": "x"}, {"int64_param": 1}, {"bool_param": True}, {"double_param": 1.5}, {"uint64_param": 5}, {}),
+        "foo": (
+            {"string_param": "x"},
+            {"int64_param": 1},
+            {"bool_param": True},
+            {"double_param": 1.5},
+            {"uint64_param": 5},
+            {},
+        ),
         "triton_foo": ({"int64_param": 1},),
         "triton_enable_empty_final_response": ({"bool_param": True}, {"int64_param": 1}),
         "binary_data_output": ({"bool_param": True},),
@@ -227,8 +234,12 @@ def _streams() -> Iterator[Question]:
     bad = request([tensor()], RAW[:1], id="bad")
     unknown = request(pair(), RAW, "nope", id="unknown")
     short = request(pair(), RAW[:1], id="short")
-    final = request(pair(), RAW, id="final", parameters={"triton_enable_empty_final_response": Parameter(bool_param=True)})
-    wrong = request(pair(), RAW, id="wrong", parameters={"triton_enable_empty_final_response": Parameter(int64_param=1)})
+    final = request(
+        pair(), RAW, id="final", parameters={"triton_enable_empty_final_response": Parameter(bool_param=True)}
+    )
+    wrong = request(
+        pair(), RAW, id="wrong", parameters={"triton_enable_empty_final_response": Parameter(int64_param=1)}
+    )
     for name, messages in {
         "nothing": [],
         "one": [good],
@@ -242,4 +253,6 @@ def _streams() -> Iterator[Question]:
     }.items():
         yield Question(f"stream of {name}", "ModelStreamInfer", messages)
     for value in ("true", "false"):
-        yield Question(f"stream with triton_grpc_error {value}", "ModelStreamInfer", [bad, good], {"triton_grpc_error": value})
+        yield Question(
+            f"stream with triton_grpc_error {value}", "ModelStreamInfer", [bad, good], {"triton_grpc_error": value}
+        )

@@ -54,7 +54,7 @@ def _syntax() -> Iterator[Question]:
         "a missing colon": '{"a" 1}',
         "a missing value": '{"a":}',
         "two empty members of one name": '{"inputs":[],"inputs":[]}',
-        "a number as a name": '{1:2}',
+        "a number as a name": "{1:2}",
     }
     for name, text in texts.items():
         yield ask(f"syntax: {name}", text)
@@ -87,7 +87,15 @@ def _outputs() -> Iterator[Question]:
         [{"name": name, "parameters": {"binary_data": True}} for name in ("OUTPUT0", "OUTPUT1")],
         *(
             [{"name": "OUTPUT0", "parameters": parameters}]
-            for parameters in (1, None, {}, {"binary_data": 1}, {"binary_data": "true"}, {"binary_data": None}, {"foo": 1})
+            for parameters in (
+                1,
+                None,
+                {},
+                {"binary_data": 1},
+                {"binary_data": "true"},
+                {"binary_data": None},
+                {"foo": 1},
+            )
         ),
     ):
         yield ask(f"outputs: {json.dumps(value)}", request(outputs=value))
@@ -96,7 +104,9 @@ def _outputs() -> Iterator[Question]:
     listed = [{"name": "OUTPUT0"}]
     yield ask("binary_data_output with outputs", request(outputs=listed, parameters={"binary_data_output": True}))
     said = [{"name": "OUTPUT0", "parameters": {"binary_data": False}}]
-    yield ask("binary_data_output with outputs that say", request(outputs=said, parameters={"binary_data_output": True}))
+    yield ask(
+        "binary_data_output with outputs that say", request(outputs=said, parameters={"binary_data_output": True})
+    )
 
 
 def _parameters() -> Iterator[Question]:
@@ -119,17 +129,29 @@ def _parameters() -> Iterator[Question]:
 def _inputs() -> Iterator[Question]:
     for field, values in {
         "name": (..., 1, None, "", "NOPE", "INPUT1", "OUTPUT0", 'a"b\\<é'),
-        "datatype": (..., 1, None, "", "FOO", "int32", "TYPE_INT32", "FP32", "INT64", "UINT32", "BYTES", "FP16", "BF16"),
+        "datatype": (
+            ...,
+            1,
+            None,
+            "",
+            "FOO",
+            "int32",
+            "TYPE_INT32",
+            "FP32",
+            "INT64",
+            "UINT32",
+            "BYTES",
+            "FP16",
+            "BF16",
+        ),
         "shape": (..., None, "x", 16, ["1", "16"], [1.0, 16], [1.5, 16], [None, 16], [True, 16], [[1], 16]),
         "parameters": (None, 1, {}, {"foo": 1}, {"binary_data_size": 64}),
     }.items():
         for value in values:
             shown = "missing" if value is ... else json.dumps(value)
             yield ask(f"{field} of an input: {shown}", pair(**{field: value}))
-    for value in (
-        *("64", -1, 1.5, None, 64, 2**63, 2**64),
-    ):
-        yield ask(f"binary_data_size: {value}", pair(data=..., parameters={"binary_data_size": value}))
+    for value in ("64", -1, 1.5, None, 64, 2**63, 2**64):
+        yield ask(f"binary_data_size: {json.dumps(value)}", pair(data=..., parameters={"binary_data_size": value}))
     yield ask("no data", pair(data=...))
     yield ask("no data, other parameters", pair(data=..., parameters={"foo": 1}))
     yield ask("an unknown member of an input", pair(foo=1))

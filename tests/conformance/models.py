@@ -1,10 +1,10 @@
-"""The models that the conformance tests ask about: the same names and configurations for Atoll (ONNX) and the real server (Python)."""
+"""The models that the conformance tests ask about: alike for Atoll (in ONNX) and the real server (in Python)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.onnx_models import failing_model, identity_model, slow_model, sum_and_difference_model
+from tests.conformance.onnx_models import failing_model, identity_model, sum_and_difference_model
 
 DATA_TYPES = {
     "bool": "TYPE_BOOL",
@@ -23,9 +23,7 @@ DATA_TYPES = {
     "bf16": "TYPE_BF16",
 }
 
-PYTHON_MODEL = '''
-import time
-import numpy as np
+PYTHON_MODEL = """
 import triton_python_backend_utils as pb_utils
 
 KIND = "{kind}"
@@ -48,12 +46,9 @@ class TritonPythonModel:
         elif KIND == "bf16":
             outputs = [pb_utils.Tensor.from_dlpack("OUTPUT0", tensor.to_dlpack())]
         else:
-            value = tensor.as_numpy()
-            if KIND == "slow":
-                time.sleep(float(np.max(value)) / 1000.0)
-            outputs = [pb_utils.Tensor("OUTPUT0", value)]
+            outputs = [pb_utils.Tensor("OUTPUT0", tensor.as_numpy())]
         return pb_utils.InferenceResponse(outputs)
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -89,23 +84,19 @@ def models() -> list[Model]:
             lambda: identity_model("fp32", [16]),
             ("1", "3"),
         ),
-        Model("matrix", "max_batch_size: 0\n" + _tensors("TYPE_FP32", [2, 3]), "identity", lambda: identity_model("fp32", [2, 3])),
+        Model(
+            "matrix",
+            "max_batch_size: 0\n" + _tensors("TYPE_FP32", [2, 3]),
+            "identity",
+            lambda: identity_model("fp32", [2, 3]),
+        ),
         Model("failing", "max_batch_size: 0\n" + _tensors("TYPE_INT32", [2]), "failing", lambda: failing_model(2)),
-        Model("slow", "max_batch_size: 0\n" + _tensors("TYPE_INT32", [1]), "slow", lambda: slow_model([1])),
         Model(
-            "slow_batched",
-            "max_batch_size: 8\ndynamic_batching { }\n" + _tensors("TYPE_INT32", [1]),
-            "slow",
-            lambda: slow_model(["batch", 1]),
-        ),
-        Model(
-            "slow_preferred",
-            "max_batch_size: 8\ndynamic_batching { preferred_batch_size: [ 4 ] }\n" + _tensors("TYPE_INT32", [1]),
-            "slow",
-            lambda: slow_model(["batch", 1]),
-        ),
-        Model(
-            "slow_unbatched", "max_batch_size: 8\n" + _tensors("TYPE_INT32", [1]), "slow", lambda: slow_model(["batch", 1])
+            "preferred",
+            "max_batch_size: 8\ndynamic_batching { preferred_batch_size: [ 2, 4 ] max_queue_delay_microseconds: 100 }\n"
+            + _tensors("TYPE_INT32", [1]),
+            "identity",
+            lambda: identity_model("int32", ["batch", 1]),
         ),
         *(_identity(name, data_type) for name, data_type in DATA_TYPES.items()),
     ]
@@ -148,7 +139,9 @@ def _tensors(data_type: str, dims: list[int]) -> str:
 
 def _sum_tensors(dims: list[int]) -> str:
     return "".join(
-        _tensor(side, f"{side.upper()}{number}", "TYPE_INT32", dims) for side in ("input", "output") for number in (0, 1)
+        _tensor(side, f"{side.upper()}{number}", "TYPE_INT32", dims)
+        for side in ("input", "output")
+        for number in (0, 1)
     )
 
 

@@ -21,7 +21,6 @@ ELEMENT_TYPES = {
     "bytes": TensorProto.STRING,
     "bf16": TensorProto.BFLOAT16,
 }
-WORK_SIZE = 384  # a product of two such matrices takes about a millisecond of one core
 
 Shape = Sequence[int | str]
 
@@ -61,50 +60,9 @@ def failing_model(length: int) -> bytes:
     )
 
 
-def slow_model(shape: Shape) -> bytes:
-    """OUTPUT0 = INPUT0 (INT32), after as many rounds of work, of about a millisecond each, as its largest value says."""
-    int32, int64, float32, boolean = TensorProto.INT32, TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
-    square = [WORK_SIZE, WORK_SIZE]
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go"], ["go_on"]),
-            helper.make_node("MatMul", ["work", "half"], ["worked"]),
-        ],
-        "round",
-        [
-            helper.make_tensor_value_info("round", int64, []),
-            helper.make_tensor_value_info("go", boolean, []),
-            helper.make_tensor_value_info("work", float32, square),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", boolean, []),
-            helper.make_tensor_value_info("worked", float32, square),
-        ],
-    )
-    constants = [
-        numpy_helper.from_array(np.eye(WORK_SIZE, dtype=np.float32) / 2, "half"),
-        numpy_helper.from_array(np.ones((WORK_SIZE, WORK_SIZE), np.float32), "start"),
-        numpy_helper.from_array(np.array(True), "always"),
-        numpy_helper.from_array(np.array(0, np.int32), "zero"),
-    ]
-    return _model(
-        [
-            helper.make_node("ReduceMax", ["INPUT0"], ["largest"], keepdims=0),
-            helper.make_node("Cast", ["largest"], ["rounds"], to=int64),
-            helper.make_node("Loop", ["rounds", "always", "start"], ["product"], body=body),
-            # The product must count for something, or the optimizer may leave the loop out.
-            helper.make_node("ReduceMax", ["product"], ["remainder"], keepdims=0),
-            helper.make_node("Cast", ["remainder"], ["whole"], to=int32),
-            helper.make_node("Min", ["whole", "zero"], ["nothing"]),
-            helper.make_node("Add", ["INPUT0", "nothing"], ["OUTPUT0"]),
-        ],
-        [helper.make_tensor_value_info("INPUT0", int32, shape)],
-        [helper.make_tensor_value_info("OUTPUT0", int32, shape)],
-        constants,
-    )
-
-
-def _model(nodes: list[object], inputs: list[object], outputs: list[object], constants: Sequence[TensorProto] = ()) -> bytes:
+def _model(
+    nodes: list[object], inputs: list[object], outputs: list[object], constants: Sequence[TensorProto] = ()
+) -> bytes:
     graph: GraphProto = helper.make_graph(nodes, "model", inputs, outputs, list(constants))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     data: bytes = model.SerializeToString()

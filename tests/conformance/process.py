@@ -1,4 +1,4 @@
-"""Server processes for the tests: start, find the ports, wait until ready, stop; for Atoll and for the real server alike."""
+"""Server processes for the tests: start, find the ports, wait until ready, stop; Atoll's and the real server's."""
 
 import re
 import signal
@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -59,13 +59,21 @@ class ServerProcess:
     def __enter__(self) -> "ServerProcess":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(30)
 
 
-def start_atoll(repository: Path, log: Path, *arguments: str, wait_ready: bool = True) -> ServerProcess:
+def start_atoll(
+    repository: Path,
+    log: Path,
+    *arguments: str,
+    wait_ready: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> ServerProcess:
     """`atoll serve` on ports of the system's choice, on the loopback interface."""
     command = [
         *(sys.executable, "-m", "atoll", "serve", f"--model-repository={repository}"),
@@ -73,7 +81,7 @@ def start_atoll(repository: Path, log: Path, *arguments: str, wait_ready: bool =
         *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1"),
         *arguments,
     ]
-    server = _start(command, log)
+    server = _start(command, log, environment)
     wait_until(lambda: _bound(server) == set(SERVICES.values()), "three bound ports", server, 60.0)
     if wait_ready:
         _wait_ready(server)
@@ -115,7 +123,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_until(reached: Callable[[], bool], what: str, server: ServerProcess | None = None, timeout_s: float = 30.0) -> None:
+def wait_until(
+    reached: Callable[[], bool], what: str, server: ServerProcess | None = None, timeout_s: float = 30.0
+) -> None:
     """Poll; fails with the server's log when it is not reached, or the server has ended."""
     deadline = time.monotonic() + timeout_s
     while not reached():
@@ -126,9 +136,9 @@ def wait_until(reached: Callable[[], bool], what: str, server: ServerProcess | N
         time.sleep(0.02)
 
 
-def _start(command: Sequence[str], log: Path) -> ServerProcess:
+def _start(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> ServerProcess:
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     return ServerProcess(process, log)
 
 

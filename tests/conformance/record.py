@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conformance import grpc_questions
+from tests.conformance import comparing, grpc_questions, metrics
 from tests.conformance.models import write_python_repository
 from tests.conformance.process import ServerProcess, install_real_triton, start_real_triton
 from tests.conformance.questions import Question, every
@@ -41,7 +41,21 @@ def read_record(name: str) -> dict[str, Any]:
 def record_all(server: ServerProcess) -> dict[str, dict[str, Any]]:
     """The answers to all questions, by protocol and question."""
     http = {question.name: as_record(ask_http(server, question)) for question in every() if not question.deadly}
-    return {"http": http, "grpc": grpc_questions.ask_all(server.grpc)}
+    grpc = {name: comparing.normal(answer) for name, answer in grpc_questions.ask_all(server.grpc).items()}
+    return {"http": http, "grpc": grpc, "metrics": metric_families(server)}
+
+
+def metric_families(server: ServerProcess) -> dict[str, Any]:
+    """Of each family on the metrics page: its type, its help text and the names of its labels."""
+    found = metrics.families(server)
+    return {
+        name: {
+            "type": family.type,
+            "help": family.documentation,
+            "labels": sorted({label for sample in family.samples for label in sample.labels}),
+        }
+        for name, family in sorted(found.items())
+    }
 
 
 def main() -> int:

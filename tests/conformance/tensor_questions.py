@@ -33,7 +33,10 @@ EDGES = {
     "fp16": ("FP16", [1.0]),
     "bf16": ("BF16", [1.0]),
     "fp32": ("FP32", [0, 1.0, -0.1, 1e-7, 1e10, 3.4028234e38, 16777217, 0.3333333333, 123456.789, 1e21, 1e-40, -0.0]),
-    "fp64": ("FP64", [0, 1.0, -0.1, 1e-7, 1e10, 1e300, 1 / 3, 1e21, 1e20, 1e-5, 1e-6, 1e16, 5e-324, 123456789012345680.0]),
+    "fp64": (
+        "FP64",
+        [0, 1.0, -0.1, 1e-7, 1e10, 1e300, 1 / 3, 1e21, 1e20, 1e-5, 1e-6, 1e16, 5e-324, 123456789012345680.0],
+    ),
     "bytes": ("BYTES", ["abc", "", 'é"\\/\n\t\x01\x1f<>&\x7f\U0001f600', "a\x00b"]),
 }
 ODD_ELEMENTS = {
@@ -120,7 +123,11 @@ def _json_data() -> Iterator[Question]:
         "ragged": [[1], [1, 2], [1] * 13],
     }.items():
         yield ask(f"data: {name}", pair(data=data))
-    for name, data in {"flat": [1, 2, 3, 4, 5, 6], "other way round": [[1, 2], [3, 4], [5, 6]], "ragged": [[1, 2, 3], [4, 5]]}.items():
+    for name, data in {
+        "flat": [1, 2, 3, 4, 5, 6],
+        "other way round": [[1, 2], [3, 4], [5, 6]],
+        "ragged": [[1, 2, 3], [4, 5]],
+    }.items():
         yield ask(f"matrix: {name}", *one_input("matrix", "FP32", [2, 3], data=data))
     for shape, data in (([1, 2], ["a"]), ([1, 2], ["a", "b", "c"]), ([1, 1], []), ([1, 1], [["a"]]), ([1, 0], [])):
         yield ask(f"strings: {shape} {data}", *one_input("identity_bytes", "BYTES", shape, data=data))
@@ -144,11 +151,16 @@ def _binary() -> Iterator[Question]:
     wanted = {"inputs": BINARY_PAIR, "parameters": {"binary_data_output": True}, "id": "q7"}
     yield binary("binary in and out", wanted, PAIR_BYTES)
     yield binary("JSON and binary in", {"inputs": [FIRST, BINARY_PAIR[1]]}, PAIR_BYTES[64:])
-    for name, payload in {"64 missing": PAIR_BYTES[:64], "4 missing": PAIR_BYTES[:124], "2 behind": PAIR_BYTES + b"xx"}.items():
+    for name, payload in {
+        "64 missing": PAIR_BYTES[:64],
+        "4 missing": PAIR_BYTES[:124],
+        "2 behind": PAIR_BYTES + b"xx",
+    }.items():
         yield binary(f"binary: {name}", {"inputs": BINARY_PAIR}, payload)
     for first, second in ((60, 68), (128, 0), (2**62, 64), (2**63, 64), (-64, 64)):
         inputs = [
-            {**one, "parameters": {"binary_data_size": size}} for one, size in zip(BINARY_PAIR, (first, second), strict=True)
+            {**one, "parameters": {"binary_data_size": size}}
+            for one, size in zip(BINARY_PAIR, (first, second), strict=True)
         ]
         yield binary(f"binary sizes {first}, {second}", {"inputs": inputs}, PAIR_BYTES)
     for size in (12, 20):
@@ -165,7 +177,12 @@ def _binary() -> Iterator[Question]:
         for as_bytes in (False, True):
             yield _bytes(f"identity_{model}", data_type, [1, 2], payload, as_bytes=as_bytes)
     for shape, payload in (
-        *(([1, 1], b"\5\0\0\0abc"), ([1, 1], b"\xff\xff\xff\xffabc"), ([1, 1], b"\1\0\0\0abc"), ([1, 2], b"\3\0\0\0abc")),
+        *(
+            ([1, 1], b"\5\0\0\0abc"),
+            ([1, 1], b"\xff\xff\xff\xffabc"),
+            ([1, 1], b"\1\0\0\0abc"),
+            ([1, 2], b"\3\0\0\0abc"),
+        ),
         *(([1, 1], b"\1\0\0\0a\1\0\0\0b"), ([1, 1], b"\1\0"), ([1, 1], b""), ([1, 0], b""), ([BIG, BIG], b"")),
     ):
         yield _bytes("identity_bytes", "BYTES", shape, payload)

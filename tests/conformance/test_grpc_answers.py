@@ -1,4 +1,4 @@
-"""Atoll's gRPC answers, compared with those that the real server gave to the same questions; over each of its transports."""
+"""Atoll's gRPC answers, over each transport, compared with those that the real server gave to the same questions."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-
 from tests.conformance import differences, grpc_questions
 from tests.conformance.comparing import grpc_differences
 from tests.conformance.grpc_questions import Question
@@ -49,7 +48,9 @@ def test_the_answer_differs_as_the_table_says(channel: grpc.Channel, name: str) 
     answer = grpc_questions.ask(channel, QUESTIONS[name])
     assert grpc_differences(read_record("grpc")[name], answer), "no longer different: take it out of the table"
     assert answer["status"] == DIFFERENT[name].status
-    assert DIFFERENT[name].text in answer["details"] or any(DIFFERENT[name].text in str(one) for one in answer["messages"])
+    assert DIFFERENT[name].text in answer["details"] or any(
+        DIFFERENT[name].text in str(one) for one in answer["messages"]
+    )
 
 
 @pytest.mark.oracle
@@ -57,7 +58,8 @@ def test_the_records_are_what_the_real_server_answers(real_triton: ServerProcess
     recorded = read_record("grpc")
     with grpc.insecure_channel(real_triton.grpc) as channel:
         found = {
-            name: grpc_differences(recorded[name], grpc_questions.ask(channel, question)) for name, question in QUESTIONS.items()
+            name: grpc_differences(recorded[name], grpc_questions.ask(channel, question))
+            for name, question in QUESTIONS.items()
         }
     wrong = {name: differences for name, differences in found.items() if differences}
     assert not wrong, json.dumps(wrong, indent=1)

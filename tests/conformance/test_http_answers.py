@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from tests.conformance import differences
 from tests.conformance.comparing import http_differences
 from tests.conformance.process import ServerProcess
@@ -36,7 +35,9 @@ def test_the_answer_is_that_of_the_real_server(atoll: ServerProcess, question: Q
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_the_answer_differs_as_the_table_says(atoll: ServerProcess, name: str) -> None:
     answer = ask_http(atoll, QUESTIONS[name])
-    assert http_differences(read_record("http")[name], as_record(answer)), "no longer different: take it out of the table"
+    assert http_differences(read_record("http")[name], as_record(answer)), (
+        "no longer different: take it out of the table"
+    )
     assert answer.status == DIFFERENT[name].status
     assert DIFFERENT[name].text in (answer.error if answer.status >= 400 else answer.body.decode("latin-1"))
 

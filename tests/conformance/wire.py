@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes on a socket, so that the tests see exactly what a server sends and can send what no client library would."""
+"""HTTP/1.1 as bytes on a socket: the tests see what a server sends, and send what no client library would."""
 
 import json
 import socket
