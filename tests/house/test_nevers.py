@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 PURE = [
     "scheduling/batch_forming.py",
     "scheduling/direct.py",
+    "scheduling/queue.py",
     "scheduling/dynamic_batcher.py",
     "execution/batch.py",
     "execution/driving.py",
