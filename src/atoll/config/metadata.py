@@ -16,7 +16,9 @@ class ServerMetadata:
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
-    """An input or output: its shape has -1 for each variable dimension and begins with the batch dimension, if there is one."""
+    """An input or output: its shape has -1 for each variable dimension and begins with the batch dimension, if there
+    is one.
+    """
 
     name: str
     datatype: DataType

@@ -1,7 +1,7 @@
 """How other threads hand work to an event loop: many letters, one wake-up.
 
-An instance that answers a batch from its own thread would otherwise wake the loop once per request; the system call that does it costs more
-than encoding a small answer.
+An instance that answers a batch from its own thread would otherwise wake the loop once per request; the system call
+that does it costs more than encoding a small answer.
 """
 
 import threading
