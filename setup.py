@@ -39,10 +39,11 @@ def nghttp2_extension() -> Extension:
         [f"{FOLDER}/_nghttp2.pyx"],
         depends=[str(part) for part in sorted(Path(FOLDER).glob("_*.px[di]"))],
         define_macros=[(f"ATOLL_HAS_{name.upper()}", "1") for name in SECURITY_OPTIONS if name in declared],
-        extra_compile_args=["-O2", *compile_flags],
+        extra_compile_args=["-O2", "-g0", *compile_flags],
         extra_link_args=link_flags,
         optional=os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1",
     )
 
 
-setup(ext_modules=cythonize([nghttp2_extension()], include_path=["src"]))
+# the generated C stays out of the package, and so out of the wheel
+setup(ext_modules=cythonize([nghttp2_extension()], include_path=["src"], build_dir="build/cython"))

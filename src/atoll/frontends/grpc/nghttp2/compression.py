@@ -103,9 +103,9 @@ class Inflater:
     def _stepped(self, done: _Done) -> None:
         work, self._work = self._work, None
         assert work is not None, "a step without a message. This is a bug"
+        broken = None if done.cancelled() else done.exception()  # to be asked for, also when nobody wants the message
         if not self._open or done.cancelled():
             return
-        broken = done.exception()
         if broken is not None:
             self._fail(GrpcStatus.INTERNAL, f"{self._unreadable}: {broken}")
         elif self._take(work, done.result()):

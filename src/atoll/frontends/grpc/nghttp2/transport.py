@@ -51,7 +51,10 @@ class Nghttp2Transport:
             return
         self._server.close()
         for connection in list(self._endpoint.connections):
-            connection.drain()
+            if connection.settled:
+                connection.drain()
+            else:  # it has not even begun to speak HTTP/2, and might never
+                connection.abort()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty(self._endpoint), timeout_s)
         await self.stop()
