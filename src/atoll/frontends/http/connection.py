@@ -76,6 +76,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._head: RequestHead | None = None
         self._body = _NOTHING
         self._filled = 0
+        self._held = 0  # of the port's budget for bodies
         self._chunks: ChunkedBody | None = None
         self._head_began = False
         self._exchange: Exchange | None = None
@@ -102,15 +103,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         self._waiting = bytearray()
         self._body = _NOTHING
+        self._give_back()
         self._port.release(self)
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.abandon()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._state is BODY:
-            if self._filled == len(self._body):
-                self._grow()
+        if self._state is BODY and (self._filled < len(self._body) or self._grow()):
             return self._body[self._filled :]
         return self._port.scratch
 
@@ -157,7 +157,8 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """The server is stopping: close now, or after the answer that is being worked on."""
-        if self._state is HEAD and not self._waiting and self._transport is not None:
+        half_a_head = not self._writing_paused  # what waits while nothing holds it up
+        if self._state is HEAD and (half_a_head or not self._waiting) and self._transport is not None:
             self._close()
 
     def abort(self) -> None:
@@ -253,7 +254,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._chunks = ChunkedBody(self._limits.max_body_size)
             return position
         self._enter(BODY)
-        self._body = np.empty(min(length, max(FIRST_ALLOCATION, available)), np.uint8).data
+        size = min(length, max(FIRST_ALLOCATION, available))
+        if not self._hold(size):
+            return len(data)
+        self._body = np.empty(size, np.uint8).data
         self._body[:available] = memoryview(data)[position:]
         self._filled = available
         return len(data)
@@ -274,13 +278,29 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._refuse(head.refusal)
         return len(data)
 
-    def _grow(self) -> None:
-        """More room for a body of which everything allocated so far has really come."""
+    def _hold(self, size: int) -> bool:
+        """Take that many bytes of the port's budget for bodies; if there are not as many left, refuse the request."""
+        if self._port.bodies.take(size):
+            self._held += size
+            return True
+        self._refuse(answers.refusal(503, "the server holds as many requests' bodies as it can: try again later"))
+        return False
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._port.bodies.give_back(self._held)
+            self._held = 0
+
+    def _grow(self) -> bool:
+        """More room for a body of which everything allocated so far has really come; False if it had to be refused."""
         assert self._head is not None, "a body belongs to a head. This is a bug"
         size = min(len(self._body) * GROWTH, self._head.length)
+        if not self._hold(size - len(self._body)):
+            return False
         larger = np.empty(size, np.uint8).data
         larger[: self._filled] = self._body
         self._body = larger
+        return True
 
     def _take_chunks(self, data: bytes | bytearray, position: int) -> int:
         assert self._head is not None, "chunks belong to a head. This is a bug"
@@ -293,7 +313,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(self._too_large(""))
         elif progress is Progress.MALFORMED:
             self._refuse(answers.refusal(400, "malformed HTTP request: the chunked body is broken"))
-        else:
+        elif self._hold(len(self._chunks.body) - self._held):
             self.deadline = self._loop.time() + self._limits.body_timeout_s
         return position
 
@@ -325,6 +345,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if transport is None or exchange is not self._exchange:
             return
         self._exchange = None
+        self._give_back()
         head = exchange.head
         parts = answer.parts
         length = total_length(parts)
@@ -351,6 +372,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         assert transport is not None, "only an open connection is refused. This is a bug"
         self._enter(LINGER)
         self._body = _NOTHING
+        self._give_back()
         self._chunks = None
         first = render_head(answer, total_length(answer.parts), 1, False)
         transport.write(b"".join((first, *answer.parts)))

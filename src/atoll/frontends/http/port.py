@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from atoll.frontends.buffering import BufferBudget
 from atoll.frontends.http.head import HeadParser
 from atoll.frontends.http.limits import KIB, ConnectionLimits
 from atoll.frontends.http.routes import RouteTable
@@ -40,6 +41,7 @@ class Port:
         self.loop = asyncio.get_running_loop()
         self.heads = HeadParser(routes, limits)
         self.scratch = memoryview(bytearray(RECEIVE_SIZE))  # received data is taken out before anybody else receives
+        self.bodies = BufferBudget(limits.max_buffered_size)
         self.connections: set[Connection] = set()
         self.draining = False
         self._servers: list[asyncio.Server] = []

@@ -99,6 +99,31 @@ async def test_a_claimed_length_allocates_no_memory(running, start):
 
 
 @pytest.mark.parametrize(
+    "framing", [b"Content-Length: 3000000", b"Transfer-Encoding: chunked"], ids=["length", "chunks"]
+)
+async def test_what_all_bodies_may_hold_together_is_bounded(start, framing):
+    running = await start(max_buffered_size=4 * 2**20)
+    head = b"POST /v2/models/echo/infer HTTP/1.1\r\n%s\r\n\r\n" % framing
+    piece = bytes(2_900_000)
+    if b"chunked" in framing:
+        piece = b"2C4020\r\n" + piece
+    first = await running.connect()
+    first.send(head + piece)
+    while running.frontend._port.bodies.held < 2_800_000:
+        await asyncio.sleep(0.001)
+    second = await running.connect()
+    second.send(head + piece)
+    refused = await second.reply()
+    assert (refused.status, b"as many requests' bodies as it can" in refused.body) == (503, True)
+    first.close()
+    while running.frontend._port.bodies.held:
+        await asyncio.sleep(0.001)
+    third = await running.connect()
+    assert (await third.ask(infer("echo", bytes(3_000_000)))).status == 200
+    assert running.frontend._port.bodies.held == 0
+
+
+@pytest.mark.parametrize(
     ("data", "status", "text"),
     [
         (b"GARBAGE\r\n\r\n", 400, "malformed HTTP request"),

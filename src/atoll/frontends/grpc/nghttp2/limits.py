@@ -1,8 +1,8 @@
 """How much a client may make the nghttp2 transport hold."""
 
-import os
 from dataclasses import dataclass
 
+from atoll.frontends.buffering import default_buffer_bytes
 from atoll.frontends.grpc.transport import TransportOptions
 
 STREAM_WINDOW_BYTES = 1 << 20
@@ -14,8 +14,6 @@ CONTROL_BURST = 10_000
 CONTROL_PER_SECOND = 1_000
 """Frames that cost work and carry nothing (resets, settings, priorities, empty data). nghttp2's own bound on
 resets, 33 a second, would cut off a gateway whose callers time out; rapid resets come by the ten thousand."""
-
-_FLOOR_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +29,9 @@ class Limits:
 
 def limits_of(options: TransportOptions, memory_bytes: int | None = None) -> Limits:
     """The options with their defaults filled in from the machine's memory."""
-    if options.max_buffered_bytes is not None:
-        buffered = options.max_buffered_bytes
-    else:
-        buffered = max(_FLOOR_BYTES, (_memory_bytes() if memory_bytes is None else memory_bytes) // 4)
+    buffered = options.max_buffered_bytes
+    if buffered is None:
+        buffered = default_buffer_bytes(memory_bytes)
     per_connection = options.max_connection_buffered_bytes
     return Limits(
         message=options.max_message_bytes,
@@ -43,7 +40,3 @@ def limits_of(options: TransportOptions, memory_bytes: int | None = None) -> Lim
         buffered=buffered,
         connection_buffered=buffered // 2 if per_connection is None else min(per_connection, buffered),
     )
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
