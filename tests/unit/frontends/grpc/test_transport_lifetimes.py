@@ -166,3 +166,23 @@ def test_without_the_extension_the_fallback_says_how_to_get_it(monkeypatch):
     assert "libnghttp2-dev" in reason
     with pytest.raises(RuntimeError, match="libnghttp2-dev"):
         choose_transport("nghttp2")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_it_runs_on_asyncios_own_loop_too(kind, tls_files, certificates, tls):
+    async def live():
+        transport = kind(ECHO, {}, TransportOptions(tls=tls_files(False) if tls else None))
+        port = await transport.start("127.0.0.1", 0)
+
+        def ask():
+            where, options = f"localhost:{port}", [("grpc.max_receive_message_length", -1)]
+            credentials = client_credentials(certificates, named=False)
+            channel = grpc.secure_channel(where, credentials, options) if tls else grpc.insecure_channel(where, options)
+            with channel:
+                echo = channel.unary_unary("/t/echo")
+                return [len(echo(bytes(size), timeout=WAIT_S)) for size in (0, 10, 9_000_000)]
+
+        assert await asyncio.to_thread(ask) == [0, 10, 9_000_000]
+        await transport.drain(WAIT_S)
+
+    asyncio.run(live())

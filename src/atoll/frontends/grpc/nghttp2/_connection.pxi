@@ -2,7 +2,7 @@
 
 @cython.final
 cdef class Connection:
-    """An asyncio.BufferedProtocol; TLS, if any, is the loop's."""
+    """An asyncio protocol, buffered where the loop allows it; TLS, if any, is the loop's."""
     cdef nghttp2_session *session
     cdef readonly Endpoint endpoint
     cdef object transport, write, supervisor
@@ -62,6 +62,10 @@ cdef class Connection:
 
     def buffer_updated(self, Py_ssize_t size):
         self._received(self.endpoint.received, size)
+
+    def data_received(self, bytes data):
+        # asyncio's own loop only calls subclasses of BufferedProtocol by buffer, and an extension type cannot be one
+        self._received(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def eof_received(self):
         return False
