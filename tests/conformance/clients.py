@@ -32,7 +32,7 @@ class AnyClient:
         return self._run(lambda: getattr(self._client, method)(*arguments, **options))
 
     def infer(self, model: str, arrays: dict[str, Any], binary: bool = True, **options: Any) -> Any:
-        """`arrays`: numpy arrays, or pairs of one and the data type to send it as. `binary`: over HTTP, else as JSON."""
+        """`arrays`: numpy arrays, or pairs of one and the data type to send it as. `binary` over HTTP, else JSON."""
         return self.call("infer", model, self.inputs(arrays, binary), **options)
 
     def inputs(self, arrays: dict[str, Any], binary: bool = True) -> list[Any]:

@@ -86,7 +86,7 @@ def normal(value: Any) -> Any:
         return {**value, STATISTICS: [_shape(item) for item in value[STATISTICS]]}
     result = {key: normal(item) for key, item in value.items() if key not in BACKEND_NAMES}
     if "extensions" in result:
-        del result["version"]
+        result.pop("version", None)
     return result
 
 

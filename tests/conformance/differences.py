@@ -30,7 +30,7 @@ HTTP: tuple[Difference, ...] = (
         ("data: beyond int32", "data: below int32"),
         400,
         "does not fit INT32",
-        "Numbers that do not fit the data type are refused; the real server computes with other numbers than were sent.",
+        "Numbers that do not fit the data type are refused; the real server goes on with other numbers.",
     ),
     Difference(
         (
