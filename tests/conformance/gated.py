@@ -18,6 +18,8 @@ MODELS = {
     "unbatched": "max_batch_size: 8",
     "batched": "max_batch_size: 8 dynamic_batching { }",
     "preferred": "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 4 ] }",
+    "patient": "max_batch_size: 8 dynamic_batching { preferred_batch_size: 4 max_queue_delay_microseconds: 600000000 }",
+    "hasty": "max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 50000 }",
 }
 TENSORS = " ".join(
     f'{side} [ {{ name: "{side.upper()}0" data_type: TYPE_INT32 dims: [ 1 ] }} ]' for side in ("input", "output")

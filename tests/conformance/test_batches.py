@@ -59,3 +59,32 @@ def test_each_request_of_a_batch_gets_its_own_rows(gated: GatedServer) -> None:
             answer = future.result()
             assert list(answer.outputs[0].shape) == [rows, 1]
             assert answer.raw_output_contents[0] == value.to_bytes(4, "little") * rows
+
+
+def test_a_preferred_batch_does_not_wait_for_the_queue_delay(gated: GatedServer) -> None:
+    """The delay of this model is longer than a future's timeout."""
+    with gated.closed("patient") as closed:
+        closed.open()
+        before = Counter(closed.batches())
+        futures = [closed.send(i) for i in range(8)]
+        for future in futures:
+            future.result()
+        assert sum(size * count for size, count in (Counter(closed.batches()) - before).items()) == 8
+
+
+def test_a_full_batch_does_not_wait_for_the_queue_delay(gated: GatedServer) -> None:
+    with gated.closed("patient") as closed:
+        closed.open()
+        before = Counter(closed.batches())
+        assert closed.send(1, rows=8).result().model_name == "patient"
+        assert Counter(closed.batches()) - before == Counter([8])
+
+
+def test_less_than_a_preferred_batch_goes_when_the_delay_is_over(gated: GatedServer) -> None:
+    with gated.closed("hasty") as closed:
+        closed.open()
+        before = Counter(closed.batches())
+        futures = [closed.send(i) for i in range(3)]
+        for future in futures:
+            future.result()
+        assert sum(size * count for size, count in (Counter(closed.batches()) - before).items()) == 3

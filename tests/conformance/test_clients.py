@@ -83,7 +83,7 @@ def test_statistics_count_requests_and_executions(client: AnyClient) -> None:
         client.infer("simple_nobatch", pair())
     assert counted() == (inferences + 3, requests + 3)
     names = {one["name"] for one in client.call("get_inference_statistics")["model_stats"]}
-    assert {"simple", "slow", "identity_bytes"} <= names
+    assert {"simple", "preferred", "identity_bytes"} <= names
 
 
 @pytest.mark.parametrize("binary_in", [True, False])

@@ -90,6 +90,19 @@ def test_a_stream_gets_the_answers_it_waits_for(server: GatedServer) -> None:
     assert process.wait() == 0
 
 
+def test_requests_that_wait_for_a_queue_delay_are_answered(server: GatedServer) -> None:
+    """Nobody can join their batch any more, so that they need not wait: the delay is longer than the exit timeout."""
+    process = server.process
+    with server.closed("patient") as patient:
+        futures = [patient.send(1), patient.send(2)]
+        patient.wait_queued(2)
+        process.terminate()
+        process.wait_for_log("Waiting for in-flight requests to complete.")
+        patient.open()
+        assert [future.result().model_name for future in futures] == ["patient", "patient"]
+    assert process.wait() == 0
+
+
 @pytest.mark.parametrize("options", [(), ("--grpc-transport=grpcio",)])
 def test_newcomers_are_refused_with_the_reason(server: GatedServer, options: tuple[str, ...]) -> None:
     """While a request is still being executed: over a connection from before, and a new one."""

@@ -201,6 +201,8 @@ class InstancePool:
                 batch: NextBatch = None
                 if seat in self._idle and due is None:
                     batch = self._scheduler.next_batch(monotonic_ns())
+                    if isinstance(batch, WaitUntil) and not self._accepting:
+                        batch = self._scheduler.next_batch(batch.ns)  # no company can come any more
                 if batch is None:
                     seat.wake.wait()
                 elif isinstance(batch, WaitUntil):
@@ -229,9 +231,10 @@ class InstancePool:
     # ---- stop
 
     def refuse(self) -> None:
-        """Accept nothing new; what was accepted still runs."""
+        """Accept nothing new; what was accepted still runs, and waits for company no longer."""
         with self._lock:
             self._accepting = False
+            self._wake_one()
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until all that was accepted is answered; False when the deadline came first."""

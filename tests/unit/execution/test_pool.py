@@ -233,6 +233,13 @@ class TestStop:
         assert harness.pool.drain(monotonic_ns() + 30 * 10**9)
         assert all(sender.answers.get_nowait().error is None for sender in senders)
 
+    def test_nobody_waits_for_company_that_cannot_come(self, make: Any) -> None:
+        harness = make(max_batch_size=4, delay_us=600_000_000)
+        senders = [harness.submit()[1] for _ in range(2)]
+        harness.pool.refuse()
+        assert harness.pool.drain(monotonic_ns() + 30 * 10**9)
+        assert all(sender.answers.get_nowait().error is None for sender in senders)
+
     def test_a_drain_ends_at_its_deadline(self, make: Any) -> None:
         harness = make()
         harness.fakes[0].hold()
