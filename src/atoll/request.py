@@ -4,9 +4,9 @@ What asks carries where to answer: a request holds its `ResponseSender`, so no t
 cancelled neighbour cannot leave anybody waiting.
 """
 
-from collections.abc import Callable
-from enum import Enum
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Final, Protocol, TypeAlias
 
 from atoll.errors import AtollError
 from atoll.tensor import Array, Tensor
@@ -20,24 +20,27 @@ def run_at_once(function: Callable[[], None]) -> None:
     function()
 
 
-class RequestState(Enum):
+class RequestState(IntEnum):
     """Where a request is. `MOVES` says what may follow what."""
 
-    CREATED = "created"  # owned by its maker
-    QUEUED = "queued"  # owned by its model's scheduler
-    EXECUTING = "executing"  # owned by the instance that runs it
-    DONE = "done"  # its final response has been sent: nobody touches it any more
+    CREATED = 0  # owned by its maker
+    QUEUED = 1  # owned by its model's scheduler
+    EXECUTING = 2  # owned by the instance that runs it
+    DONE = 3  # its final response has been sent: nobody touches it any more
 
 
-MOVES = frozenset(
-    {
-        (RequestState.CREATED, RequestState.QUEUED),
-        (RequestState.QUEUED, RequestState.EXECUTING),
-        (RequestState.QUEUED, RequestState.DONE),  # refused, cancelled or timed out before it ran
-        (RequestState.EXECUTING, RequestState.QUEUED),  # rescheduled by its model
-        (RequestState.EXECUTING, RequestState.DONE),
-    }
-)
+# As plain names: a member costs ten times as much to look up, and every request passes four of them.
+CREATED: Final = RequestState.CREATED
+QUEUED: Final = RequestState.QUEUED
+EXECUTING: Final = RequestState.EXECUTING
+DONE: Final = RequestState.DONE
+
+MOVES: Final[Mapping[RequestState, frozenset[RequestState]]] = {
+    CREATED: frozenset({QUEUED}),
+    QUEUED: frozenset({EXECUTING, DONE}),  # DONE: refused, cancelled or timed out before it ran
+    EXECUTING: frozenset({QUEUED, DONE}),  # QUEUED: rescheduled by its model
+    DONE: frozenset(),
+}
 
 
 class Timeline:
@@ -167,13 +170,13 @@ class InferenceRequest:
         self.batch_size = 1  # the engine's, set when it validates the request, and the next one too
         self.batch_key: object = None  # requests run together only where these are equal (the shapes, if they can vary)
         self.cancelled = False
-        self.state = RequestState.CREATED
+        self.state = CREATED
         self.timeline = Timeline()
 
     def move(self, to: RequestState) -> None:
         """Enter another state. An illegal move raises."""
-        if (self.state, to) not in MOVES:
-            raise AssertionError(f"request '{self.id}' cannot go from {self.state.value} to {to.value}. This is a bug")
+        if to not in MOVES[self.state]:
+            raise AssertionError(f"request '{self.id}' cannot go from {self.state.name} to {to.name}. This is a bug")
         self.state = to
 
     def cancel(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import ipaddress
 import logging
 import signal
@@ -20,6 +21,7 @@ from atoll.server import Server
 
 logger = logging.getLogger(__name__)
 
+GC_THRESHOLD = 20_000  # container objects more than before; Python's own is 700
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -56,6 +58,7 @@ def serve(values: Mapping[str, Any]) -> int:
         values["model_repository"], **{k: getattr(options, k) for k in options.__slots__ if k != "model_repository"}
     )
     server.start()
+    spare_the_collector()
     try:
         return uvloop.run(_serve(server, values))
     finally:
@@ -144,6 +147,16 @@ def _warn_if_open(name: str, host: str) -> None:
             name,
             host,
         )
+
+
+def spare_the_collector() -> None:
+    """Leave what start-up made out of garbage collections, and have fewer of them.
+
+    With Python's defaults a small inference spends a twentieth of its time in collections that find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
 
 
 def keep_freed_memory(limit_bytes: int) -> bool:

@@ -102,9 +102,6 @@ class Server:
         Raises AtollError when the request is refused at the door: unknown model, not ready, inputs that do not fit. Its
         sender then hears nothing. After a normal return the sender gets exactly one final response.
         """
-        timeline = request.timeline
-        if not timeline.request_start:
-            timeline.request_start = monotonic_ns()
         self._table.find(request.model_name, request.model_version).submit(request)
 
     def infer(

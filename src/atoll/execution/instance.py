@@ -9,7 +9,7 @@ from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgum
 from atoll.execution.batch import BatchPlan, join, needed_outputs, split
 from atoll.execution.driving import Pace
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
-from atoll.request import InferenceRequest, InferenceResponse, RequestState
+from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class ModelInstance:
                 return
         start_ns = monotonic_ns()
         for request in waiting:
-            request.move(RequestState.EXECUTING)
+            request.move(EXECUTING)
         self._run_together(waiting, start_ns, by_submitter)
 
     def _run_together(self, waiting: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
@@ -75,18 +75,18 @@ class ModelInstance:
         # Before the answers go out: who has an answer finds its request counted.
         self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter)
         for request, tensors in zip(requests, shares, strict=True):
-            request.move(RequestState.DONE)
+            request.move(DONE)
             response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
             request.sender.send(response, True)
 
     def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError) -> None:
         for request in requests:
-            if request.state is not RequestState.DONE:
+            if request.state is not DONE:
                 self.fail(request, error, executed=True)
 
     def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:
         """End the request with this error."""
-        request.move(RequestState.DONE)
+        request.move(DONE)
         request.timeline.request_end = monotonic_ns()
         self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
         request.sender.send(InferenceResponse(self._plan.model_name, self._version, request.id, error=error), True)

@@ -13,7 +13,7 @@ from time import monotonic_ns
 from atoll.errors import UnavailableError
 from atoll.execution.driving import may_submitter_drive
 from atoll.execution.instance import ModelInstance
-from atoll.request import Defer, InferenceRequest, RequestState, run_at_once
+from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
 from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
 
 BROKEN_PROMISE_NS = 1_000_000_000  # an event loop that lives comes round far sooner
@@ -104,7 +104,7 @@ class InstancePool:
                 )
             request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request)
-            request.move(RequestState.QUEUED)
+            request.move(QUEUED)
             self._in_flight += 1
             if self._due is not None:
                 self._due.watch_for(request)

@@ -1,6 +1,7 @@
 """A loaded model version: what it expects, what it runs on, what it has counted."""
 
 from collections.abc import Mapping
+from time import monotonic_ns
 
 from atoll.backends.api import BackendModel
 from atoll.config.metadata import ModelMetadata, TensorMetadata
@@ -73,6 +74,9 @@ class Model:
 
     def submit(self, request: InferenceRequest) -> None:
         """Validate and queue. Raises AtollError when the request is refused; its sender then hears nothing."""
+        timeline = request.timeline
+        if not timeline.request_start:
+            timeline.request_start = monotonic_ns()
         validate(request, self._spec)
         self._pool.submit(request)
 

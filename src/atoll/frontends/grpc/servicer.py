@@ -57,13 +57,14 @@ class Servicer:
         try:
             parsed = self._codec.parse(message)
             parsed.model_version = model_version(parsed.model_version)
-            if self._server.model(parsed.model_name, parsed.model_version).config.decoupled:
+            model = self._server.model(parsed.model_name, parsed.model_version)
+            if model.config.decoupled:
                 raise UnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
             sender = UnarySender(call, self._codec, self._mailbox)
             request, _ = build_request(parsed, sender, self._defer)
             if self._compression:
                 call.compression = self._compression
-            self._server.submit(request)
+            model.submit(request)
         except AtollError as error:
             raise grpc_error(error) from None
         return sender.answer_or_wait(request)
