@@ -154,6 +154,8 @@ cdef class Call(OutboundStream):
         if unanswered or self.out_bytes:
             self.cancelled = True
         self.chunks = self.message = self.inbox = None
+        if not unanswered:                  # they hold the request, which holds this call
+            self.callbacks = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
