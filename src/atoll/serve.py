@@ -67,6 +67,7 @@ def serve(values: Mapping[str, Any]) -> int:
 
 async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     _log_models(server)
+    stop = _stop_signal()  # before anybody can learn that the server is up
     frontends = _frontends(server, values)
     started: list[Frontend] = []
     try:
@@ -76,7 +77,6 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
             for host, port in frontend.addresses:
                 logger.info("Started %s at %s:%d", name, host, port)
                 _warn_if_open(name, host)
-        stop = _stop_signal()
         await stop
         return await _shut_down(server, started, values["shutdown_delay_secs"], values["exit_timeout_secs"])
     finally:

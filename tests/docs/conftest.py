@@ -28,7 +28,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that scripts/wheel builds."""
     folder = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
-        [str(ROOT / "scripts" / "wheel"), str(folder)], capture_output=True, text=True, timeout=900, check=False
+        [str(ROOT / "scripts" / "wheel"), sys.executable, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     wheels = sorted(folder.glob("atoll-*.whl"))
     if done.returncode != 0 or not wheels:
