@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from atoll.errors import InvalidArgumentError, NotFoundError
+from atoll.protocol.integers import narrowed
 from atoll.tensor import Array, DataType, Tensor, pack
 
 _FIELDS: Final = (
@@ -21,10 +22,11 @@ _FIELDS: Final = (
 
 
 def typed_tensor(name: str, datatype: DataType, shape: tuple[int, ...], contents: Any, model_name: str) -> Tensor:
-    """The tensor of an InferTensorContents; values too large for INT8, INT16, UINT8 and UINT16 wrap, as in Triton.
+    """The tensor of an InferTensorContents.
 
     With another number of elements than the shape has, it holds packed data, which the engine refuses in the words that
-    it has for raw data. InvalidArgumentError if the elements are of another type, or of two.
+    it has for raw data. InvalidArgumentError if the elements are of another type, or of two, or if one does not fit
+    INT8, INT16, UINT8 or UINT16.
     """
     array = None
     for field, called, element, datatypes in _FIELDS:
@@ -44,7 +46,7 @@ def typed_tensor(name: str, datatype: DataType, shape: tuple[int, ...], contents
             )
         array = _array(contents, elements, element)
         if array.dtype != datatype.dtype:
-            array = array.astype(datatype.dtype)
+            array = narrowed(array, datatype, name)
     if array is None:
         return Tensor(name, datatype, shape, buffer=b"")
     if not _holds(shape, len(array)):

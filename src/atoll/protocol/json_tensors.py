@@ -8,6 +8,7 @@ import orjson
 
 from atoll.errors import InternalError, InvalidArgumentError
 from atoll.protocol import json_text
+from atoll.protocol.integers import narrowed
 from atoll.tensor import Array, DataType, Tensor, element_count, pack_bytes
 
 _QUICK_LEVELS = 8  # tensors have no more dimensions than this in practice; deeper or ragged data goes a slower way
@@ -103,12 +104,7 @@ def _convert(flat: list[Any], types: set[type], datatype: DataType, name: str) -
     if flat and kind == "i" and max(flat) > np.iinfo(np.int64).max:
         raise InternalError(f"Unable to parse 'data': {_NOT_THE_TYPE[kind]}")
     wide = np.array(flat, dtype=np.uint64 if kind == "u" else np.int64)
-    limits = np.iinfo(datatype.dtype)
-    if flat and (wide.max() > limits.max or wide.min() < limits.min):
-        raise InvalidArgumentError(
-            f"data of input '{name}' does not fit {datatype.protocol_name}, whose range is {limits.min} to {limits.max}"
-        )
-    return wide.astype(datatype.dtype, copy=False)
+    return narrowed(wide, datatype, name)
 
 
 def _bytes_array(flat: list[Any], types: set[type]) -> Array:
