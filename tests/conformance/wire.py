@@ -35,9 +35,12 @@ class Exchange:
                 return cls(0, {}, b"")
 
     @classmethod
-    def read(cls, connection: socket.socket) -> "Exchange":
-        """The next answer on a connection; interim (1xx) answers are skipped."""
-        data = bytearray()
+    def read(cls, connection: socket.socket, received: bytearray | None = None) -> "Exchange":
+        """The next answer on a connection; interim (1xx) answers are skipped.
+
+        `received`: where more than one answer is to come, what was received beyond the last one, and is again.
+        """
+        data = bytearray() if received is None else received
         while True:
             head, separator, rest = bytes(data).partition(b"\r\n\r\n")
             if separator:
@@ -45,14 +48,15 @@ class Exchange:
                 if status >= 200:
                     length = int(headers.get("content-length", "0"))
                     if len(rest) >= length:
+                        data[:] = rest[length:]
                         return cls(status, headers, rest[:length])
                 else:
                     data[:] = rest
                     continue
-            received = connection.recv(1 << 16)
-            if not received:
+            more = connection.recv(1 << 16)
+            if not more:
                 return cls(0, {}, bytes(data))
-            data += received
+            data += more
 
     def json(self) -> Any:
         return json.loads(self.body)
