@@ -14,6 +14,7 @@ from types import TracebackType
 from tests.conformance.wire import Exchange
 
 ROOT = Path(__file__).parents[2]
+REAL_TRITON = ROOT / "benchmarks" / "real-triton"
 HOST = "127.0.0.1"
 STARTED = re.compile(r"Started (\w+)(?: Service)? at [\d.]+:(\d+)")
 SERVICES = {"HTTPService": "http", "GRPCInferenceService": "grpc", "Metrics": "metrics"}
@@ -92,7 +93,7 @@ def start_real_triton(repository: Path, log: Path, *arguments: str) -> ServerPro
     """The real server, by the project's own script. To be called when it is known to be installed."""
     ports = dict(zip(SERVICES.values(), free_ports(len(SERVICES)), strict=True))
     command = [
-        *(str(ROOT / "benchmarks" / "real-triton"), f"--model-repository={repository}"),
+        *(str(REAL_TRITON), f"--model-repository={repository}"),
         *(f"--{name}-port={port}" for name, port in ports.items()),
         *arguments,
     ]
@@ -104,7 +105,7 @@ def start_real_triton(repository: Path, log: Path, *arguments: str) -> ServerPro
 
 def install_real_triton(timeout_s: float = 600.0) -> str:
     """Unpack the real server if it is not there yet; returns why that cannot be done, or an empty string."""
-    command = [str(ROOT / "benchmarks" / "real-triton"), "--unpack-only"]
+    command = [str(REAL_TRITON), "--unpack-only"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:

@@ -5,6 +5,8 @@ The tests compare Atoll with these records everywhere, and the records with the 
 
 import base64
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,7 @@ from typing import Any
 
 from tests.conformance import comparing, grpc_questions, metrics
 from tests.conformance.models import write_python_repository
-from tests.conformance.process import ServerProcess, install_real_triton, start_real_triton
+from tests.conformance.process import REAL_TRITON, ServerProcess, install_real_triton, start_real_triton
 from tests.conformance.questions import Question, every
 from tests.conformance.wire import Exchange
 
@@ -58,6 +60,13 @@ def metric_families(server: ServerProcess) -> dict[str, Any]:
     }
 
 
+def options() -> dict[str, str]:
+    """The real server's command-line options, and the kind of value of each, as its help shows them."""
+    command = [str(REAL_TRITON), "--help"]
+    text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+    return dict(re.findall(r"^\s+--([a-z0-9-]+)(?: (<.+>))?$", text, re.MULTILINE))
+
+
 def main() -> int:
     reason = install_real_triton()
     if reason:
@@ -67,7 +76,7 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         repository = write_python_repository(Path(folder) / "models")
         with start_real_triton(repository, Path(folder) / "log") as server:
-            for name, answers in record_all(server).items():
+            for name, answers in {**record_all(server), "options": options()}.items():
                 text = json.dumps(answers, indent=1, ensure_ascii=False)
                 (RECORDS / f"{name}.json").write_text(text + "\n")
     return 0
