@@ -26,6 +26,9 @@ def _documents() -> Iterator[Question]:
     yield get("/v2/models/nope/versions/1")
     yield get("/v2/models/nope/versions/1/stats")
     yield get("/v2/models/stats")
+    for body in ("", "{}", '{"ready":true}', '{"ready":false}', '{"ready":1}', '{"ready":null}', "[]", "{"):
+        yield ask(f"repository index: {body}", body, "/v2/repository/index")
+    yield get("/v2/repository/index")
 
 
 def _paths() -> Iterator[Question]:

@@ -91,6 +91,9 @@ def pair(**first: Any) -> list[Any]:
 def _documents() -> Iterator[Question]:
     for method in ("ServerLive", "ServerReady", "ServerMetadata"):
         yield Question(method, method, [getattr(service_pb2, f"{method}Request")()])
+    for ready in (False, True):
+        message = service_pb2.RepositoryIndexRequest(ready=ready)
+        yield Question(f"RepositoryIndex, ready {ready}", "RepositoryIndex", [message])
     for name in ("simple", "simple_nobatch", "two_versions", "identity_bytes", "preferred", "nope", ""):
         for version in ("", *(("1", "3", "2", "0", "01", "x", "-1", HUGE) if name == "two_versions" else ())):
             for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):

@@ -160,6 +160,16 @@ def test_a_message_with_too_much_of_something(server: ServerProcess, message: An
     assert len(caught.value.details()) < 20_000
 
 
+@pytest.mark.parametrize("origin", ["http://example.com", "null", "http://localhost.example.com"])
+def test_a_web_page_may_not_control_the_server(server: ServerProcess, origin: str) -> None:
+    path = "/v2/repository/index"
+    assert server.exchange("POST", path, body=b"", headers={"Origin": origin}).status == 403
+    own = {"Origin": f"http://{server.http}", "Host": server.http}
+    assert server.exchange("POST", path, body=b"", headers=own).status == 200
+    assert server.exchange("POST", path, body=b"").status == 200
+    assert server.exchange("GET", "/v2/health/ready", headers={"Origin": origin}).status == 200
+
+
 def test_the_log_does_not_grow_with_it(server: ServerProcess, tmp_path: Path) -> None:
     before = len(server.log_text())
     for _ in range(50):
