@@ -32,14 +32,14 @@ class Pace:
 
     @property
     def is_short(self) -> bool:
+        """Whether a submitter may wait for the next one."""
         return self.score >= PROOF
 
 
-def may_submitter_drive(*, enabled: bool, bounded: bool, waits: bool, short: bool, can_defer: bool) -> bool:
-    """Whether the submitting thread may drive.
+def may_submitter_drive(*, enabled: bool, bounded: bool, waits: bool) -> bool:
+    """Whether a model's submitting threads may ever drive; whether they may now depends on an instance's pace.
 
-    `enabled`: the operator allows it; `bounded`: the backend declares it; `waits`: the scheduler has a queue delay,
-    and timed waits belong to the instance's thread; `short`: the instance's pace; `can_defer`: the request says how
-    to come back.
+    `enabled`: the operator allows it; `bounded`: the backend declares it; `waits`: the scheduler has a queue delay, and
+    timed waits belong to the instance's thread.
     """
-    return enabled and bounded and short and can_defer and not waits
+    return enabled and bounded and not waits

@@ -67,9 +67,7 @@ class InstancePool:
     ):
         self._model_name = model_name
         self._scheduler = scheduler
-        self._bounded = bounded
-        self._waits = waits
-        self._enabled = submitter_may_drive
+        self._submitter_may_drive = may_submitter_drive(enabled=submitter_may_drive, bounded=bounded, waits=waits)
         self._lock = threading.Lock()
         self._seats = [_Seat(instance, self._lock) for instance in instances]
         self._idle: list[_Seat] = []
@@ -111,7 +109,7 @@ class InstancePool:
                 return  # who promised to drive finds it
             if not self._idle:
                 return  # who is driving finds it
-            if defer is None or not self._may_submitter_drive(self._idle[-1]):
+            if defer is None or not self._submitter_may_drive or not self._idle[-1].instance.pace.is_short:
                 self._wake_one()
                 return
             promise = self._due = _Promise(self._idle.pop(), defer, request.timeline.queue_start)
@@ -126,15 +124,6 @@ class InstancePool:
         """How many requests are queued or executing."""
         with self._lock:
             return self._in_flight
-
-    def _may_submitter_drive(self, seat: _Seat) -> bool:
-        return may_submitter_drive(
-            enabled=self._enabled,
-            bounded=self._bounded,
-            waits=self._waits,
-            short=seat.instance.pace.is_short,
-            can_defer=True,
-        )
 
     def _wake_one(self) -> None:
         """Let an idle instance's thread look at the queue: the one that holds out for company, if there is one."""
@@ -158,7 +147,7 @@ class InstancePool:
             self._finished(len(batch))
             head = self._scheduler.head()
             # Only who waits for an answer himself can be relied on to come round again.
-            if head is None or head.defer != defer or defer is run_at_once or not self._may_submitter_drive(seat):
+            if head is None or head.defer != defer or defer is run_at_once or not seat.instance.pace.is_short:
                 self._release(seat)
                 return
             promise = self._due = _Promise(seat, defer, monotonic_ns())

@@ -36,15 +36,13 @@ class Model:
         self._pool = pool
         self._backend_model = backend_model
         self._recorder = statistics
+        self.decoupled = config.decoupled
         self.lifecycle.move(ModelState.LOADING)
         pool.start()
         self.lifecycle.move(ModelState.READY)
+        self.ready = True  # the lifecycle's word, where every request looks
 
     # ---- what it says of itself
-
-    @property
-    def ready(self) -> bool:
-        return self.lifecycle.state is ModelState.READY
 
     @property
     def input_specs(self) -> Mapping[str, InputSpec]:
@@ -93,6 +91,7 @@ class Model:
 
     def unload(self, deadline_ns: int) -> bool:
         """Free everything, after `drain`. False when an execution outlasted the deadline and could not be freed."""
+        self.ready = False
         self.lifecycle.move(ModelState.UNLOADING)
         clean = self._pool.stop(deadline_ns)
         if clean:

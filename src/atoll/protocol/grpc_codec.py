@@ -5,12 +5,12 @@ views of its arrays. The wire format is read by hand where a message has the usu
 protobuf's objects take, and by protobuf wherever it has any other; the property tests hold both to the same answers.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from atoll.errors import InternalError, InvalidArgumentError
+from atoll.errors import AtollError, InternalError, InvalidArgumentError
+from atoll.protocol.grpc_message import RAW_INPUTS, InferMessage, InputEntry, MessageMemory, varint
 from atoll.protocol.grpc_parameters import Parameters, read_output_parameters, read_parameters, write_parameters
 from atoll.protocol.grpc_tensors import refuse_shared_memory, typed_tensor
 from atoll.protocol.schema import message_class
@@ -27,7 +27,7 @@ _InferOutputTensor = message_class("inference.ModelInferResponse.InferOutputTens
 _ModelStreamInferResponse = message_class("inference.ModelStreamInferResponse")
 
 # The tags of the fields that are read and written by hand: number << 3 | 2, a length follows.
-_MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW_INPUTS = (n << 3 | 2 for n in range(1, 8))
+_MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETERS, _INPUTS, _OUTPUTS = (n << 3 | 2 for n in range(1, 7))
 _RAW_OUTPUT: Final = bytes([6 << 3 | 2])
 _INFER_RESPONSE: Final = bytes([2 << 3 | 2])
 
@@ -39,25 +39,6 @@ _MAX_FIELDS = 16 * 1024
 _SMALL = 16 * 1024
 """Tensors and messages up to here are copied: that is cheaper than one more buffer on the way to the socket."""
 
-InputEntry = tuple[str, DataType, tuple[int, ...]] | Any
-"""What is known of an input: its description where that is all the message has on it, else protobuf's object."""
-
-
-class InferMessage:
-    """A ModelInferRequest as it was sent: well-formed, and nothing more."""
-
-    __slots__ = ("id", "inputs", "model_name", "model_version", "outputs", "parameters", "raw")
-
-    model_name: str
-    model_version: str
-    id: str
-    parameters: Any
-    """protobuf's map of InferParameter, or None."""
-    inputs: list[InputEntry]
-    outputs: list[Any]
-    """Each a name, or protobuf's object if it has parameters."""
-    raw: Sequence[Buffer]
-
 
 class InferCodec:
     """Decodes requests and encodes responses, and remembers the descriptions of tensors, which clients repeat.
@@ -66,8 +47,10 @@ class InferCodec:
     """
 
     def __init__(self) -> None:
+        self._messages = MessageMemory()
         self._inputs: dict[bytes, InputEntry] = {}
         self._outputs: dict[bytes, str] = {}
+        self._parameters: dict[bytes, Parameters] = {}
         self._models: dict[tuple[str, str], bytes] = {}
         self._descriptions: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
 
@@ -77,9 +60,15 @@ class InferCodec:
         InternalError, as the real server has it, if the bytes are not a ModelInferRequest; InvalidArgumentError if it
         has more inputs, outputs and parameters than any real one.
         """
+        known = self._messages.find(message)
+        if known is not None:
+            return known
         try:
             parsed = self._parse_usual(message)
-            return parsed if parsed is not None else _parse_any(message)
+            if parsed is None:
+                return _parse_any(message)
+            self._messages.remember(message, parsed)
+            return parsed
         except DecodeError:
             raise InternalError("Unable to parse request") from None
 
@@ -116,7 +105,7 @@ class InferCodec:
                 stop = position + length
                 if stop > end:
                     return None
-                if tag == _RAW_INPUTS:
+                if tag == RAW_INPUTS:
                     raw.append(view[position:stop])
                 elif tag == _INPUTS:
                     piece = message[position:stop]
@@ -148,7 +137,7 @@ class InferCodec:
         parsed.inputs = inputs
         parsed.outputs = outputs
         parsed.raw = raw
-        parsed.parameters = _ModelInferRequest.FromString(b"".join(parameters)).parameters if parameters else None
+        parsed.parameters = self._read_parameters(b"".join(parameters)) if parameters else None
         return parsed
 
     def _input(self, piece: bytes) -> InputEntry:
@@ -156,6 +145,19 @@ class InferCodec:
         if isinstance(entry, tuple) and len(piece) <= _REMEMBERED_BYTES:
             _remember(self._inputs, piece, entry)
         return entry
+
+    def _read_parameters(self, encoded: bytes) -> Any:
+        known = self._parameters.get(encoded)
+        if known is not None:
+            return known
+        mapping = _ModelInferRequest.FromString(encoded).parameters
+        try:
+            found = read_parameters(mapping)
+        except AtollError:
+            return mapping  # build_request says what is wrong, when it is their turn
+        if not found.custom and len(encoded) <= _REMEMBERED_BYTES:
+            _remember(self._parameters, encoded, found)
+        return found
 
     def _output(self, piece: bytes) -> Any:
         entry = _output_entry(_InferRequestedOutputTensor.FromString(piece))
@@ -174,7 +176,7 @@ class InferCodec:
         pieces: list[Buffer] = [model]
         if response.id:
             text = response.id.encode()
-            pieces.append(b"\x1a" + _varint(len(text)) + text)
+            pieces.append(b"\x1a" + varint(len(text)) + text)
         if response.parameters:
             pieces.append(write_parameters(_ModelInferResponse, response.parameters))
         if parameters:
@@ -189,7 +191,7 @@ class InferCodec:
             length = len(data)
             if length > _SMALL:
                 large = True
-            pieces.append(_RAW_OUTPUT + _varint(length))
+            pieces.append(_RAW_OUTPUT + varint(length))
             pieces.append(data)
         return _joined_where_small(pieces) if large else b"".join(pieces)
 
@@ -197,8 +199,8 @@ class InferCodec:
         """A ModelStreamInferResponse around the same; it says whether it is the last one to its request."""
         message = self.encode(response, _FINAL[final])
         if isinstance(message, bytes):
-            return _INFER_RESPONSE + _varint(len(message)) + message
-        message.insert(0, _INFER_RESPONSE + _varint(sum(map(len, message))))
+            return _INFER_RESPONSE + varint(len(message)) + message
+        message.insert(0, _INFER_RESPONSE + varint(sum(map(len, message))))
         return message
 
     def _model(self, name: str, version: str) -> bytes:
@@ -250,11 +252,12 @@ def build_request(
         taken += 1
     if len(inputs) != len(message.inputs):
         raise _repeated_input(message)
-    names = message.outputs
-    for index, output in enumerate(names):
+    names: list[str] = []
+    for output in message.outputs:
         if not isinstance(output, str):
             read_output_parameters(output)
-            names[index] = output.name
+            output = output.name
+        names.append(output)
     request = InferenceRequest(
         message.model_name,
         inputs,
@@ -266,7 +269,9 @@ def build_request(
     )
     if message.parameters is None:
         return request, NO_PARAMETERS
-    parameters = read_parameters(message.parameters)
+    parameters = message.parameters
+    if not isinstance(parameters, Parameters):
+        parameters = read_parameters(parameters)
     request.priority = parameters.priority
     request.timeout_us = parameters.timeout_us
     request.parameters = parameters.custom or None
@@ -347,20 +352,6 @@ def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
     if len(memory) >= _REMEMBERED:
         memory.clear()
     memory[key] = value
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return _ONE_BYTE[number]
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-_ONE_BYTE = [bytes([number]) for number in range(0x80)]
 
 
 def _data(tensor: Tensor) -> Buffer:

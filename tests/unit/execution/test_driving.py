@@ -9,13 +9,13 @@ from atoll.execution.driving import CREDIT, HICCUP, LONG_NS, PROOF, SHORT_NS, Pa
 
 
 def test_every_condition_is_needed() -> None:
-    names = ("enabled", "bounded", "waits", "short", "can_defer")
+    names = ("enabled", "bounded", "waits")
     allowed = [
         dict(zip(names, values, strict=True))
-        for values in itertools.product([False, True], repeat=5)
+        for values in itertools.product([False, True], repeat=3)
         if may_submitter_drive(**dict(zip(names, values, strict=True)))
     ]
-    assert allowed == [{"enabled": True, "bounded": True, "waits": False, "short": True, "can_defer": True}]
+    assert allowed == [{"enabled": True, "bounded": True, "waits": False}]
 
 
 def proven() -> Pace:

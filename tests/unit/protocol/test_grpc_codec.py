@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2 as triton
 from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnsupportedError
 from atoll.protocol import grpc_codec
 from atoll.protocol.grpc_codec import InferCodec, build_request, encode_stream_end, encode_stream_error
+from atoll.protocol.grpc_parameters import Parameters, read_parameters
 from atoll.request import InferenceResponse
 from atoll.tensor import DataType, Tensor
 
@@ -482,12 +483,17 @@ def plain(parsed):
     def entry(one):
         return one if isinstance(one, tuple | str) else one.SerializeToString(deterministic=True)
 
-    found = {} if parsed.parameters is None else dict(parsed.parameters)
+    found = parsed.parameters
+    if found is not None and not isinstance(found, Parameters):
+        try:
+            found = read_parameters(found)
+        except InvalidArgumentError as error:
+            found = str(error)
     return (
         parsed.model_name,
         parsed.model_version,
         parsed.id,
-        {key: value.SerializeToString() for key, value in found.items()},
+        found,
         [entry(one) for one in parsed.inputs],
         [entry(one) for one in parsed.outputs],
         [bytes(one) for one in parsed.raw],
@@ -509,6 +515,17 @@ _CODEC = InferCodec()  # one for all examples, so that remembered descriptions t
 @given(_WIRE)
 def test_both_readers_agree_on_messages(message):
     assert read(_CODEC.parse, message) == read(grpc_codec._parse_any, message)
+
+
+@given(_MESSAGE, _MESSAGE, st.binary(max_size=40), st.data())
+def test_a_message_is_not_mistaken_for_one_that_was_remembered(first, second, data, draw):
+    for message in (first, second, first + b"\x3a" + bytes([len(data)]) + data, second + first):
+        assert read(_CODEC.parse, message) == read(grpc_codec._parse_any, message)
+        other = bytearray(message)
+        for position in draw.draw(st.lists(st.integers(0, max(len(message) - 1, 0)), max_size=3)):
+            if other:
+                other[position] ^= draw.draw(st.sampled_from([1, 2, 8, 128]))
+        assert read(_CODEC.parse, bytes(other)) == read(grpc_codec._parse_any, bytes(other))
 
 
 @given(_WIRE, st.data())

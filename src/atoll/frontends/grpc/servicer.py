@@ -58,7 +58,7 @@ class Servicer:
             parsed = self._codec.parse(message)
             parsed.model_version = model_version(parsed.model_version)
             model = self._server.model(parsed.model_name, parsed.model_version)
-            if model.config.decoupled:
+            if model.decoupled:
                 raise UnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
             sender = UnarySender(call, self._codec, self._mailbox)
             request, _ = build_request(parsed, sender, self._defer)

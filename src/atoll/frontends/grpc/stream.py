@@ -126,7 +126,7 @@ class _Stream:
         entry.model_name = parsed.model_name
         try:
             parsed.model_version = model_version(parsed.model_version)
-            entry.decoupled = service.server.model(parsed.model_name, parsed.model_version).config.decoupled
+            entry.decoupled = service.server.model(parsed.model_name, parsed.model_version).decoupled
             request, parameters = build_request(parsed, entry, service.defer)
             entry.empty_final = parameters.enable_empty_final_response
             entry.request = request

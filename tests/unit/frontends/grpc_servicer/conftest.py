@@ -39,6 +39,7 @@ class FakeModel:
         self.name = name
         self.version = "1"
         self.ready = True
+        self.decoupled = decoupled
         self.config = ModelConfig(
             name=name,
             max_batch_size=8,
