@@ -5,10 +5,11 @@ A shape in a request is what the client sees; where the configuration has `resha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from atoll.config.model_config import ModelConfig, ModelTensorReshape
+from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, DataType, Tensor, data_type_of
@@ -16,12 +17,17 @@ from atoll.tensor import Array, DataType, Tensor, data_type_of
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """One input or output as the join and the split see it; dims without the batch dimension."""
+    """One input or output as the join and the split see it; dims without the batch dimension.
+
+    `dtype` is what its arrays have; `is_plain`: its shape is fixed and the model's own.
+    """
 
     name: str
     datatype: DataType
     dims: tuple[int, ...]
     reshape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    is_plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +39,24 @@ class BatchPlan:
     inputs: tuple[TensorPlan, ...]
     outputs: tuple[TensorPlan, ...]
     output_names: tuple[str, ...]
-    output_index: Mapping[str, TensorPlan]
 
 
 def plan_batches(config: ModelConfig) -> BatchPlan:
     """The plan of a complete configuration."""
-    outputs = tuple(TensorPlan(one.name, one.data_type, one.dims, _target(one.reshape)) for one in config.output)
+    outputs = tuple(_plan(one) for one in config.output)
     return BatchPlan(
         model_name=config.name,
         batched=config.max_batch_size > 0,
-        inputs=tuple(TensorPlan(one.name, one.data_type, one.dims, _target(one.reshape)) for one in config.input),
+        inputs=tuple(_plan(one) for one in config.input),
         outputs=outputs,
         output_names=tuple(one.name for one in outputs),
-        output_index={one.name: one for one in outputs},
     )
+
+
+def _plan(tensor: ModelInput | ModelOutput) -> TensorPlan:
+    reshape = None if tensor.reshape is None else tensor.reshape.shape
+    is_plain = reshape is None and all(dim >= 0 for dim in tensor.dims)
+    return TensorPlan(tensor.name, tensor.data_type, tensor.dims, reshape, tensor.data_type.dtype, is_plain)
 
 
 def join(requests: Sequence[InferenceRequest], plan: BatchPlan) -> dict[str, Array]:
@@ -83,14 +93,25 @@ def split(
     `size` is the batch's number of items. Raises InternalError where the model's outputs are not what its configuration
     says: nothing is answered then, rather than something wrong.
     """
-    arrays = {name: _checked(array, plan.output_index[name], plan, size) for name, array in outputs.items()}
+    item = 1 if plan.batched else 0
+    checked: list[tuple[TensorPlan, Array]] = []
+    for one in plan.outputs:
+        array = outputs.get(one.name)
+        if array is None:
+            continue  # nobody wants it
+        shape = array.shape
+        if not (
+            one.is_plain and array.dtype is one.dtype and shape[item:] == one.dims and shape[:item] in ((size,), ())
+        ):
+            array = _checked(array, one, plan, size)
+        checked.append((one, array))
     if len(requests) == 1:
-        return [_tensors(arrays, requests[0].output_names, plan, None)]
+        return [_tensors(checked, requests[0].output_names, None)]
     shares: list[list[Tensor]] = []
     start = 0
     for request in requests:
         stop = start + request.batch_size
-        shares.append(_tensors(arrays, request.output_names, plan, slice(start, stop)))
+        shares.append(_tensors(checked, request.output_names, slice(start, stop)))
         start = stop
     return shares
 
@@ -105,20 +126,20 @@ def needed_outputs(requests: Sequence[InferenceRequest], plan: BatchPlan) -> Seq
     return [name for name in plan.output_names if name in wanted]
 
 
-def _tensors(arrays: dict[str, Array], wanted: tuple[str, ...], plan: BatchPlan, rows: slice | None) -> list[Tensor]:
+def _tensors(checked: list[tuple[TensorPlan, Array]], wanted: tuple[str, ...], rows: slice | None) -> list[Tensor]:
     tensors = []
-    for one in plan.outputs:
-        if not wanted or one.name in wanted:
-            array = arrays[one.name]
+    for one, array in checked:
+        name = one.name
+        if not wanted or name in wanted:
             if rows is not None:
                 array = array[rows]
-            tensors.append(Tensor(one.name, one.datatype, array.shape, array=array))
+            tensors.append(Tensor(name, one.datatype, array.shape, array=array))
     return tensors
 
 
 def _checked(array: Array, one: TensorPlan, plan: BatchPlan, size: int) -> Array:
     """The output as the client is to see it, after a look at its type and shape."""
-    if array.dtype != one.datatype.dtype:
+    if array.dtype != one.dtype:
         raise InternalError(
             f"unexpected datatype {data_type_of(array).config_name} for inference output '{one.name}', "
             f"expecting {one.datatype.config_name}; correct the output's data_type in the configuration of model "
@@ -145,7 +166,3 @@ def _reshaped(array: Array, dims: tuple[int, ...], target: tuple[int, ...], batc
     head, shape = (array.shape[:1], array.shape[1:]) if batched else ((), array.shape)
     variable = iter([actual for dim, actual in zip(dims, shape, strict=False) if dim < 0])
     return array.reshape(*head, *(next(variable, -1) if dim < 0 else dim for dim in target))
-
-
-def _target(reshape: ModelTensorReshape | None) -> tuple[int, ...] | None:
-    return None if reshape is None else reshape.shape

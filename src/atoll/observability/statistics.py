@@ -81,12 +81,14 @@ class StatisticsRecorder:
         self._inferences = 0
         self._executions = 0
         self._submitter_executions = 0
-        self._success = [0, 0]
-        self._fail = [0, 0]
-        self._queue = [0, 0]
-        self._compute_input = [0, 0]
-        self._compute_infer = [0, 0]
-        self._compute_output = [0, 0]
+        self._succeeded = 0  # requests, each of which has been through all of the following
+        self._success_ns = 0
+        self._queue_ns = 0
+        self._compute_input_ns = 0
+        self._compute_infer_ns = 0
+        self._compute_output_ns = 0
+        self._failed = 0
+        self._fail_ns = 0
         self._batches: dict[int, list[int]] = {}  # size -> [executions, input ns, infer ns, output ns]
         self._failures = dict.fromkeys(FAILURE_REASONS, 0)
 
@@ -109,11 +111,12 @@ class StatisticsRecorder:
             self._inferences += size
             self._executions += 1
             self._submitter_executions += by_submitter
-            _add(self._success, count, success_ns)
-            _add(self._queue, count, queue_ns)
-            _add(self._compute_input, count, input_ns * count)
-            _add(self._compute_infer, count, infer_ns * count)
-            _add(self._compute_output, count, output_ns * count)
+            self._succeeded += count
+            self._success_ns += success_ns
+            self._queue_ns += queue_ns
+            self._compute_input_ns += input_ns * count
+            self._compute_infer_ns += infer_ns * count
+            self._compute_output_ns += output_ns * count
             batch = self._batches.get(size)
             if batch is None:
                 batch = self._batches[size] = [0, 0, 0, 0]
@@ -129,7 +132,8 @@ class StatisticsRecorder:
         start_ns = request.timeline.request_start
         with self._lock:
             self._failures[reason] += 1
-            _add(self._fail, 1, end_ns - start_ns if start_ns else 0)
+            self._failed += 1
+            self._fail_ns += end_ns - start_ns if start_ns else 0
 
     def snapshot(self, pending: int = 0) -> ModelStatistics:
         """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler
@@ -142,12 +146,12 @@ class StatisticsRecorder:
                 last_inference_ms=self._last_inference_ms,
                 inference_count=self._inferences,
                 execution_count=self._executions,
-                success=Duration(*self._success),
-                fail=Duration(*self._fail),
-                queue=Duration(*self._queue),
-                compute_input=Duration(*self._compute_input),
-                compute_infer=Duration(*self._compute_infer),
-                compute_output=Duration(*self._compute_output),
+                success=Duration(self._succeeded, self._success_ns),
+                fail=Duration(self._failed, self._fail_ns),
+                queue=Duration(self._succeeded, self._queue_ns),
+                compute_input=Duration(self._succeeded, self._compute_input_ns),
+                compute_infer=Duration(self._succeeded, self._compute_infer_ns),
+                compute_output=Duration(self._succeeded, self._compute_output_ns),
                 batch_stats=tuple(
                     BatchStatistics(size, Duration(n, i), Duration(n, x), Duration(n, o))
                     for size, (n, i, x, o) in sorted(self._batches.items())
@@ -156,8 +160,3 @@ class StatisticsRecorder:
                 pending_request_count=pending,
                 driven_by_submitter=self._submitter_executions,
             )
-
-
-def _add(pair: list[int], count: int, ns: int) -> None:
-    pair[0] += count
-    pair[1] += ns

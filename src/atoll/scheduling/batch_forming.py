@@ -8,7 +8,7 @@ that fits runs.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from atoll.scheduling.scheduler import WaitUntil
@@ -21,10 +21,10 @@ class BatchRules:
     max_batch_size: int
     preferred_sizes: frozenset[int] = frozenset()
     max_queue_delay_ns: int = 0
+    largest_preferred: int = field(init=False)
 
-    @property
-    def largest_preferred(self) -> int:
-        return max(self.preferred_sizes, default=self.max_batch_size)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "largest_preferred", max(self.preferred_sizes, default=self.max_batch_size))
 
 
 class Queued(Protocol):
@@ -42,24 +42,25 @@ def form_batch(queue: Iterable[Queued], rules: BatchRules, oldest_ns: int, now_n
     `oldest_ns` is when the head was queued. A request larger than the maximum never gets here: it is refused at the
     door.
     """
-    largest = rules.largest_preferred
-    delay_ns = rules.max_queue_delay_ns
+    largest, limit, delay_ns = rules.largest_preferred, rules.max_batch_size, rules.max_queue_delay_ns
+    preferred_sizes = rules.preferred_sizes
     size = count = 0
     preferred = None  # how many requests make the best preferred size so far
     saturated = False
     key: object = None
     for request in queue:
+        grown = size + request.batch_size
         if count == 0:
             key = request.batch_key
         else:
-            if delay_ns and preferred is None and size + request.batch_size > largest:
+            if delay_ns and preferred is None and grown > largest:
                 preferred = count
-            if size + request.batch_size > rules.max_batch_size or request.batch_key != key:
+            if grown > limit or request.batch_key != key:
                 saturated = True
                 break
-        size += request.batch_size
+        size = grown
         count += 1
-        if size in rules.preferred_sizes:
+        if size in preferred_sizes:
             preferred = count
     delay_is_over = delay_ns == 0 or now_ns - oldest_ns >= delay_ns
     if preferred is not None and (delay_ns == 0 or not delay_is_over):
