@@ -3,7 +3,7 @@
 Names, forms and defaults are tritonserver's own where it has the option; those marked `ours` it does not have.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. `kind`: bool, int, str, or list (repeatable strings). `choices` empty: anything of that kind."""
+    """One option. `kind`: bool, int, float, str, or list (repeatable strings). `choices` empty: anything of that kind."""
 
     name: str
     kind: type
@@ -78,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("allow-cpu-metrics", bool, True, "Report the machine's CPU and memory.", "Metrics"),
     Option("metrics-address", str, "", "Address on which metrics listen; that of HTTP if not given.", "Metrics"),
     Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", minimum=0, maximum=MAX_PORT),
-    Option("metrics-interval-ms", int, 2000, "Milliseconds between two measurements of the machine's CPU.", "Metrics", minimum=1),
+    Option("metrics-interval-ms", float, 2000.0, "Milliseconds between two measurements of the machine's CPU.", "Metrics", minimum=1),
 )
 # fmt: on
 
@@ -96,10 +96,10 @@ class ServerOptions:
     strict_readiness: bool = True
     disable_auto_complete_config: bool = False
     model_load_thread_count: int = 4
-    backend_config: tuple[str, ...] = ()
+    backend_config: Sequence[str] = ()
     drive_on_submit: bool = True
 
 
-def server_options(values: Mapping[str, Any]) -> ServerOptions:
-    """The library's part of a set of option values, by field name."""
-    return ServerOptions(**{one.name: values[one.name] for one in fields(ServerOptions) if one.name in values})
+def library_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a set of option values, by field name, that a Server takes beside its repositories."""
+    return {one.name: values[one.name] for one in fields(ServerOptions) if one.name != "model_repository"}

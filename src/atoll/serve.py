@@ -16,7 +16,7 @@ from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
 from atoll.observability.logs import configure_logs, table
-from atoll.options import server_options
+from atoll.options import library_options
 from atoll.server import Server
 
 logger = logging.getLogger(__name__)
@@ -53,10 +53,7 @@ def serve(values: Mapping[str, Any]) -> int:
         error=values["log_error"],
     )
     keep_freed_memory(values["malloc_keep_bytes"])
-    options = server_options({**values, "model_repository": ()})
-    server = Server(
-        values["model_repository"], **{k: getattr(options, k) for k in options.__slots__ if k != "model_repository"}
-    )
+    server = Server(values["model_repository"], **library_options(values))
     server.start()
     spare_the_collector()
     try:

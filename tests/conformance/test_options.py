@@ -11,7 +11,7 @@ from atoll.options import OPTIONS, OURS, Option
 
 # Options that a later tritonserver than the recorded one (2.51) has.
 LATER = {"http-max-input-size"}
-KINDS = {"<integer>": int, "<boolean>": bool, "<string>": str, "": bool}
+KINDS = {"<integer>": int, "<float>": float, "<boolean>": bool, "<string>": str, "": bool}
 THEIRS = [option for option in OPTIONS if option.source != OURS and option.name not in LATER]
 
 

@@ -1,6 +1,7 @@
 """`atoll serve`: the options of options.py as command-line arguments, in tritonserver's own forms."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,8 +46,8 @@ def run(namespace: argparse.Namespace) -> int:
 def _form(option: Option) -> dict[str, Any]:
     if option.kind is bool:
         return {"type": _boolean, "nargs": "?", "const": True, "default": option.default, "metavar": "true|false"}
-    if option.kind is int:
-        return {"type": _integer(option), "default": option.default, "metavar": "N"}
+    if option.kind in (int, float):
+        return {"type": _number(option), "default": option.default, "metavar": "N"}
     if option.kind is list:
         return {"action": "append", "default": list(option.default), "metavar": "VALUE"}
     return {"type": str, "default": option.default, "metavar": "VALUE", "choices": option.choices or None}
@@ -72,16 +73,19 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
 
 
-def _integer(option: Option) -> Callable[[str], int]:
-    def integer(text: str) -> int:
+def _number(option: Option) -> Callable[[str], float]:
+    def number(text: str) -> float:
         try:
-            value = int(text)
+            value: float = option.kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+            kind = "whole number" if option.kind is int else "number"
+            raise argparse.ArgumentTypeError(f"'{text}' is not a {kind}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number")
         if option.minimum is not None and value < option.minimum:
-            raise argparse.ArgumentTypeError(f"{value} is less than {option.minimum}")
+            raise argparse.ArgumentTypeError(f"{text} is less than {option.minimum}")
         if option.maximum is not None and value > option.maximum:
-            raise argparse.ArgumentTypeError(f"{value} is more than {option.maximum}")
+            raise argparse.ArgumentTypeError(f"{text} is more than {option.maximum}")
         return value
 
-    return integer
+    return number

@@ -52,6 +52,11 @@ _FAMILIES = (
         lambda model: model.execution_count,
     ),
     _Family(
+        "atoll_inference_exec_by_submitter_count",
+        "Number of model executions driven by the thread that submitted a request (not in Triton)",
+        lambda model: model.driven_by_submitter,
+    ),
+    _Family(
         "nv_inference_request_duration_us",
         "Cumulative inference request duration in microseconds (includes cached requests)",
         lambda model: _us(model.success),
