@@ -41,9 +41,12 @@ def nghttp2_extension() -> Extension:
         define_macros=[(f"ATOLL_HAS_{name.upper()}", "1") for name in SECURITY_OPTIONS if name in declared],
         extra_compile_args=["-O2", "-g0", *compile_flags],
         extra_link_args=link_flags,
-        optional=os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1",
     )
 
 
 # the generated C stays out of the package, and so out of the wheel
-setup(ext_modules=cythonize([nghttp2_extension()], include_path=["src"], build_dir="build/cython"))
+extensions = cythonize([nghttp2_extension()], include_path=["src"], build_dir="build/cython")
+for extension in extensions:
+    # here, because cythonize makes new objects that have forgotten it
+    extension.optional = os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1"
+setup(ext_modules=extensions)

@@ -14,6 +14,7 @@ import uvloop
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 import atoll
+from atoll.frontends.grpc.choose import TransportName, choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 
@@ -52,13 +53,17 @@ def leftovers(ask: Callable[[], object]) -> list[str]:
 
 
 @pytest.mark.parametrize("transport", ["nghttp2", "grpcio"])
-def test_grpc(on_a_loop: Callable[..., None], transport: str) -> None:
+def test_grpc(on_a_loop: Callable[..., None], transport: TransportName) -> None:
+    try:
+        choose_transport(transport)
+    except atoll.MissingExtraError as missing:
+        pytest.skip(str(missing))
     request = service_pb2.ModelInferRequest(model_name="simple")
     for name in ("INPUT0", "INPUT1"):
         request.inputs.add(name=name, datatype="INT32", shape=[1, 16])
         request.raw_input_contents.append(bytes(64))
     with atoll.Server(EXAMPLES) as server:
-        frontend = GrpcFrontend(server, GrpcOptions(port=0, transport=transport))  # type: ignore[arg-type]
+        frontend = GrpcFrontend(server, GrpcOptions(port=0, transport=transport))
         on_a_loop(frontend.start)
         with grpc.insecure_channel(f"127.0.0.1:{frontend.addresses[0][1]}") as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -73,7 +73,7 @@ class GrpcFrontend:
         self._transport: Transport | None = None
 
     async def start(self) -> None:
-        """Listens. OSError, naming the address, if it cannot; RuntimeError if the transport demanded is not there."""
+        """Listens. OSError, naming the address, if it cannot; MissingExtraError if the transport demanded is not."""
         options = self._options
         transport_class, why = choose_transport(options.transport)
         logger.info("%s", why)

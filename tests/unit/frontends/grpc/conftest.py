@@ -12,6 +12,7 @@ import grpc
 import pytest
 import uvloop
 
+from atoll.errors import MissingExtraError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.transport import TlsFiles, Transport, TransportOptions
 
@@ -96,7 +97,7 @@ def transport_kind(name: str) -> type[Transport]:
     if name == "nghttp2":
         try:
             return choose_transport("nghttp2")[0]
-        except RuntimeError as missing:
+        except MissingExtraError as missing:
             if os.environ.get("ATOLL_REQUIRE_NGHTTP2") == "1":
                 raise
             pytest.skip(str(missing))

@@ -7,6 +7,7 @@ import threading
 import grpc
 import pytest
 
+from atoll.errors import MissingExtraError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.transport import PENDING, TransportOptions
 
@@ -164,7 +165,7 @@ def test_without_the_extension_the_fallback_says_how_to_get_it(monkeypatch):
     chosen, reason = choose_transport("auto")
     assert chosen.__name__ == "GrpcioTransport"
     assert "libnghttp2-dev" in reason
-    with pytest.raises(RuntimeError, match="libnghttp2-dev"):
+    with pytest.raises(MissingExtraError, match="libnghttp2-dev"):
         choose_transport("nghttp2")
 
 

@@ -17,7 +17,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelTransactionPolicy
 from atoll.config.tensors import ModelInput, ModelOutput
-from atoll.errors import AtollError, InvalidArgumentError, NotFoundError, UnavailableError
+from atoll.errors import AtollError, InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
@@ -232,7 +232,7 @@ def transport(request: pytest.FixtureRequest) -> str:
     if request.param == "nghttp2" and os.environ.get("ATOLL_REQUIRE_NGHTTP2") != "1":
         try:
             choose_transport("nghttp2")
-        except RuntimeError as missing:
+        except MissingExtraError as missing:
             pytest.skip(str(missing))
     name: str = request.param
     return name
