@@ -23,15 +23,15 @@ def render(samples: Sequence[Sample], environment: Mapping[str, object], failure
 
 _HEAD = (
     "model", "protocol", "clients", "runs", "infer/s", "p50 us", "p99 us", "CPU us", "batch",
-    "x yardstick", "p50 x", "limit/s", "of limit",
+    "x yardstick", "p50 x", "p99 x", "CPU x", "limit/s", "of limit",
 )  # fmt: skip
 
 _TARGET_HEAD = ("model", "protocol", "clients", "measure", "target", "median", "lowest to highest", "runs", "met")
 
 _READING = (
     "Medians over the rounds. CPU: the server's processor time per request. Batch: mean rows per execution. "
-    "x yardstick: throughput over that of the real server's Python identity model (the rows called rival), p50 x the "
-    "same for p50, each taken within one round. Limit: rows per second of a bare `InferenceSession.run` loop at the "
+    "x yardstick: throughput over that of the real server's Python identity model (the rows called rival), p50 x, p99 x "
+    "and CPU x the same for these, each taken within one round. Limit: rows per second of a bare `InferenceSession.run` loop at the "
     "batch sizes that formed."
 )
 
@@ -78,6 +78,8 @@ def _figure_row(samples: Sequence[Sample], case: Case, protocol: Protocol, concu
             _or_dash(spread(batch for batch in batches if batch), figure),
             _or_dash(ratio(lambda sample: sample.throughput), "{:.2f}".format),
             _or_dash(ratio(lambda sample: sample.p50_us), "{:.2f}".format),
+            _or_dash(ratio(lambda sample: sample.p99_us), "{:.2f}".format),
+            _or_dash(ratio(lambda sample: sample.cpu_us), "{:.2f}".format),
             _or_dash(limit, figure),
             _or_dash(share, "{:.2f}".format),
         ]

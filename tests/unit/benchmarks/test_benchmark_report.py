@@ -145,3 +145,11 @@ def test_report_says_what_disturbed_and_what_failed() -> None:
 @pytest.mark.parametrize(("value", "text"), [(36012.4, "36,012"), (103.2, "103"), (24.91, "24.9"), (1.0, "1.00")])
 def test_figures(value: float, text: str) -> None:
     assert figure(value) == text
+
+
+def test_every_measure_stands_beside_its_ratio() -> None:
+    text = render([sample(p50_us=50.0, p99_us=150.0, cpu_us=10.0, throughput=1500.0), yardstick()], {})
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    (row,) = [dict(zip(table[0], line, strict=False)) for line in table if line[:3] == ["simple", "http", "8"]][:1]
+    ratios = {name: row[name] for name in ("x yardstick", "p50 x", "p99 x", "CPU x")}
+    assert ratios == {"x yardstick": "1.50", "p50 x": "0.50", "p99 x": "0.75", "CPU x": "0.25"}
