@@ -30,9 +30,9 @@ _TARGET_HEAD = ("model", "protocol", "clients", "measure", "target", "median", "
 
 _READING = (
     "Medians over the rounds. CPU: the server's processor time per request. Batch: mean rows per execution. "
-    "x yardstick: throughput over that of the real server's Python identity model (the rows called rival), p50 x, p99 x "
-    "and CPU x the same for these, each taken within one round. Limit: rows per second of a bare `InferenceSession.run` loop at the "
-    "batch sizes that formed."
+    "x yardstick: throughput over that of the real server's Python identity model (the rows called rival); p50 x, "
+    "p99 x and CPU x the same for these, each taken within one round. Limit: rows per second of a bare "
+    "`InferenceSession.run` loop at the batch sizes that formed."
 )
 
 
