@@ -50,6 +50,8 @@ class Nghttp2Transport:
         if self._endpoint is None or self._server is None:
             return
         self._server.close()
+        for _ in range(2):  # those that were accepted in this turn of the loop are made in the next
+            await asyncio.sleep(0)
         for connection in list(self._endpoint.connections):
             if connection.settled:
                 connection.drain()
