@@ -82,8 +82,6 @@ OPTIONS: tuple[Option, ...] = (
 )
 # fmt: on
 
-BY_FIELD: Mapping[str, Option] = {option.field: option for option in OPTIONS}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:

@@ -126,12 +126,13 @@ class _Stream:
         entry.model_name = parsed.model_name
         try:
             parsed.model_version = model_version(parsed.model_version)
-            entry.decoupled = service.server.model(parsed.model_name, parsed.model_version).decoupled
+            model = service.server.model(parsed.model_name, parsed.model_version)
+            entry.decoupled = model.decoupled
             request, parameters = build_request(parsed, entry, service.defer)
             entry.empty_final = parameters.enable_empty_final_response
             entry.request = request
             self._add(entry)
-            service.server.submit(request)
+            model.submit(request)
         except AtollError as error:
             if entry.request is None:
                 self._add(entry)
