@@ -3,8 +3,9 @@
 A frontend owns the one table from `Code` to its own language (HTTP status, gRPC status); nothing here knows of either.
 """
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Code(Enum):
@@ -68,8 +69,19 @@ class CancelledError(AtollError):
     code = Code.CANCELLED
 
 
+class ModelAsleepError(UnavailableError):
+    """The model is in a repository but not in memory; `Server.wake` loads it, and then the call can be made again."""
+
+
 class ConfigError(InvalidArgumentError):
-    """A model's configuration or files are wrong; the text names the file, the line or key, and the cause."""
+    """A model's configuration or files are wrong; the text names the file, the line or key, and the cause.
+
+    `problems` are the single findings, where there are such (records of config/problems.py).
+    """
+
+    def __init__(self, text: str, problems: Sequence[Any] = ()):
+        super().__init__(text)
+        self.problems = tuple(problems)
 
 
 class MissingExtraError(UnavailableError):

@@ -45,6 +45,19 @@ OPTIONS: tuple[Option, ...] = (
     Option("exit-on-error", bool, True, "Do not start when a model cannot be loaded. If false, the other models are served.", "Models"),
     Option("disable-auto-complete-config", bool, False, "Take the configurations as they are written, and fill in nothing from the model files.", "Models"),
     Option("model-load-thread-count", int, 4, "How many models are loaded at the same time.", "Models", minimum=1),
+    Option("model-load-retry-count", int, 0, "How often a model that fails to load is tried again.", "Models", minimum=0),
+    Option("model-control-mode", str, "none", "none: load all models at start and change nothing. poll: follow changes of the repositories. explicit: load what --load-model names, and what clients ask for.", "Models", choices=("none", "poll", "explicit")),
+    Option("repository-poll-secs", int, 15, "Seconds between two looks at the repositories with --model-control-mode=poll.", "Models", minimum=0),
+    Option("repository-settle-secs", float, 2.0, "Seconds for which a changed model's files must stay the same before polling loads it.", "Models", minimum=0, source=OURS),
+    Option("load-model", list, (), "A model to load at start with --model-control-mode=explicit; may be given several times. '*' alone is all of them.", "Models"),
+    Option("model-config-name", str, "", "Take each model's configuration from configs/NAME.pbtxt where it has that file.", "Models"),
+    Option("model-namespacing", bool, False, "Serve models of one name from several repositories, each in the namespace of its repository.", "Models"),
+    Option("model-memory-budget", str, "", "Memory that models may take: bytes, a number with KiB, MiB or GiB, or a percentage of the machine's. Models are then loaded when first asked for, and the least recently used idle ones make room.", "Models", source=OURS),
+    Option("config", str, "", "File of server-wide settings: model_config_list, backend_config, model_config. What the command line says wins.", "Models", source=OURS),
+    Option("follow-external-symlinks", bool, False, "Follow symbolic links that lead out of a model repository.", "Models", source=OURS),
+    Option("repository-cache-directory", str, "", "Where models of object stores are kept on disk; a folder of the user's cache if not given.", "Models", source=OURS),
+    Option("pinned-memory-pool-byte-size", int, None, "Bytes of the reusable host memory in which batches are put together; 268435456 if neither this nor the configuration file says.", "Models", minimum=0),
+    Option("memory-pool-alignment", int, None, "Bytes to which each piece of that memory is aligned, a power of two; 64 if neither this nor the configuration file says.", "Models", minimum=1, source=OURS),
     Option("backend-config", list, (), "A setting of a backend, as NAME,KEY=VALUE; may be given several times.", "Models"),
     Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
@@ -94,6 +107,19 @@ class ServerOptions:
     strict_readiness: bool = True
     disable_auto_complete_config: bool = False
     model_load_thread_count: int = 4
+    model_load_retry_count: int = 0
+    model_control_mode: str = "none"
+    repository_poll_secs: float = 15
+    repository_settle_secs: float = 2.0
+    load_model: Sequence[str] = ()
+    model_config_name: str = ""
+    model_namespacing: bool = False
+    model_memory_budget: str = ""
+    config: str = ""
+    follow_external_symlinks: bool = False
+    repository_cache_directory: str = ""
+    pinned_memory_pool_byte_size: int | None = None
+    memory_pool_alignment: int | None = None
     backend_config: Sequence[str] = ()
     drive_on_submit: bool = True
 

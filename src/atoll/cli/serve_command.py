@@ -58,7 +58,7 @@ def _help(option: Option) -> str:
     parts = [option.help]
     if option.choices:
         parts.append(f"One of {', '.join(option.choices)}.")
-    if default not in ((), ""):
+    if default not in ((), "", None):
         parts.append(f"Default: {default}.")
     if option.source == OURS:
         parts.append("Not in tritonserver.")

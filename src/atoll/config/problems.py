@@ -11,7 +11,7 @@ from atoll.errors import ConfigError
 class Problem:
     """One finding. `path` is the key, such as input[0].dims; `message` says what is wrong, in the real server's words
     where it has any; `found` and `expected` are the two sides, `remedy` what to do. A `warning` does not keep the
-    model from being served."""
+    model from being served. `file`, `line` and `column` (from 1; 0 where unknown) say where it was written."""
 
     path: str
     message: str
@@ -19,6 +19,9 @@ class Problem:
     expected: str
     remedy: str
     warning: bool = False
+    file: str = ""
+    line: int = 0
+    column: int = 0
 
     def __str__(self) -> str:
         sides = "; ".join(text for text in (_side("found", self.found), _side("expected", self.expected)) if text)
@@ -43,9 +46,9 @@ def errors_of(problems: Iterable[Problem]) -> list[Problem]:
 def config_error(problems: Sequence[Problem], source: str) -> ConfigError:
     """All of them as one error; `source` says where they are, such as a file or "model 'resnet'"."""
     if len(problems) == 1:
-        return ConfigError(f"{source}: {problems[0]}")
+        return ConfigError(f"{source}: {problems[0]}", problems)
     lines = "\n".join(f"  {number}. {one}" for number, one in enumerate(problems, 1))
-    return ConfigError(f"{source}: {len(problems)} problems\n{lines}")
+    return ConfigError(f"{source}: {len(problems)} problems\n{lines}", problems)
 
 
 _OTHER_NAMES = {
