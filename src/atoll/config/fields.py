@@ -15,8 +15,8 @@ class Field:
     """One field of a record: `attribute` in Python, `name` in the schema.
 
     `record` and `enum` say what it (or each element, or each value of a map) is; neither means the scalar `scalar`,
-    under its name in .proto files. `key` is a map's key likewise. `optional` fields are None when absent; at most one
-    of the fields that name the same `oneof` is present.
+    under its name in .proto files. `key` is a map's key likewise, `entry` the full name of its message. `optional`
+    fields are None when absent; at most one of the fields that name the same `oneof` is present.
     """
 
     attribute: str
@@ -28,7 +28,10 @@ class Field:
     repeated: bool
     optional: bool
     oneof: str | None
+    entry: str
 
+
+SERVER_RECORDS = "atoll.config.server_records"  # the module of those in our own package of the schema
 
 _FIELDS: dict[type[Any], tuple[Field, ...]] = {}
 
@@ -41,8 +44,21 @@ def fields_of(record: type[Any]) -> tuple[Field, ...]:
     return found
 
 
+def schema_name(record: type[Any]) -> str:
+    """The full name of a record's message or an enumeration's, such as inference.ModelConfig."""
+    package = "atoll" if record.__module__ == SERVER_RECORDS else "inference"
+    return f"{package}.{record.__qualname__}"
+
+
+def default_of(scalar: str, enum: type[Enum] | None = None) -> Any:
+    """The value of a scalar or an enumeration that is not written."""
+    if enum is not None:
+        return next(iter(enum))
+    return {"string": "", "bool": False, "float": 0.0, "double": 0.0}.get(scalar, 0)
+
+
 def _described(record: type[Any]) -> tuple[Field, ...]:
-    descriptor = POOL.FindMessageTypeByName(f"inference.{record.__qualname__}")
+    descriptor = POOL.FindMessageTypeByName(schema_name(record))
     hints = get_type_hints(record)
     found = [
         _field(descriptor.fields_by_name[one.name.rstrip("_")], one.name, hints[one.name]) for one in fields(record)
@@ -69,6 +85,7 @@ def _field(descriptor: Any, attribute: str, hint: Any) -> Field:
         repeated=repeated,
         optional=optional,
         oneof=descriptor.containing_oneof.name if descriptor.containing_oneof else None,
+        entry=descriptor.message_type.full_name if is_map else "",
     )
 
 

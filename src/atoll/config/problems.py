@@ -26,7 +26,8 @@ class Problem:
     def __str__(self) -> str:
         sides = "; ".join(text for text in (_side("found", self.found), _side("expected", self.expected)) if text)
         message = self.message.removesuffix(".")
-        parts = [f"{self.path}: {message}" if self.path else message]
+        where = ":".join(str(one) for one in (self.file, self.line, self.column) if one)
+        parts = [": ".join(one for one in (where, self.path, message) if one)]
         if sides:
             parts.append(sides[0].upper() + sides[1:])
         if self.remedy:
@@ -44,9 +45,13 @@ def errors_of(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def config_error(problems: Sequence[Problem], source: str) -> ConfigError:
-    """All of them as one error; `source` says where they are, such as a file or "model 'resnet'"."""
+    """All of them as one error; `source` says where they are, such as a file or "model 'resnet'".
+
+    A single problem that begins with the place in that file does not name the file again.
+    """
     if len(problems) == 1:
-        return ConfigError(f"{source}: {problems[0]}", problems)
+        text = str(problems[0])
+        return ConfigError(text if problems[0].file == source else f"{source}: {text}", problems)
     lines = "\n".join(f"  {number}. {one}" for number, one in enumerate(problems, 1))
     return ConfigError(f"{source}: {len(problems)} problems\n{lines}", problems)
 

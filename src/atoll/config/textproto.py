@@ -1,16 +1,17 @@
 """config.pbtxt: its text, and the schema's messages, to and from the records. Only here do records meet protobuf."""
 
-import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from google.protobuf import text_format as untyped_text_format
 
 from atoll.config.fields import Field, conflict, enum_by_number, enum_names, enum_number, fields_of
-from atoll.config.json_form import from_json, to_json
+from atoll.config.json_form import MAX_TEXT, from_json, to_json
 from atoll.config.model_config import ModelConfig
-from atoll.config.problems import Problem, config_error, suggestion
-from atoll.config.schema import POOL, message_class
+from atoll.config.problems import Problem, config_error
+from atoll.config.schema import message_class
+from atoll.config.text_reader import read_text
 from atoll.errors import ConfigError
 
 __all__ = ["from_json", "from_message", "read_config_text", "to_json", "to_message", "write_config_text"]
@@ -18,92 +19,49 @@ __all__ = ["from_json", "from_message", "read_config_text", "to_json", "to_messa
 text_format: Any = untyped_text_format
 ModelConfigMessage = message_class("inference.ModelConfig")
 
-MAX_TEXT = 4 << 20  # characters; protobuf's parser takes seconds for each megabyte, and real files are a few kilobytes
-_MAX_REPORTED = 20
 
+def read_config_text(text: str | bytes, filename: str, environment: Mapping[str, str] | None = None) -> ModelConfig:
+    """Reads a config.pbtxt; with an environment, its variables replace ${NAME} in strings.
 
-def read_config_text(text: str | bytes, filename: str) -> ModelConfig:
-    """Reads a config.pbtxt.
-
-    Raises ConfigError with `filename`:line:column, what was found there, what is expected, and the near spelling of a
-    misspelt name. Reading goes on behind a misspelt name as if it had been written right, so one error lists them all.
+    Raises ConfigError with every problem: where it stands, what was found, what is expected, and the near spelling of a
+    misspelt name.
     """
+    try:
+        decoded = decode(text, filename)
+    except ConfigError as error:
+        raise text_error(error.problems, filename) from None
+    reading = read_text(decoded, ModelConfig, filename, environment)
+    if reading.problems:
+        raise text_error(reading.problems, filename)
+    assert isinstance(reading.record, ModelConfig)
+    return reading.record
+
+
+def decode(text: str | bytes, filename: str) -> str:
+    """The text of a configuration file. Raises ConfigError for what is not UTF-8, and for too much of it."""
+    if len(text) > MAX_TEXT:
+        problem = Problem(
+            "", "the file is too big", f"{len(text)} characters", f"at most {MAX_TEXT}", "", file=filename
+        )
+        raise config_error([problem], filename)
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
-            raise _error(filename, [f"{filename}:{line}: the file is not UTF-8 text ({error.reason})"]) from None
-    if len(text) > MAX_TEXT:
-        raise _error(filename, [f"{filename}: the file has {len(text)} characters; at most {MAX_TEXT} are read"])
-    message, found = _parse(text, filename)
-    if found:
-        raise _error(filename, found)
-    try:
-        return from_message(message)
-    except ConfigError as error:
-        raise _error(filename, [f"{filename}: {error}"]) from None
+            column = error.start - error.object.rfind(b"\n", 0, error.start)
+            byte = f"byte 0x{error.object[error.start]:02x} ({error.reason})"
+            message = "the file is not UTF-8 text"
+            remedy = "Save it as UTF-8."
+            problem = Problem("", message, byte, "UTF-8", remedy, file=filename, line=line, column=column)
+            raise config_error([problem], filename) from None
+    return text
 
 
-def _error(filename: str, found: list[str]) -> ConfigError:
-    return ConfigError(f"failed to read text proto from {filename}\n" + "\n".join(f"  {one}" for one in found))
-
-
-def _parse(text: str, filename: str) -> tuple[Any, list[str]]:
-    """The message, and what is wrong with the text; with anything wrong the message is not to be used."""
-    found: list[str] = []
-    shifts: dict[int, list[tuple[int, int]]] = {}  # line -> (column, how much longer the text became there)
-    while True:
-        message = ModelConfigMessage()
-        try:
-            text_format.Parse(text, message, descriptor_pool=POOL)
-        except text_format.ParseError as error:
-            line, column = error.GetLine() or 1, error.GetColumn() or 1
-            row = text.split("\n")[line - 1]
-            explanation, wrong, right = _explain(str(error).replace(f"'{row}': ", "", 1))
-            original = column - sum(length for start, length in shifts.get(line, ()) if start < column)
-            found.append(f"{filename}:{line}:{original}: {explanation}")
-            repaired = _replaced(text, line, column, wrong, right) if right else None
-            if repaired is None or right is None or len(found) == _MAX_REPORTED:
-                return message, found
-            shifts.setdefault(line, []).append((column, len(right) - len(wrong)))
-            text = repaired
-        except RecursionError:
-            return message, [*found, f"{filename}: messages are nested too deep"]
-        else:
-            return message, found
-
-
-def _replaced(text: str, line: int, column: int, wrong: str, right: str) -> str | None:
-    lines = text.split("\n")
-    row = lines[line - 1]
-    if not row.startswith(wrong, column - 1):
-        return None
-    lines[line - 1] = row[: column - 1] + right + row[column - 1 + len(wrong) :]
-    return "\n".join(lines)
-
-
-_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
-_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\S+?)\.?$')
-
-
-def _explain(error: str) -> tuple[str, str, str | None]:
-    """protobuf's error in full, the name that was misspelt if one was, and what it likely stands for."""
-    error = re.sub(r"^\d+:\d+ : ", "", error)
-    if match := _UNKNOWN_FIELD.search(error):
-        owner, wrong = match.groups()
-        known = [one.name for one in POOL.FindMessageTypeByName(owner).fields]
-        noun, where = "field", f"a field of {owner.removeprefix('inference.')}"
-    elif match := _UNKNOWN_VALUE.search(error):
-        owner, wrong = match.groups()
-        known = [one.name for one in POOL.FindEnumTypeByName(owner).values]
-        noun, where = "value", f"a value of {owner.removeprefix('inference.')}"
-        error = f'Unknown enumeration value of "{wrong}". {error}'
-    else:
-        return error, "", None
-    right = suggestion(wrong, known)
-    hint = f"did you mean '{right}'?" if right else f"expected {where}: {', '.join(known)}"
-    return f"unknown {noun} '{wrong}': {hint} ({error})", wrong, right
+def text_error(problems: Sequence[Problem], filename: str) -> ConfigError:
+    """What is wrong with a file, headed by the real server's words for a file that it cannot read."""
+    lines = "\n".join(f"  {one}" for one in problems)
+    return ConfigError(f"failed to read text proto from {filename}\n{lines}", problems)
 
 
 def write_config_text(config: ModelConfig) -> str:

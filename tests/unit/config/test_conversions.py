@@ -144,29 +144,38 @@ def test_text_errors_name_the_place_and_the_near_spelling() -> None:
         read_config_text(text, "m/config.pbtxt")
     lines = str(caught.value).splitlines()
     assert lines[0] == "failed to read text proto from m/config.pbtxt"
-    assert "m/config.pbtxt:2:1: unknown field 'max_batchsize': did you mean 'max_batch_size'?" in lines[1]
+    assert "m/config.pbtxt:2:1: max_batchsize: unknown field 'max_batchsize' (" in lines[1]
     assert 'Message type "inference.ModelConfig" has no field named "max_batchsize"' in lines[1]
-    assert "m/config.pbtxt:3:11: unknown field 'nam': did you mean 'name'?" in lines[2]
-    # columns are those of the file, although the name before was repaired to read on
-    assert "m/config.pbtxt:3:31: unknown value 'TYPE_FLOAT': did you mean 'TYPE_FP32'?" in lines[3]
-    assert "m/config.pbtxt:3:42: unknown field 'data_typ': did you mean 'data_type'?" in lines[4]
+    assert "Did you mean 'max_batch_size'?" in lines[1]
+    assert "m/config.pbtxt:3:11: input[0].nam: unknown field 'nam'" in lines[2]
+    assert "Did you mean 'name'?" in lines[2]
+    assert (
+        'm/config.pbtxt:3:31: input[0].data_type: Unknown enumeration value of "TYPE_FLOAT" for field "data_type"'
+        in lines[3]
+    )
+    assert "Did you mean 'TYPE_FP32'?" in lines[3]
+    assert "m/config.pbtxt:3:42: input[0].data_typ: unknown field 'data_typ'" in lines[4]
+    assert [(one.line, one.column) for one in caught.value.problems] == [(2, 1), (3, 11), (3, 31), (3, 42)]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('max_batch_size: "a"', 'f:1:17: Couldn\'t parse integer: "a"'),
-        ("max_batch_size: 3000000000", "f:1:17: Value out of range: 3000000000"),
-        ("\nmax_batch_size: 1\nmax_batch_size: 2", "f:3:"),
+        ('max_batch_size: "a"', 'f:1:17: max_batch_size: Expected integer, got: "a"'),
+        ("max_batch_size: 3000000000", "f:1:17: max_batch_size: Integer out of range (3000000000)"),
+        (
+            "\nmax_batch_size: 1\nmax_batch_size: 2",
+            'f:3:1: max_batch_size: Non-repeated field "max_batch_size" is specified multiple times',
+        ),
         ("input [", "f:1:"),
         (
             "dynamic_batching{} sequence_batching{}",
             'Field "sequence_batching" is specified along with field "dynamic_batching"',
         ),
-        ("whatever: 1", "unknown field 'whatever': expected a field of ModelConfig: name, platform, backend"),
+        ("whatever: 1", "Expected a field of ModelConfig: name, platform, backend"),
         ("instance_group [{ kind: 9 }]", "instance_group[0].kind: unknown enumeration value"),
-        (b'\nname: "\xff"', "f:2: the file is not UTF-8 text"),
-        ("# " + "x" * (4 << 20), "characters; at most 4194304 are read"),
+        (b'\nname: "\xff"', "f:2:8: the file is not UTF-8 text. Found byte 0xff"),
+        ("# " + "x" * (4 << 20), "f: the file is too big. Found 4194306 characters; expected at most 4194304"),
     ],
 )
 def test_text_errors(text: str | bytes, expected: str) -> None:

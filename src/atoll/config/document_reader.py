@@ -1,0 +1,234 @@
+"""From a plain document, as JSON and YAML have them, to records: everything that does not fit at once.
+
+Names are the schema's or their camelCase, enumerations go by name or number, 64-bit integers are numbers or strings,
+and null is absent, as in protobuf's JSON.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from atoll.config.documents import Document
+from atoll.config.environment import substitute
+from atoll.config.fields import (
+    INTEGER_RANGES,
+    Field,
+    conflict,
+    enum_by_name,
+    enum_by_number,
+    enum_names,
+    fields_of,
+    schema_name,
+)
+from atoll.config.places import MAX_PROBLEMS, Place, Reading, key_path, located
+from atoll.config.problems import Problem, suggestion
+
+
+def read_document(
+    document: Document,
+    record: type[Any],
+    *,
+    form: str = "JSON",
+    environment: Mapping[str, str] | None = None,
+    file: str = "",
+) -> Reading:
+    """Reads a message of the schema. Never raises; `form` is what the problems call objects and arrays after."""
+    reader = _Reader(document.places, form, environment)
+    found = reader.message(document.value, record, "")
+    problems = located(reader.problems[:MAX_PROBLEMS], reader.places)
+    if file:
+        problems = [one if one.file else replace(one, file=file, line=1, column=1) for one in problems]
+    return Reading(found, reader.places, problems)
+
+
+def camel_case(name: str) -> str:
+    """The other name under which protobuf's JSON knows a field."""
+    first, *rest = name.split("_")
+    return first + "".join(one.capitalize() for one in rest)
+
+
+class _Reader:
+    def __init__(self, marks: Mapping[int, Mapping[Any, Place]], form: str, environment: Mapping[str, str] | None):
+        self.places: dict[str, Place] = {}
+        self.problems: list[Problem] = []
+        self._marks = marks
+        self._form = form
+        self._environment = environment
+
+    def _note(self, path: str, message: str, found: str, expected: str, remedy: str = "") -> None:
+        self.problems.append(Problem(path, message, found, expected, remedy))
+
+    def _mark(self, container: Any, key: Any, path: str) -> None:
+        place = self._marks.get(id(container), {}).get(key)
+        if place is not None:
+            self.places.setdefault(path, place)
+
+    def message(self, document: Any, record: type[Any], path: str) -> Any:
+        """The record; None once anything is wrong with it."""
+        if not isinstance(document, dict):
+            message = "an object is expected here" if path else "Root element must be a message."
+            self._note(path, message, _shown(document), self._object(), _object_remedy(record, document))
+            return None
+        already = len(self.problems)
+        fields = fields_of(record)
+        names = {camel_case(one.name): one for one in fields} | {one.name: one for one in fields}
+        values: dict[str, Any] = {}
+        for name, value in document.items():
+            field = names.get(name)
+            here = key_path(path, field.name if field else str(name))
+            self._mark(document, name, here)
+            if len(self.problems) >= MAX_PROBLEMS:
+                break
+            if field is None:
+                self._unknown(here, str(name), record, [one.name for one in fields])
+            elif field.attribute in values:
+                self._note(here, "the field is given twice", f"'{name}' again", "one spelling of it")
+            elif value is not None:
+                values[field.attribute] = self._value(value, field, here)
+        both = conflict(record, (name for name, value in values.items() if value is not None))
+        if both is not None:
+            first, second = both
+            message = f'Field "{second.name}" is specified along with field "{first.name}", another member of '
+            message += f'"{first.oneof}"'
+            self._note(key_path(path, second.name), message, "both", "at most one of them", "Remove one.")
+        return None if len(self.problems) > already else record(**values)
+
+    def _object(self) -> str:
+        return "a JSON object" if self._form == "JSON" else "a mapping: one 'key: value' a line"
+
+    def _array(self) -> str:
+        return "a JSON array" if self._form == "JSON" else "a list: [a, b], or one '- element' a line"
+
+    def _unknown(self, path: str, name: str, record: type[Any], known: list[str]) -> None:
+        right = suggestion(name, known)
+        remedy = f"Did you mean '{right}'?" if right else "Remove it."
+        expected = f"a field of {record.__qualname__}" + ("" if right else f" ({', '.join(known)})")
+        self._note(path, f"{name[:80]}: Cannot find field.", _shown(name), expected, remedy)
+
+    def _value(self, value: Any, field: Field, path: str) -> Any:
+        if field.key is not None:
+            return self._map(value, field, path)
+        if not field.repeated:
+            return self._single(value, field, path)
+        if not isinstance(value, list | tuple):
+            self._note(path, "a list is expected here", _shown(value), self._array())
+            return ()
+        elements = []
+        for index, one in enumerate(value):
+            here = f"{path}[{index}]"
+            self._mark(value, index, here)
+            elements.append(self._single(one, field, here))
+            if len(self.problems) >= MAX_PROBLEMS:
+                break
+        return tuple(elements)
+
+    def _map(self, value: Any, field: Field, path: str) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            self._note(path, "a map is expected here", _shown(value), self._object())
+            return {}
+        entries = {}
+        for name, one in value.items():
+            key = self._scalar(name, field.key or "string", path)
+            here = f"{path}[{key!r}]"
+            self._mark(value, name, here)
+            entries[key] = self._single(one, field, here)
+            if len(self.problems) >= MAX_PROBLEMS:
+                break
+        return entries
+
+    def _single(self, value: Any, field: Field, path: str) -> Any:
+        if isinstance(value, str) and not field.record:
+            value = substitute(value, self._environment, path, self.problems)
+        if field.record:
+            return self.message(value, field.record, path)
+        if field.enum:
+            return self._enum(value, field.enum, path)
+        return self._scalar(value, field.scalar, path)
+
+    def _enum(self, value: Any, enum: type[Enum], path: str) -> Enum | None:
+        member: Enum | None = None
+        if isinstance(value, str):
+            member = enum_by_name(enum, value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            member = enum_by_number(enum, value)
+        if member is None:
+            right = suggestion(value, enum_names(enum)) if isinstance(value, str) else None
+            remedy = f"Did you mean '{right}'?" if right else ""
+            expected = f"one of {', '.join(enum_names(enum))}"
+            message = f"invalid value {_shown(value)} for type type.googleapis.com/{schema_name(enum)}"
+            self._note(path, message, _shown(value), expected, remedy)
+        return member
+
+    def _scalar(self, value: Any, scalar: str, path: str) -> Any:
+        """A scalar in its Python type; strings hold numbers too, as in protobuf's JSON."""
+        result = _converted(value, scalar)
+        if result is None:
+            message = f"invalid value {_shown(value)} for type TYPE_{scalar.upper()}"
+            bare = scalar == "string" and isinstance(value, int | float)
+            self._note(path, message, _shown(value), _EXPECTED[scalar], f'Quote it: "{_bare(value)}".' if bare else "")
+        return result
+
+
+def _bare(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _object_remedy(record: type[Any], value: Any) -> str:
+    """For a value that stands where a message with that one value belongs."""
+    fields = fields_of(record)
+    if len(fields) != 1 or isinstance(value, dict | list) or value is None or fields[0].record:
+        return ""
+    return f'Write {{"{fields[0].name}": {_shown(value)}}}.'
+
+
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+_EXPECTED = {
+    "string": "a string",
+    "bool": "true or false",
+    "float": "a number",
+    "double": "a number",
+    **{name: f"an integer from {low} to {high}" for name, (low, high) in INTEGER_RANGES.items()},
+}
+
+
+def _converted(value: Any, scalar: str) -> Any:
+    if scalar == "string":
+        return value if isinstance(value, str) else None
+    if scalar == "bool":
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value)
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and (len(value) > 400 or value != value.strip() or "_" in value):
+        return None
+    if scalar in INTEGER_RANGES:
+        return _integer(value, *INTEGER_RANGES[scalar])
+    if isinstance(value, str) and value in _SPECIAL:
+        return _SPECIAL[value]
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if isinstance(value, str) and not math.isfinite(number) else number
+
+
+def _integer(value: int | float | str, low: int, high: int) -> int | None:
+    if isinstance(value, float):
+        if not value.is_integer():
+            return None
+        value = int(value)
+    elif isinstance(value, str):
+        digits = value[1:] if value.startswith("-") else value
+        if not (digits.isascii() and digits.isdigit()):
+            return None
+        value = int(value)
+    return value if low <= value <= high else None
+
+
+def _shown(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
