@@ -69,16 +69,7 @@ class LocalRepository:
             parent = self._path.parent
             return contract.ModelFolder(name, parent, {1: parent}, self.location, self._path.name)
         directory = self._directory(name)
-        bounds = self._bounds()
-        for _ in walk(directory, bounds):
-            pass
-        versions = {}
-        for entry in listed(directory):
-            number = version_number(entry)
-            status = None if number is None else inspect(directory / entry, bounds)
-            if number is not None and status is not None and stat.S_ISDIR(status.st_mode):
-                versions[number] = directory / entry
-        return contract.ModelFolder(name, directory, dict(sorted(versions.items())), self.location)
+        return model_folder(name, directory, self.location, [os.path.realpath(self._path)], self._external_symlinks)
 
     def server_config(self) -> Path | None:
         """config.pbtxt at the root, where there is one.
@@ -130,13 +121,13 @@ class LocalRepository:
         return is_folder and reason is None
 
     def _bounds(self) -> Bounds:
-        return Bounds(os.path.realpath(self._path), self._external_symlinks)
+        return Bounds((os.path.realpath(self._path),), self._external_symlinks)
 
     def _bare_file(self, name: str) -> os.stat_result:
         """The state of the one file; NotFoundError for another model's name."""
         status = None
         if name == self._path.stem:
-            status = inspect(self._path, Bounds("", external_symlinks=True))  # the operator named it, link or not
+            status = inspect(self._path, Bounds((), external_symlinks=True))  # the operator named it, link or not
         if status is None:
             raise self._not_found(name)
         return status
@@ -154,6 +145,26 @@ class LocalRepository:
     def _not_found(self, name: str, reason: str = "") -> NotFoundError:
         reason = reason or "there is no folder of that name"
         return NotFoundError(f"model '{shown(name)}' not found in model repository '{self.location}': {reason}")
+
+
+def model_folder(
+    name: str, directory: Path, location: str, roots: Sequence[str], external_symlinks: bool
+) -> contract.ModelFolder:
+    """The model in `directory`, every file of it looked at; links may lead to the real paths `roots`, the first of
+    which is named in errors, and below.
+
+    Raises NotFoundError, ConfigError, UnavailableError as `LocalRepository.files` does.
+    """
+    bounds = Bounds(tuple(roots), external_symlinks)
+    for _ in walk(directory, bounds):
+        pass
+    versions = {}
+    for entry in listed(directory):
+        number = version_number(entry)
+        status = None if number is None else inspect(directory / entry, bounds)
+        if number is not None and status is not None and stat.S_ISDIR(status.st_mode):
+            versions[number] = directory / entry
+    return contract.ModelFolder(name, directory, dict(sorted(versions.items())), location)
 
 
 @dataclass(frozen=True, slots=True)

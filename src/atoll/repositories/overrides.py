@@ -80,7 +80,7 @@ def write_override(
         shutil.rmtree(root, ignore_errors=True)
         raise
     versions = {number: root / str(number) for number in sorted(_versions(paths))}
-    return TemporaryModel(ModelFolder(name, root, versions, repository=str(root.parent)), root)
+    return TemporaryModel(ModelFolder(name, root, versions), root)
 
 
 def _fresh_folder(parent: Path | None) -> Path:

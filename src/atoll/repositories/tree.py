@@ -22,11 +22,11 @@ MAX_DEPTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a walk goes: `root` is the real path of the repository, which links may not leave unless
+    """How far a walk goes: `roots` are real paths, the repository's above all, which links may not leave unless
     `external_symlinks`.
     """
 
-    root: str
+    roots: tuple[str, ...]
     external_symlinks: bool = False
     max_entries: int = MAX_ENTRIES
     max_depth: int = MAX_DEPTH
@@ -87,10 +87,10 @@ def inspect(path: Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_resu
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
             target = os.path.realpath(path, strict=True)
-            if not bounds.external_symlinks and not _within(target, bounds.root):
+            if not bounds.external_symlinks and not any(_within(target, root) for root in bounds.roots):
                 raise ConfigError(
-                    f"symbolic link '{path}' leads to '{target}', outside of the repository '{bounds.root}'; copy the "
-                    "file into the repository, or allow such links with --follow-external-symlinks"
+                    f"symbolic link '{path}' leads to '{target}', outside of the repository '{bounds.roots[0]}'; copy "
+                    "the file into the repository, or allow such links with --follow-external-symlinks"
                 )
             status = os.stat(target)
     except FileNotFoundError:
