@@ -1,16 +1,16 @@
 """The JSON form of a configuration, as the config endpoint prints it and as load overrides give it."""
 
 import math
-from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from atoll.config.document_reader import read_document
-from atoll.config.documents import Document, DocumentError, read_json
+from atoll.config.documents import Document
 from atoll.config.fields import Field, enum_name, fields_of
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelOptimizationPolicy, ModelSequenceBatching
 from atoll.config.problems import config_error
-from atoll.errors import ConfigError
+
+MAX_TEXT = 4 << 20  # characters; real configurations have a few thousand
 
 # Protobuf's JSON writes 64-bit integers as strings. The real server (2.51) turns them into numbers, one field after the
 # other, and has forgotten those of these messages.
@@ -67,27 +67,3 @@ def from_json(document: Any) -> ModelConfig:
         raise config_error(reading.problems, "Invalid config override")
     assert isinstance(reading.record, ModelConfig)
     return reading.record
-
-
-def read_override(text: str) -> ModelConfig:
-    """The configuration that a load request brings as JSON text, in place of the model's own.
-
-    It comes from a client: ${NAME} in it stays as it is. Raises ConfigError with every problem.
-    """
-    if len(text) > MAX_TEXT:
-        raise ConfigError(f"{_OVERRIDE}: it has {len(text)} characters; at most {MAX_TEXT} are read")
-    try:
-        document = read_json(text, "")
-    except DocumentError as error:
-        problem = error.problem
-        where = f"line {problem.line}, column {problem.column}"
-        raise config_error([replace(problem, message=f"{problem.message} ({where})")], _OVERRIDE) from None
-    reading = read_document(document, ModelConfig)
-    if reading.problems:
-        raise config_error(reading.problems, _OVERRIDE)
-    assert isinstance(reading.record, ModelConfig)
-    return reading.record
-
-
-MAX_TEXT = 4 << 20  # characters; real configurations have a few thousand
-_OVERRIDE = "Invalid config override"

@@ -5,7 +5,7 @@ The messages are the real server's (2.51) wherever it has one for the case; it s
 
 from collections.abc import Sequence
 
-from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelVersionPolicy
 from atoll.config.platforms import backend_of, guess_backend, is_ensemble, is_platform, near_platform
 from atoll.config.problems import Problem
 from atoll.config.validate_scheduling import scheduling_problems
@@ -38,7 +38,7 @@ def validate_config(
                 "Set it to the largest batch that the model takes.",
             )
         )
-    problems += _version_policy(config, name)
+    problems += version_policy_problems(config.version_policy, name)
     problems += tensor_problems(config, name, complete)
     problems += scheduling_problems(config, name)
     problems += _instance_groups(config, name, gpus)
@@ -69,22 +69,24 @@ def _identity(config: ModelConfig, directory: str, files: Sequence[str]) -> list
     return problems
 
 
-def _version_policy(config: ModelConfig, name: str) -> list[Problem]:
-    policy = config.version_policy
+def version_policy_problems(
+    policy: ModelVersionPolicy | None, name: str, path: str = "version_policy"
+) -> list[Problem]:
+    """What is wrong with a version policy that stands at this key path."""
     if policy is None:
         return []
     chosen = [one for one in ("latest", "all", "specific") if getattr(policy, one) is not None]
     if len(chosen) > 1:
         remedy = "Keep the one that is meant."
         message = "more than one version policy is set"
-        return [Problem("version_policy", message, " and ".join(chosen), "one of them", remedy)]
+        return [Problem(path, message, " and ".join(chosen), "one of them", remedy)]
     message = f"at least one version must be available under the version policy of model '{name}'"
     if policy.latest is not None and policy.latest.num_versions == 0:
         remedy = "Set it to how many of the newest versions to serve."
-        return [Problem("version_policy.latest.num_versions", message, "0", "1 or more", remedy)]
+        return [Problem(f"{path}.latest.num_versions", message, "0", "1 or more", remedy)]
     if policy.specific is not None and not policy.specific.versions:
         remedy = "List them, such as specific { versions: [1, 3] }."
-        return [Problem("version_policy.specific.versions", message, "no versions", "at least one", remedy)]
+        return [Problem(f"{path}.specific.versions", message, "no versions", "at least one", remedy)]
     return []
 
 

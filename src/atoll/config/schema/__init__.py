@@ -28,3 +28,4 @@ def message_class(name: str) -> Any:
 
 
 add_schema(__name__, "model_config.binpb")
+add_schema(__name__, "server_config.binpb")
