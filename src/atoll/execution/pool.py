@@ -1,8 +1,8 @@
 """The instances of one model version and the lock round its scheduler: who is free pulls the next batch.
 
-Day of a pool: `start`, any number of `submit`, `drain` (nothing new; what is queued still runs), `stop`. An instance
-is either idle (listed), or held by exactly one driver: its own thread, or a submitter (driving.py says when that may
-be).
+Day of a pool: `start`, any number of `submit` and `change_instances`, `drain` (nothing new; what is queued still runs),
+`stop`. An instance is either idle (listed), or held by exactly one driver: its own thread, or a submitter (driving.py
+says when that may be).
 """
 
 import threading
@@ -20,14 +20,19 @@ BROKEN_PROMISE_NS = 1_000_000_000  # an event loop that lives comes round far so
 
 
 class _Seat:
-    """An instance's place in the pool, with the thread that drives it."""
+    """An instance's place in the pool, with the thread that drives it.
 
-    __slots__ = ("instance", "thread", "wake")
+    A `leaving` one takes no further batch, and is `gone` when nobody drives it any more.
+    """
+
+    __slots__ = ("gone", "instance", "leaving", "thread", "wake")
 
     def __init__(self, instance: ModelInstance, lock: threading.Lock):
         self.instance = instance
         self.wake = threading.Condition(lock)
         self.thread: threading.Thread | None = None
+        self.leaving = False
+        self.gone = False
 
 
 class _Promise:
@@ -71,11 +76,13 @@ class InstancePool:
         self._lock = threading.Lock()
         self._seats = [_Seat(instance, self._lock) for instance in instances]
         self._idle: list[_Seat] = []
+        self._leaving: list[_Seat] = []  # taken out of service, with a batch still to finish or a thread to end
         self._holding_out: _Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
         self._due: _Promise | None = None  # what a submitter has promised to drive soon
         self._accepting = False
         self._stopping = False
         self._in_flight = 0  # queued or executing
+        self.last_used_ns = monotonic_ns()  # when a request was last taken
         self._drained = threading.Condition(self._lock)
 
     # ---- start
@@ -86,8 +93,11 @@ class InstancePool:
             self._accepting = True
             self._idle = list(self._seats)
         for seat in self._seats:
-            seat.thread = threading.Thread(target=self._drive_seat, args=(seat,), name=seat.instance.name, daemon=True)
-            seat.thread.start()
+            self._start_thread(seat)
+
+    def _start_thread(self, seat: _Seat) -> None:
+        seat.thread = threading.Thread(target=self._drive_seat, args=(seat,), name=seat.instance.name, daemon=True)
+        seat.thread.start()
 
     # ---- run
 
@@ -100,7 +110,7 @@ class InstancePool:
                     f"Server is stopping, scheduler for model '{self._model_name}' has stopped accepting new "
                     "inference requests"
                 )
-            request.timeline.queue_start = monotonic_ns()
+            self.last_used_ns = request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request)
             request.move(QUEUED)
             self._in_flight += 1
@@ -125,6 +135,34 @@ class InstancePool:
         with self._lock:
             return self._in_flight
 
+    def instances(self) -> list[ModelInstance]:
+        """Those that take batches."""
+        with self._lock:
+            return [seat.instance for seat in self._seats]
+
+    def change_instances(self, added: Sequence[ModelInstance], removed: Sequence[ModelInstance]) -> bool:
+        """Let further instances take batches, and these no more: each is closed when its batch is done.
+
+        Returns False, and changes nothing, when the pool is stopping. At least one instance must remain.
+        """
+        seats = [_Seat(instance, self._lock) for instance in added]
+        with self._lock:
+            if self._stopping or not self._accepting:
+                return False
+            leaving = [seat for seat in self._seats if seat.instance in removed]
+            self._leaving = [seat for seat in self._leaving if seat.thread is not None and seat.thread.is_alive()]
+            self._leaving += leaving
+            self._seats = [seat for seat in self._seats if seat not in leaving] + seats
+            for seat in leaving:
+                seat.leaving = True
+                if seat in self._idle:
+                    self._idle.remove(seat)
+                    self._let_go(seat)
+            self._idle = seats + self._idle
+            for seat in seats:
+                self._start_thread(seat)
+        return True
+
     def _wake_one(self) -> None:
         """Let an idle instance's thread look at the queue: the one that holds out for company, if there is one."""
         seat = self._holding_out or (self._idle[-1] if self._idle else None)
@@ -147,7 +185,8 @@ class InstancePool:
             self._finished(len(batch))
             head = self._scheduler.head()
             # Only who waits for an answer himself can be relied on to come round again.
-            if head is None or head.defer != defer or defer is run_at_once or not seat.instance.pace.is_short:
+            stays = head is not None and head.defer == defer and seat.instance.pace.is_short and not seat.leaving
+            if not stays or defer is run_at_once:
                 self._release(seat)
                 return
             promise = self._due = _Promise(seat, defer, monotonic_ns())
@@ -159,26 +198,43 @@ class InstancePool:
         self._release(promise.seat)
 
     def _release(self, seat: _Seat) -> None:
+        if seat.leaving:
+            self._let_go(seat)
+            return
         self._idle.append(seat)
         if self._scheduler.pending() or self._stopping:
             seat.wake.notify()
+
+    def _let_go(self, seat: _Seat) -> None:
+        """A leaving seat that nobody drives any more: its thread ends, and what is queued is for the others."""
+        seat.gone = True
+        seat.wake.notify_all()
+        if self._holding_out is seat:
+            self._holding_out = None
+        if self._scheduler.pending():
+            self._wake_one()
 
     def _drive_seat(self, seat: _Seat) -> None:
         """The life of an instance's thread."""
         while True:
             batch = self._take(seat)
             if batch is None:
-                return
+                break
             seat.instance.run(batch, by_submitter=False)
             with self._lock:
                 self._finished(len(batch))
-                self._idle.append(seat)
+                if seat.leaving:
+                    self._let_go(seat)
+                else:
+                    self._idle.append(seat)
             del batch  # its requests hold the client's buffers
+        if seat.gone:
+            seat.instance.close()
 
     def _take(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
         """The next batch for an idle seat; None when the pool stops."""
         with self._lock:
-            while not (self._stopping and seat in self._idle):
+            while not (seat.gone or (self._stopping and seat in self._idle)):
                 due = self._due
                 if due is not None and due.seat is seat and due.watched:
                     left_ns = due.since_ns + BROKEN_PROMISE_NS - monotonic_ns()
@@ -210,7 +266,8 @@ class InstancePool:
             return
         self._holding_out = seat
         seat.wake.wait(max(until_ns - monotonic_ns(), 0) / 1e9)
-        self._holding_out = None
+        if self._holding_out is seat:
+            self._holding_out = None
 
     def _finished(self, count: int) -> None:
         self._in_flight -= count
@@ -264,4 +321,8 @@ class InstancePool:
                     clean = False
                     continue
             seat.instance.close()
+        for seat in self._leaving:  # their threads close them
+            if seat.thread is not None:
+                seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
+                clean = clean and not seat.thread.is_alive()
         return clean
