@@ -5,14 +5,24 @@ A shape in a request is what the client sees; where the configuration has `resha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError
 from atoll.request import InferenceRequest
-from atoll.tensor import Array, DataType, Tensor, data_type_of
+from atoll.tensor import Array, DataType, Tensor, data_type_of, element_count
+
+POOLED_BYTES = 64 << 10  # a smaller input of a batch is joined faster without the pool (docs/decisions/010)
+UNLOCKED_BYTES = 1 << 20  # copies from here on let other threads run meanwhile, which costs a few us
+
+
+class HostMemory(Protocol):
+    """Where joined inputs are put: a HostMemoryPool."""
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """A new array in C order, not initialised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,11 @@ def _plan(tensor: ModelInput | ModelOutput) -> TensorPlan:
     return TensorPlan(tensor.name, tensor.data_type, tensor.dims, reshape, tensor.data_type.dtype, is_plain)
 
 
-def join(requests: Sequence[InferenceRequest], plan: BatchPlan) -> dict[str, Array]:
+def join(requests: Sequence[InferenceRequest], plan: BatchPlan, memory: HostMemory | None = None) -> dict[str, Array]:
     """The batch's inputs as arrays, each request's items behind the one before.
 
-    A single request's tensors are passed on as they are; several are copied together once, from their buffers where
-    all came as such. An input that the requests leave out (it is optional) is left out.
+    A single request's tensors are passed on as they are; several are copied together once, into `memory` where they
+    are large. An input that the requests leave out (it is optional) is left out.
     """
     joined: dict[str, Array] = {}
     first = requests[0]
@@ -71,18 +81,35 @@ def join(requests: Sequence[InferenceRequest], plan: BatchPlan) -> dict[str, Arr
         tensor = first.inputs.get(one.name)
         if tensor is None:
             continue
-        array = tensor.array() if len(requests) == 1 else _join([r.inputs[one.name] for r in requests], one.datatype)
+        if len(requests) == 1:
+            array = tensor.array()
+        else:
+            array = _join([request.inputs[one.name] for request in requests], one.datatype, memory)
         joined[one.name] = array if one.reshape is None else _reshaped(array, one.dims, one.reshape, plan.batched)
     return joined
 
 
-def _join(tensors: list[Tensor], datatype: DataType) -> Array:
-    buffers = [tensor.buffer for tensor in tensors if tensor.buffer is not None]
-    if len(buffers) < len(tensors) or datatype is DataType.BYTES:
+def _join(tensors: list[Tensor], datatype: DataType, memory: HostMemory | None) -> Array:
+    if datatype is DataType.BYTES:
         return np.concatenate([tensor.array() for tensor in tensors])
-    # One join of bytes is several times cheaper than making an array of each buffer first.
-    rows = sum([tensor.shape[0] for tensor in tensors])
-    return np.frombuffer(b"".join(buffers), datatype.dtype).reshape(rows, *tensors[0].shape[1:])
+    buffers = [tensor.buffer for tensor in tensors if tensor.buffer is not None]
+    packed = len(buffers) == len(tensors)
+    shape = (sum([tensor.shape[0] for tensor in tensors]), *tensors[0].shape[1:])
+    byte_size = sum(map(len, buffers)) if packed else element_count(shape) * datatype.size
+    if memory is None or byte_size < POOLED_BYTES:
+        if packed:  # one join of bytes is several times cheaper than making an array of each buffer first
+            return np.frombuffer(b"".join(buffers), datatype.dtype).reshape(shape)
+        return np.concatenate([tensor.array() for tensor in tensors])
+    array = memory.empty(shape, datatype.dtype)
+    if not packed or byte_size >= UNLOCKED_BYTES:
+        return np.concatenate([tensor.array() for tensor in tensors], out=array)
+    view = array.data.cast("B")
+    start = 0
+    for buffer in buffers:
+        end = start + len(buffer)
+        view[start:end] = buffer
+        start = end
+    return array
 
 
 def split(

@@ -6,8 +6,9 @@ from time import monotonic_ns
 
 from atoll.backends.api import Instance
 from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgumentError
-from atoll.execution.batch import BatchPlan, join, needed_outputs, split
+from atoll.execution.batch import BatchPlan, HostMemory, join, needed_outputs, split
 from atoll.execution.driving import Pace
+from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
 
@@ -19,13 +20,34 @@ class ModelInstance:
     final answer.
     """
 
-    def __init__(self, name: str, backend: Instance, plan: BatchPlan, version: str, statistics: StatisticsRecorder):
+    def __init__(
+        self,
+        name: str,
+        backend: Instance,
+        plan: BatchPlan,
+        version: str,
+        statistics: StatisticsRecorder,
+        memory: HostMemory | None = None,
+    ):
         self.name = name
         self.pace = Pace()
         self._backend = backend
         self._plan = plan
         self._version = version
         self._statistics = statistics
+        self._memory = memory  # where batches are put together; None: memory of their own
+
+    def warm_up(self, samples: Sequence[WarmupSample]) -> None:
+        """Execute the samples, before anybody else can drive this instance. They count as requests, as in Triton.
+
+        Raises ConfigError naming the first sample that fails, with what its requests were answered.
+        """
+        for sample in samples:
+            for _ in range(sample.count):
+                requests, answers = sample.requests(self._plan.model_name)
+                self.run(requests, by_submitter=False)
+                if answers.errors:
+                    raise warmup_failure(sample, answers.errors)
 
     def run(self, requests: Sequence[InferenceRequest], by_submitter: bool) -> None:
         """Execute the batch and answer each request. Never raises: what fails becomes the requests' error."""
@@ -58,7 +80,7 @@ class ModelInstance:
 
     def _execute(self, requests: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         plan = self._plan
-        inputs = join(requests, plan)
+        inputs = join(requests, plan, self._memory)
         size = sum([request.batch_size for request in requests])
         joined_ns = monotonic_ns()
         outputs = self._backend.execute(inputs, needed_outputs(requests, plan))

@@ -3,11 +3,14 @@
 Source of names, labels and help texts: the real server's own metrics page.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from atoll.errors import ConfigError
 from atoll.observability.statistics import FAILURE_REASONS, Duration, ModelStatistics
 
 
@@ -18,6 +21,18 @@ class CpuReading:
     utilization: float
     memory_total: int
     memory_used: int
+
+
+class MemoryPoolReading(Protocol):
+    """A pool of host memory, and how much of it is in use."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What is handed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +105,50 @@ _FAMILIES = (
 )
 
 
-def render(models: Sequence[ModelStatistics], cpu: CpuReading | None = None) -> str:
+_LOAD = ("nv_model_load_duration_secs", "Seconds that loading the model took", "gauge")
+_TAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z_]*|")
+
+
+def metric_labels(metric_tags: Mapping[str, str], namespace: str = "") -> dict[str, str]:
+    """What ModelStatistics.labels holds: a model's tags as the real server names them, and its namespace if it has one.
+
+    The underscore before a tag's name keeps it apart from the server's own labels. Raises ConfigError for a name that
+    Prometheus could not read.
+    """
+    for key in metric_tags:
+        if not _TAG.fullmatch(key):
+            raise ConfigError(
+                f"metric_tags: '{key}' cannot be the name of a tag; use letters, digits and underscores, and begin "
+                "with a letter or digit"
+            )
+    labels = {f"_{key}": value for key, value in metric_tags.items()}
+    return {**labels, "namespace": namespace} if namespace else labels
+
+
+def render(
+    models: Sequence[ModelStatistics], cpu: CpuReading | None = None, pool: MemoryPoolReading | None = None
+) -> str:
     """The page, in the Prometheus text format, version 0.0.4."""
     lines: list[str] = []
     _add_family(lines, _SUCCESS, models)
     _add_header(lines, *_FAILURE)
     for model in models:
-        for reason in FAILURE_REASONS:
-            labels = _labels({"model": model.name, "reason": reason, "version": model.version})
-            lines.append(f"{_FAILURE[0]}{labels} {model.failures.get(reason, 0)}")
+        lines += [
+            f"{_FAILURE[0]}{_labels(model, reason=reason)} {model.failures.get(reason, 0)}"
+            for reason in FAILURE_REASONS
+        ]
     for family in _FAMILIES:
         _add_family(lines, family, models)
+    if any(model.load_ns for model in models):
+        _add_header(lines, *_LOAD)
+        lines += [f"{_LOAD[0]}{_labels(model)} {model.load_ns / 1e9}" for model in models if model.load_ns]
+    if pool is not None:
+        for name, description, size in (
+            ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", pool.total_bytes),
+            ("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", pool.used_bytes),
+        ):
+            _add_header(lines, name, description, "gauge")
+            lines.append(f"{name} {size}")
     if cpu is not None:
         for name, description, value in (
             ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", cpu.utilization),
@@ -115,9 +163,7 @@ def render(models: Sequence[ModelStatistics], cpu: CpuReading | None = None) -> 
 
 def _add_family(lines: list[str], family: _Family, models: Iterable[ModelStatistics]) -> None:
     _add_header(lines, family.name, family.description, family.kind)
-    for model in models:
-        labels = _labels({"model": model.name, "version": model.version})
-        lines.append(f"{family.name}{labels} {family.value(model)}")
+    lines += [f"{family.name}{_labels(model)} {family.value(model)}" for model in models]
 
 
 def _add_header(lines: list[str], name: str, description: str, kind: str) -> None:
@@ -125,11 +171,15 @@ def _add_header(lines: list[str], name: str, description: str, kind: str) -> Non
     lines.append(f"# TYPE {name} {kind}")
 
 
-def _labels(values: Mapping[str, str]) -> str:
-    return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in values.items()) + "}"
+def _labels(model: ModelStatistics, **own: str) -> str:
+    """In the order of their names, as the real server has them."""
+    values = {**model.labels, "model": model.name, "version": model.version, **own}
+    return "{" + ",".join(f'{key}="{_escape(values[key])}"' for key in sorted(values)) + "}"
 
 
 def _escape(value: str) -> str:
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()  # a lone surrogate must not cost everybody the page
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

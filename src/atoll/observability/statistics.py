@@ -6,7 +6,7 @@ numbers.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import CancelledError, Code
@@ -36,7 +36,8 @@ class ModelStatistics:
     """A snapshot. `last_inference_ms` is wall-clock milliseconds since the epoch, 0 before the first inference.
 
     `inference_count` counts the items of successful batches, `execution_count` the executions. The durations of a
-    batch count once for each of its requests, as in Triton. `failures` counts failed requests by reason.
+    batch count once for each of its requests, as in Triton. `failures` counts failed requests by reason. `labels` are
+    those that its metrics have beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
     """
 
     name: str
@@ -56,6 +57,8 @@ class ModelStatistics:
     failures: dict[str, int] = field(default_factory=dict)
     pending_request_count: int = 0
     driven_by_submitter: int = 0  # executions that ran on the submitting thread; not in Triton
+    labels: Mapping[str, str] = field(default_factory=dict)
+    load_ns: int = 0
 
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
@@ -73,9 +76,11 @@ def failure_reason(error: Exception, executed: bool) -> str:
 class StatisticsRecorder:
     """The counters of one model version. Thread-safe; plain integers: recording costs about a microsecond a batch."""
 
-    def __init__(self, name: str, version: str):
+    def __init__(self, name: str, version: str, labels: Mapping[str, str] | None = None):
         self.name = name
         self.version = version
+        self._labels = dict(labels or {})
+        self._load_ns = 0
         self._lock = threading.Lock()
         self._last_inference_ms = 0
         self._inferences = 0
@@ -135,6 +140,11 @@ class StatisticsRecorder:
             self._failed += 1
             self._fail_ns += end_ns - start_ns if start_ns else 0
 
+    def record_load(self, duration_ns: int) -> None:
+        """The version is loaded, which took so long."""
+        with self._lock:
+            self._load_ns = duration_ns
+
     def snapshot(self, pending: int = 0) -> ModelStatistics:
         """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler
         knows.
@@ -159,4 +169,6 @@ class StatisticsRecorder:
                 failures=dict(self._failures),
                 pending_request_count=pending,
                 driven_by_submitter=self._submitter_executions,
+                labels=self._labels,
+                load_ns=self._load_ns,
             )

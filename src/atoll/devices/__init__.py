@@ -1,0 +1,1 @@
+"""Accelerators: what the host needs of their runtimes."""

@@ -1,0 +1,184 @@
+"""Warmup: made-up requests that every instance executes before its model is ready.
+
+Which samples there are, and with what data, follows the configuration's `model_warmup` as the real server reads it:
+`batch_size` requests of one item each run as one batch, `count` times over (0: once), all with the same data.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic_ns
+
+import numpy as np
+
+from atoll.config.model_config import ModelConfig, ModelWarmup
+from atoll.config.problems import Problem, config_error
+from atoll.errors import AtollError, ConfigError
+from atoll.execution.model_file import read_model_file
+from atoll.request import QUEUED, InferenceRequest, InferenceResponse
+from atoll.tensor import Buffer, DataType, Tensor, element_count
+
+logger = logging.getLogger(__name__)
+
+MAX_SAMPLE_BYTES = 4 << 30  # of one batch, all its inputs together
+MAX_BATCH_SIZE = 1 << 16  # requests of one batch, where a model allows more
+SEED = 0  # the same model warms up with the same data each time, so that what fails, fails again
+
+Check = Callable[[InferenceRequest], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupSample:
+    """One entry of `model_warmup`: `inputs` of a single item, with the batch dimension where the model has one."""
+
+    name: str
+    path: str
+    batch_size: int
+    count: int
+    inputs: Mapping[str, Tensor]
+
+    def requests(self, model_name: str) -> "tuple[list[InferenceRequest], WarmupAnswers]":
+        """The requests of one batch, as if a scheduler had queued them, and where they are answered."""
+        answers = WarmupAnswers()
+        requests = [InferenceRequest(model_name, dict(self.inputs), answers) for _ in range(self.batch_size)]
+        now_ns = monotonic_ns()
+        for request in requests:
+            request.timeline.request_start = request.timeline.queue_start = now_ns
+            request.move(QUEUED)
+        return requests, answers
+
+
+class WarmupAnswers:
+    """Keeps the errors with which requests were answered, and nothing else."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        """As `ResponseSender.send`."""
+        if response is not None and response.error is not None and str(response.error) not in self.errors:
+            self.errors.append(str(response.error))
+
+
+def warmup_failure(sample: WarmupSample, errors: list[str]) -> ConfigError:
+    """That a sample did not run, in the real server's words."""
+    message = f"failed to run warmup sample '{sample.name}': {'; '.join(errors)}"
+    return ConfigError(message, [Problem(sample.path, message, "", "", "")])
+
+
+def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | None = None) -> list[WarmupSample]:
+    """The samples of a complete configuration, their data made or read from the folder `warmup` of the model.
+
+    `check` raises for a request that does not fit the model (models/request_validation.py). Raises ConfigError with
+    everything that is wrong, each with its key.
+    """
+    samples: list[WarmupSample] = []
+    problems: list[Problem] = []
+    data = _Data(model_directory / "warmup")
+    for index, one in enumerate(config.model_warmup):
+        path = f"model_warmup[{index}]"
+        if one.batch_size <= 0:
+            logger.info("warmup sample '%s' of model '%s' has batch_size 0 and is skipped", one.name, config.name)
+            continue
+        found = _batch_size_problems(one, path, config)
+        inputs = _inputs(one, path, config, data, found) if not found else {}
+        if not found and check is not None:
+            try:
+                check(InferenceRequest(config.name, dict(inputs), WarmupAnswers()))
+            except AtollError as error:
+                found.append(Problem(f"{path}.inputs", str(error), "", "", ""))
+        problems += found
+        samples.append(WarmupSample(one.name, path, one.batch_size, max(one.count, 1), inputs))
+    if problems:
+        raise config_error(problems, f"model '{config.name}'")
+    return samples
+
+
+def _inputs(
+    sample: ModelWarmup, path: str, config: ModelConfig, data: "_Data", problems: list[Problem]
+) -> dict[str, Tensor]:
+    known = {one.name for one in config.input}
+    inputs: dict[str, Tensor] = {}
+    left = MAX_SAMPLE_BYTES // sample.batch_size
+    for name, one in sample.inputs.items():
+        key = f"{path}.inputs[{name}]"
+        if name not in known:
+            logger.warning("model '%s': %s is not an input of the model and is left out", config.name, key)
+            continue
+        if any(dim < 0 for dim in one.dims):
+            message = f"warmup setting expects all variable-size dimensions are specified for input '{name}'"
+            problems.append(
+                Problem(f"{key}.dims", message, str(list(one.dims)), "sizes from 0", "write a size for each")
+            )
+            continue
+        byte_size = element_count(one.dims) * (one.data_type.size or 4)
+        left -= byte_size
+        if left < 0:
+            message = f"warmup sample '{sample.name}' is too large with its input '{name}' of {byte_size} bytes"
+            limit = f"at most {MAX_SAMPLE_BYTES} bytes in all of a batch of {sample.batch_size}"
+            problems.append(Problem(f"{key}.dims", message, "", limit, "use smaller dims or a smaller batch_size"))
+            continue
+        try:
+            buffer = data.of(name, one, byte_size)
+        except ConfigError as error:
+            problems.append(Problem(key, str(error), "", "", ""))
+            continue
+        shape = (1, *one.dims) if config.max_batch_size > 0 else one.dims
+        inputs[name] = Tensor(name, one.data_type, shape, buffer=buffer)
+    return inputs
+
+
+def _batch_size_problems(sample: ModelWarmup, path: str, config: ModelConfig) -> list[Problem]:
+    limit = min(max(config.max_batch_size, 1), MAX_BATCH_SIZE)
+    if sample.batch_size <= limit:
+        return []
+    # The real server's backends say this when an instance runs the sample.
+    instance = f"{config.instance_group[0].name}_0" if config.instance_group else config.name
+    message = (
+        f"failed to run warmup sample '{sample.name}': batch size {sample.batch_size} for '{instance}', "
+        f"max allowed is {config.max_batch_size}"
+    )
+    return [Problem(f"{path}.batch_size", message, "", f"1 to {limit}", "lower it, or raise max_batch_size")]
+
+
+class _Data:
+    """Makes the data of inputs, in the wire form. All zeros, and all random bytes, are one piece of memory each."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self._zeros = memoryview(b"")
+        self._random = memoryview(b"")
+
+    def of(self, name: str, one: ModelWarmup.Input, byte_size: int) -> Buffer:
+        """The data of one input. Raises ConfigError."""
+        if one.input_data_file is not None:
+            return self._file(one, byte_size)
+        if one.zero_data is not None or (one.random_data is not None and one.data_type is DataType.BYTES):
+            if len(self._zeros) < byte_size:
+                self._zeros = np.zeros(byte_size, np.uint8).data
+            return self._zeros[:byte_size]  # as BYTES: that many empty elements
+        if one.random_data is None:
+            raise ConfigError(
+                f"[request id: <id_unknown>] warmup setting expects input '{name}' to have input_data_type set; "
+                "give one of zero_data, random_data and input_data_file"
+            )
+        if len(self._random) < byte_size:
+            self._random = memoryview(np.random.default_rng(SEED).bytes(byte_size))
+        data = self._random[:byte_size]
+        if one.data_type is DataType.BOOL:
+            return (np.frombuffer(data, np.uint8) & 1).tobytes()  # other bytes are no bools
+        return data
+
+    def _file(self, one: ModelWarmup.Input, byte_size: int) -> bytes:
+        assert one.input_data_file is not None
+        if one.data_type is DataType.BYTES:
+            return read_model_file(self._directory, one.input_data_file, MAX_SAMPLE_BYTES)
+        data = read_model_file(self._directory, one.input_data_file, MAX_SAMPLE_BYTES, byte_size)
+        if len(data) < byte_size:
+            raise ConfigError(
+                f"[request id: <id_unknown>] warmup setting expects {byte_size} bytes, but the data provided from "
+                f"{one.input_data_file}only has {len(data)} bytes; the file holds the elements of one item, "
+                "little-endian, without the batch dimension"
+            )
+        return data
