@@ -6,7 +6,9 @@ import gc
 import ipaddress
 import logging
 import signal
+import sys
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -15,7 +17,9 @@ import uvloop
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
+from atoll.models.fleet import LoadProgress
 from atoll.observability.logs import configure_logs, table
+from atoll.observability.progress import LoadDisplay
 from atoll.options import library_options
 from atoll.server import Server
 
@@ -46,7 +50,9 @@ def serve(values: Mapping[str, Any]) -> int:
     Returns 0 after an orderly end, 1 when the exit timeout left requests behind. Raises AtollError when a model
     cannot be loaded (and exit_on_error is on) and OSError when an address cannot be bound.
     """
+    display = LoadDisplay(sys.stderr) if sys.stderr.isatty() else None
     configure_logs(
+        stream=display,
         verbose=values["log_verbose"] > 0,
         info=values["log_info"],
         warning=values["log_warning"],
@@ -54,7 +60,11 @@ def serve(values: Mapping[str, Any]) -> int:
     )
     keep_freed_memory(values["malloc_keep_bytes"])
     server = Server(values["model_repository"], **library_options(values))
-    server.start()
+    try:
+        server.start(None if display is None else partial(_show, display))
+    finally:
+        if display is not None:
+            display.close()
     spare_the_collector()
     try:
         return uvloop.run(_serve(server, values))
@@ -124,6 +134,15 @@ def _frontends(server: Server, values: Mapping[str, Any]) -> list[tuple[str, Fro
     if values["allow_metrics"]:
         chosen.append(("Metrics Service", MetricsFrontend(server, MetricsOptions.from_values(values))))
     return chosen
+
+
+def _show(display: LoadDisplay, progress: LoadProgress) -> None:
+    if progress.byte_size:
+        display.download(progress.model, progress.received, progress.byte_size)
+    elif progress.done:
+        display.end(progress.model, progress.error is not None)
+    else:
+        display.begin(progress.model, progress.total)
 
 
 def _log_models(server: Server) -> None:

@@ -6,35 +6,49 @@ with atoll.Server("examples/models") as server:
 """
 
 import logging
+import os
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from time import monotonic_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
-
+from atoll.calls import LoopReply, ThreadReply, input_tensor
 from atoll.config.metadata import ModelMetadata, ServerMetadata
-from atoll.errors import AtollError, ConfigError, InternalError, InvalidArgumentError, UnavailableError
-from atoll.models.loader import Loader
+from atoll.errors import (
+    AtollError,
+    ConfigError,
+    InvalidArgumentError,
+    ModelAsleepError,
+    UnavailableError,
+)
+from atoll.execution.memory_pool import HostMemoryPool
+from atoll.models.fleet import Fleet, OnProgress
+from atoll.models.index import IndexEntry
 from atoll.models.model import Model
-from atoll.models.table import ModelTable
 from atoll.observability.statistics import ModelStatistics
 from atoll.options import ServerOptions
-from atoll.repositories.local import ModelFolder, find_models
 from atoll.request import InferenceRequest, InferenceResponse, Parameter, run_at_once
-from atoll.tensor import Array, DataType, Tensor
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+from atoll.tensor import Array, Tensor
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = ("model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
+EXTENSIONS = (
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
 NS_PER_SECOND = 1_000_000_000
+WAKES = 5  # times that a request waits for its model, which others may have pushed out again in the meantime
+_NO_PEACE = (
+    "model '{}' was unloaded for others each time before it could be used: --model-memory-budget is too small for the "
+    "models that are asked for at once"
+)
 
 Inputs = Mapping[str, "Array | Sequence[Any] | Tensor"]
 
@@ -49,7 +63,8 @@ class Server:
     def __init__(self, model_repository: str | Path | Sequence[str | Path] = (), **options: Any):
         paths = [model_repository] if isinstance(model_repository, (str, Path)) else list(model_repository)
         self.options = ServerOptions(model_repository=tuple(str(path) for path in paths), **options)
-        self._table = ModelTable()
+        self._fleet = Fleet(self.options, os.environ)
+        self._table = self._fleet.table
         self._lock = threading.Lock()
         self._started = False
         self._stopping = False  # says that it is not ready
@@ -57,39 +72,30 @@ class Server:
 
     # ---- start
 
-    def start(self) -> Self:
-        """Load every model of the repositories, several at once; returns when all are ready.
+    def start(self, on_progress: OnProgress | None = None) -> Self:
+        """Load the models that `model_control_mode` loads at start, several at once; returns when all are ready.
 
-        Raises ConfigError naming every model that failed and why, with nothing left running, unless `exit_on_error`
-        is off: then the others are served. NotFoundError for a repository that does not exist.
+        `on_progress` hears of each, from any thread. Raises ConfigError naming every model that failed and why, with
+        nothing left running, unless `exit_on_error` is off: then the others are served. NotFoundError for a repository
+        that does not exist, UnavailableError for one that cannot be asked.
         """
         with self._lock:
             if self._started:
                 raise InvalidArgumentError("the server was started already; a stopped server cannot start again")
             self._started = True
-        folders = find_models(self.options.model_repository)
-        loader = Loader(self.options)
-        with ThreadPoolExecutor(self.options.model_load_thread_count, thread_name_prefix="load") as executor:
-            list(executor.map(lambda folder: self._load(loader, folder), folders.values()))
-        failures = self._table.failures()
-        if failures and self.options.exit_on_error:
-            self.stop()
-            raise ConfigError(
-                "failed to load all models:\n"
-                + "\n".join(f"{name}: {error}" for name, error in failures.items())
-                + "\n(with exit_on_error off the other models are served)"
-            )
-        return self
-
-    def _load(self, loader: Loader, folder: ModelFolder) -> None:
         try:
-            self._table.add(loader.load(folder))
-        except AtollError as error:
-            logger.error("failed to load '%s': %s", folder.name, error)
-            self._table.fail(folder.name, error)
-        except Exception as error:
-            logger.exception("failed to load '%s'", folder.name)
-            self._table.fail(folder.name, InternalError(f"{type(error).__name__}: {error}"))
+            failures = self._fleet.start(on_progress)
+            if failures and self.options.exit_on_error:
+                raise ConfigError(
+                    "failed to load all models:\n"
+                    + "\n".join(f"{name}: {error}" for name, error in failures.items())
+                    + "\n(with exit_on_error off the other models are served)",
+                    [problem for error in failures.values() for problem in getattr(error, "problems", ())],
+                )
+        except BaseException:
+            self.stop()
+            raise
+        return self
 
     def __enter__(self) -> Self:
         return self.start()
@@ -121,10 +127,17 @@ class Server:
         bytes), by name. `outputs`: the names wanted, all if empty. `timeout`: seconds to wait; the request is then
         cancelled and UnavailableError raised. Raises the AtollError with which the request was refused or failed.
         """
-        reply = _ThreadReply()
-        request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
-        request.defer = run_at_once
-        self.submit(request)
+        reply = ThreadReply()
+        for _ in range(WAKES):
+            try:
+                request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
+                request.defer = run_at_once
+                self.submit(request)
+                break
+            except ModelAsleepError:
+                self._awake(model_name)
+        else:
+            raise UnavailableError(_NO_PEACE.format(model_name))
         if not reply.wait(timeout):
             request.cancel()
             raise UnavailableError(f"model '{model_name}' did not answer within {timeout} s")
@@ -144,21 +157,68 @@ class Server:
         from asyncio import CancelledError, get_running_loop
 
         loop = get_running_loop()
-        reply = _LoopReply(loop)
-        request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
-        request.defer = loop.call_soon
-        self.submit(request)
+        reply = LoopReply(loop)
+        for _ in range(WAKES):
+            try:
+                request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
+                request.defer = loop.call_soon
+                self.submit(request)
+                break
+            except ModelAsleepError:
+                await loop.run_in_executor(None, self._awake, model_name)
+        else:
+            raise UnavailableError(_NO_PEACE.format(model_name))
         try:
             return await reply.future
         except CancelledError:
             request.cancel()
             raise
 
+    def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """Load a model of the repositories, or load it anew; with `model_control_mode="explicit"` only.
+
+        Returns when the new one is served; the one before, if any, serves until then and answers all that it has
+        taken. Nothing happens where what is served is what lies in the repository. `config`: a configuration in JSON
+        that takes the place of the repository's. `files`: with a `config`, the model's files by path ("1/model.onnx")
+        in place of the repository's.
+
+        Raises AtollError with everything that is wrong; what was served before is served on.
+        """
+        self._fleet.load(name, config=config, files=files)
+
+    def unload_model(self, name: str, *, unload_dependents: bool = False) -> None:
+        """Take a model out of service; with `model_control_mode="explicit"` only.
+
+        It answers what it has taken and is freed after that, in the background. `unload_dependents`: an ensemble's
+        steps too.
+        """
+        self._fleet.unload(name, unload_dependents=unload_dependents)
+
+    def wake(self, name: str, then: Callable[[AtollError | None], None]) -> None:
+        """Load a model of which somebody heard ModelAsleepError. Returns at once; `then` is called from any thread with
+        None when the model is there, or with the error.
+        """
+        self._fleet.wake(name, then)
+
+    def _awake(self, name: str) -> None:
+        """Wait until the model is loaded. Raises the error with which that failed."""
+        answered = threading.Event()
+        errors: list[AtollError | None] = []
+
+        def then(error: AtollError | None) -> None:
+            errors.append(error)
+            answered.set()
+
+        self.wake(name, then)
+        answered.wait()
+        if errors[0] is not None:
+            raise errors[0]
+
     def _request(
         self,
         model_name: str,
         inputs: Inputs,
-        reply: "_ThreadReply | _LoopReply",
+        reply: ThreadReply | LoopReply,
         outputs: Sequence[str],
         model_version: str | int,
         request_id: str,
@@ -169,7 +229,7 @@ class Server:
         tensors = {}
         for name, value in inputs.items():
             spec = specs.get(name)
-            tensors[name] = _tensor(name, value, spec.datatype if spec is not None else None)
+            tensors[name] = input_tensor(name, value, spec.datatype if spec is not None else None)
         return InferenceRequest(
             model_name,
             tensors,
@@ -190,7 +250,7 @@ class Server:
         """Whether requests should be sent here: it is not stopping and, with `strict_readiness`, no model failed."""
         if not self.live() or self._stopping:
             return False
-        return not self.options.strict_readiness or not self._table.failures()
+        return not self.options.strict_readiness or self._fleet.all_ready()
 
     def metadata(self) -> ServerMetadata:
         """The server's name, version and protocol extensions."""
@@ -205,13 +265,27 @@ class Server:
         return self._table.models()
 
     def failures(self) -> dict[str, AtollError]:
-        """The models that could not be loaded, and why."""
-        return self._table.failures()
+        """The models whose last load failed, and why."""
+        return self._fleet.failures()
+
+    def repository_index(self, ready: bool = False) -> list[IndexEntry]:
+        """Every model of the repositories and every version that anybody tried to load, with its state and the reason;
+        with `ready` only the versions that are ready. Looks into the repositories, which may take a while.
+        """
+        entries = self._fleet.index()
+        return [one for one in entries if one.state == "READY"] if ready else entries
+
+    @property
+    def memory_pool(self) -> HostMemoryPool:
+        """The host memory in which batches are put together."""
+        return self._fleet.memory_pool
 
     def model_ready(self, name: str, version: str | int = "") -> bool:
         """Whether this version takes requests. Raises NotFoundError for one that does not exist."""
         try:
             return self._table.find(name, str(version)).ready
+        except ModelAsleepError:
+            return True  # whoever asks it gets an answer
         except UnavailableError:
             return False
 
@@ -233,7 +307,7 @@ class Server:
             for model in self._table.models()
             if (not name or model.name == name) and (not version or model.version == version)
         ]
-        if name and not chosen:
+        if name and not chosen and not self._table.is_asleep(name):
             if version and self._table.versions(name):
                 raise InvalidArgumentError(f"requested model version is not available for model '{name}'")
             raise InvalidArgumentError(f"requested model '{name}' is not available")
@@ -241,7 +315,7 @@ class Server:
 
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
-        return sum(model.in_flight() for model in self._table.models())
+        return self._fleet.in_flight()
 
     # ---- stop
 
@@ -273,86 +347,9 @@ class Server:
         deadline_ns = monotonic_ns() + int(seconds * NS_PER_SECOND)
         if not self.drain(seconds):
             logger.error("Exit timeout expired. Exiting immediately: %d requests in flight", self.in_flight())
-        for model in self._table.models():
-            if not model.unload(deadline_ns):
-                logger.error("model '%s' is still executing and could not be freed", model.name)
+        self._fleet.stop(deadline_ns)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: DataType | None) -> Tensor:
-    """What a Python caller gave for an input: a bare sequence takes the model's type, uint16 may be BF16."""
-    if isinstance(value, Tensor):
-        return value
-    if not isinstance(value, np.ndarray):
-        value = np.asarray(value, dtype=None if datatype is None else datatype.dtype)
-    if datatype is DataType.BF16 and value.dtype == np.uint16:
-        return Tensor(name, datatype, value.shape, array=value)
-    return Tensor.from_numpy(name, value)
-
-
-class _ThreadReply:
-    """Where a thread waits for one answer. A bare lock: an Event would cost more than a small inference."""
-
-    __slots__ = ("_answered", "_response")
-
-    def __init__(self) -> None:
-        self._answered = threading.Lock()
-        self._answered.acquire()
-        self._response: InferenceResponse | None = None
-
-    def send(self, response: InferenceResponse | None, final: bool) -> None:
-        if response is not None:
-            self._response = response
-        if final:
-            self._answered.release()
-
-    def wait(self, timeout: float | None) -> bool:
-        return self._answered.acquire(timeout=-1 if timeout is None else timeout)
-
-    def result(self) -> InferenceResponse:
-        return _one_response(self._response)
-
-
-class _LoopReply:
-    """A future of an event loop, for one answer from any thread."""
-
-    __slots__ = ("_loop", "_response", "_thread_id", "future")
-
-    def __init__(self, loop: "AbstractEventLoop"):
-        self._loop = loop
-        self._thread_id = threading.get_ident()
-        self._response: InferenceResponse | None = None
-        self.future: Future[InferenceResponse] = loop.create_future()
-
-    def send(self, response: InferenceResponse | None, final: bool) -> None:
-        if response is not None:
-            self._response = response
-        if not final:
-            return
-        if threading.get_ident() == self._thread_id:
-            self._settle()
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._settle)
-        except RuntimeError:
-            logger.debug("an answer found its event loop closed")
-
-    def _settle(self) -> None:
-        if self.future.done():
-            return
-        try:
-            self.future.set_result(_one_response(self._response))
-        except AtollError as error:
-            self.future.set_exception(error)
-
-
-def _one_response(response: InferenceResponse | None) -> InferenceResponse:
-    if response is None:
-        raise InternalError("the model ended the request without a response")
-    if response.error is not None:
-        raise response.error
-    return response

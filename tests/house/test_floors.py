@@ -14,7 +14,7 @@ FLOORS = [  # from the ground up; a room is a folder or a file directly under at
     {"tensor", "options"},
     {"devices"},
     {"config", "request"},
-    {"backends", "scheduling", "observability"},
+    {"backends", "scheduling", "observability", "calls"},
     {"execution", "isolation", "repositories", "protocol"},
     {"models"},
     {"server"},

@@ -9,6 +9,8 @@ from typing import Protocol
 
 COMMANDS = {
     "serve": ("atoll.cli.serve_command", "serve model repositories over HTTP and gRPC"),
+    "validate": ("atoll.cli.validate_command", "say what is wrong with the models of a repository, without serving"),
+    "inspect": ("atoll.cli.inspect_command", "show what a model holds and the config.pbtxt that would be used"),
 }
 
 

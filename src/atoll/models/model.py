@@ -1,11 +1,14 @@
 """A loaded model version: what it expects, what it runs on, what it has counted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from time import monotonic_ns
 
-from atoll.backends.api import BackendModel
+from atoll.backends.api import BackendModel, Instance, Placement
 from atoll.config.metadata import ModelMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig
+from atoll.errors import UnavailableError
+from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
 from atoll.models.lifecycle import Lifecycle, ModelState
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
@@ -14,7 +17,10 @@ from atoll.request import InferenceRequest
 
 
 class Model:
-    """Made by models/loader.py, READY from then on until `unload`. Thread-safe."""
+    """Made by models/loader.py, READY from then on until `unload`. Thread-safe.
+
+    `directory` is the model's folder. `labels`: of each output that has a labels file, its lines.
+    """
 
     def __init__(
         self,
@@ -26,17 +32,23 @@ class Model:
         pool: InstancePool,
         backend_model: BackendModel,
         statistics: StatisticsRecorder,
+        directory: Path,
+        labels: Mapping[str, tuple[str, ...]] | None = None,
     ):
         self.name = config.name
         self.version = version
         self.config = config
+        self.directory = directory
         self.lifecycle = Lifecycle()
         self._platform = platform
         self._spec = spec
         self._pool = pool
         self._backend_model = backend_model
-        self._recorder = statistics
+        self.recorder = statistics
         self.decoupled = config.decoupled
+        self.labels: Mapping[str, tuple[str, ...]] = labels or {}
+        self.memory_bytes = 0  # by how much the process grew while it was built; 0 where nobody measured
+        self._successor: Callable[[InferenceRequest], Model] | None = None
         self.lifecycle.move(ModelState.LOADING)
         pool.start()
         self.lifecycle.move(ModelState.READY)
@@ -62,7 +74,7 @@ class Model:
 
     def statistics(self) -> ModelStatistics:
         """A snapshot of what has been counted so far."""
-        return self._recorder.snapshot(self._pool.pending())
+        return self.recorder.snapshot(self._pool.pending())
 
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
@@ -76,9 +88,41 @@ class Model:
         if not timeline.request_start:
             timeline.request_start = monotonic_ns()
         validate(request, self._spec)
-        self._pool.submit(request)
+        try:
+            self._pool.submit(request)
+        except UnavailableError:
+            if self._successor is None:
+                raise
+            self._successor(request).submit(request)  # it came between the change of models and this one's end
+
+    @property
+    def last_used_ns(self) -> int:
+        """When a request was last taken, on the monotonic clock."""
+        return self._pool.last_used_ns
+
+    def instances(self) -> list[ModelInstance]:
+        """Those that take batches now."""
+        return self._pool.instances()
+
+    def instance(self, placement: Placement) -> Instance:
+        """The backend's part of one more instance."""
+        return self._backend_model.instance(placement)
+
+    def change_instances(
+        self, config: ModelConfig, added: Sequence[ModelInstance], removed: Sequence[ModelInstance]
+    ) -> bool:
+        """Serve on with other instances, and say `config` from now on; False when the model is being unloaded."""
+        if not self._pool.change_instances(added, removed):
+            return False
+        self.config = config
+        return True
 
     # ---- stop
+
+    def retire(self, successor: Callable[[InferenceRequest], "Model"]) -> None:
+        """Another takes this one's place: refuse, and pass on what still comes here to what `successor` returns."""
+        self._successor = successor
+        self._pool.refuse()
 
     def refuse(self) -> None:
         """Take no more requests, and answer those taken."""

@@ -1,9 +1,10 @@
-"""Which models are there, by name and version: the one place where a request finds its model."""
+"""Which models are served, by name and version: the one place where a request finds its model."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from atoll.errors import AtollError, NotFoundError, UnavailableError
+from atoll.errors import AtollError, InvalidArgumentError, ModelAsleepError, NotFoundError, UnavailableError
+from atoll.models.catalog import ModelKey
 from atoll.models.model import Model
 
 
@@ -13,53 +14,103 @@ class ModelTable:
     def __init__(self) -> None:
         self._writing = threading.Lock()
         self._default: dict[str, Model] = {}  # the highest version of each name
-        self._versions: dict[str, dict[str, Model]] = {}
-        self._failures: dict[str, AtollError] = {}
+        self._versions: dict[str, Mapping[str, Model]] = {}
+        self._served: dict[ModelKey, Mapping[str, Model]] = {}
+        self._known: dict[str, frozenset[str]] = {}  # the versions of each name that anybody ever tried to load
+        self._asleep: frozenset[str] = frozenset()
 
-    def add(self, models: Iterable[Model]) -> None:
-        """Take in the versions of one model, which serve from now on."""
-        versions = {model.version: model for model in models}
-        highest = max(versions.values(), key=lambda model: int(model.version))
-        with self._writing:
-            self._versions = {**self._versions, highest.name: versions}
-            self._default = {**self._default, highest.name: highest}
+    # ---- change
 
-    def fail(self, name: str, error: AtollError) -> None:
-        """Remember that this model could not be loaded, and why."""
+    def serve(self, key: ModelKey, models: Iterable[Model]) -> None:
+        """From now on these versions are served under this key, instead of those before; none takes it out."""
+        versions = {model.version: model for model in sorted(models, key=lambda model: int(model.version))}
         with self._writing:
-            self._failures = {**self._failures, name: error}
+            served = {other: one for other, one in self._served.items() if other != key}
+            if versions:
+                served[key] = versions
+            self._served = served
+            self._know(key.name, versions)
+            of_name = [one for other, one in served.items() if other.name == key.name]
+            without = {name: one for name, one in self._versions.items() if name != key.name}
+            default = {name: one for name, one in self._default.items() if name != key.name}
+            if len(of_name) == 1:
+                without[key.name] = of_name[0]
+                default[key.name] = list(of_name[0].values())[-1]
+            self._versions = without
+            self._default = default
+            if versions:
+                self._asleep -= {key.name}
+
+    def know(self, name: str, versions: Iterable[str] = ()) -> None:
+        """Remember that somebody tried to load these versions: what asks for them hears that they are not ready."""
+        with self._writing:
+            self._know(name, versions)
+
+    def _know(self, name: str, versions: Iterable[str]) -> None:
+        self._known = {**self._known, name: self._known.get(name, frozenset()) | frozenset(versions)}
+
+    def put_to_sleep(self, names: Iterable[str]) -> None:
+        """Models that are not loaded until somebody asks for them: `find` then raises ModelAsleepError."""
+        with self._writing:
+            self._asleep |= frozenset(names)
+
+    def wake(self, name: str) -> None:
+        """The name is not asleep any more: it is served, or it is gone."""
+        with self._writing:
+            self._asleep -= {name}
+
+    # ---- ask
 
     def find(self, name: str, version: str = "") -> Model:
         """The model that serves this name and version, "" meaning the highest.
 
-        Raises NotFoundError, UnavailableError with the real server's words.
+        Raises NotFoundError, UnavailableError with the real server's words, ModelAsleepError for one that has to be
+        loaded first.
         """
-        model = self._default.get(name) if not version else self._versions.get(name, {}).get(version)
+        model = self._default.get(name) if not version else self._versions.get(name, _NONE).get(version)
         if model is None:
             raise self._missing(name, version)
         if not model.ready:
             raise UnavailableError(f"Request for model: '{name}' version {model.version} is not at ready state")
         return model
 
-    def versions(self, name: str) -> dict[str, Model]:
-        """The versions of this name that are there, in their numbers' order; none for an unknown name."""
-        return self._versions.get(name, {})
+    def versions(self, name: str) -> Mapping[str, Model]:
+        """The versions of this name that are served, in their numbers' order; none for an unknown name."""
+        return self._versions.get(name, _NONE)
+
+    def served(self, key: ModelKey) -> Mapping[str, Model]:
+        """The versions that are served under this key, in their numbers' order."""
+        return self._served.get(key, _NONE)
+
+    def served_keys(self) -> list[ModelKey]:
+        """What is served."""
+        return sorted(self._served)
 
     def models(self) -> list[Model]:
         """All versions of all models, by name, then number."""
-        return [
-            model
-            for _, versions in sorted(self._versions.items())
-            for model in sorted(versions.values(), key=lambda one: int(one.version))
-        ]
+        return [model for _, versions in sorted(self._served.items()) for model in versions.values()]
 
-    def failures(self) -> dict[str, AtollError]:
-        """The models that could not be loaded, and why."""
-        return dict(sorted(self._failures.items()))
+    def is_asleep(self, name: str) -> bool:
+        """Whether the model waits to be asked for."""
+        return name in self._asleep
 
-    def _missing(self, name: str, version: str) -> NotFoundError:
-        if name in self._failures:
-            return NotFoundError(f"Request for unknown model: '{name}' has no available versions: it failed to load")
-        if name in self._versions:
-            return NotFoundError(f"Request for unknown model: '{name}' version {version} is not found")
-        return NotFoundError(f"Request for unknown model: '{name}' is not found")
+    def _missing(self, name: str, version: str) -> AtollError:
+        if name in self._asleep:
+            return ModelAsleepError(f"Request for model: '{name}' is being loaded")
+        spaces = [key.namespace for key in self._served if key.name == name]
+        if len(spaces) > 1:
+            return InvalidArgumentError(
+                f"There are {len(spaces)} identifiers of model '{name}' in global map, model namespace must be provided"
+            )
+        known = self._known.get(name)
+        prefix = f"Request for unknown model: '{name}'"
+        if known is None:
+            return NotFoundError(f"{prefix} is not found")
+        if not version:
+            return NotFoundError(f"{prefix} has no available versions")
+        if version not in known:
+            return NotFoundError(f"{prefix} version {version} is not found")
+        return UnavailableError(f"{prefix} version {version} is not at ready state")
+
+
+_NONE: Mapping[str, Model] = {}

@@ -5,9 +5,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Protocol
 
 _SEVERITY = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "E"}
+
+
+class LogStream(Protocol):
+    """Where log lines go."""
+
+    def write(self, text: str, /) -> int:
+        """Some of a line, or more."""
+
+    def flush(self) -> None:
+        """Let it be seen."""
 
 
 class TritonFormatter(logging.Formatter):
@@ -36,7 +46,12 @@ class _Enabled(logging.Filter):
 
 
 def configure_logs(
-    *, verbose: bool = False, info: bool = True, warning: bool = True, error: bool = True, stream: TextIO | None = None
+    *,
+    verbose: bool = False,
+    info: bool = True,
+    warning: bool = True,
+    error: bool = True,
+    stream: LogStream | None = None,
 ) -> None:
     """Send Atoll's log to `stream` (standard error, if None) with these severities. For a server process, not for a
     library.

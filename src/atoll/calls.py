@@ -1,0 +1,92 @@
+"""What a Python caller puts in, and where it waits for the one answer: a thread, or an event loop's future."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atoll.errors import AtollError, InternalError
+from atoll.request import InferenceResponse
+from atoll.tensor import Array, DataType, Tensor
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+logger = logging.getLogger(__name__)
+
+
+def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: DataType | None) -> Tensor:
+    """What a Python caller gave for an input: a bare sequence takes the model's type, uint16 may be BF16."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        value = np.asarray(value, dtype=None if datatype is None else datatype.dtype)
+    if datatype is DataType.BF16 and value.dtype == np.uint16:
+        return Tensor(name, datatype, value.shape, array=value)
+    return Tensor.from_numpy(name, value)
+
+
+class ThreadReply:
+    """Where a thread waits for one answer. A bare lock: an Event would cost more than a small inference."""
+
+    __slots__ = ("_answered", "_response")
+
+    def __init__(self) -> None:
+        self._answered = threading.Lock()
+        self._answered.acquire()
+        self._response: InferenceResponse | None = None
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        if response is not None:
+            self._response = response
+        if final:
+            self._answered.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        return self._answered.acquire(timeout=-1 if timeout is None else timeout)
+
+    def result(self) -> InferenceResponse:
+        return _one_response(self._response)
+
+
+class LoopReply:
+    """A future of an event loop, for one answer from any thread."""
+
+    __slots__ = ("_loop", "_response", "_thread_id", "future")
+
+    def __init__(self, loop: "AbstractEventLoop"):
+        self._loop = loop
+        self._thread_id = threading.get_ident()
+        self._response: InferenceResponse | None = None
+        self.future: Future[InferenceResponse] = loop.create_future()
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        if response is not None:
+            self._response = response
+        if not final:
+            return
+        if threading.get_ident() == self._thread_id:
+            self._settle()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._settle)
+        except RuntimeError:
+            logger.debug("an answer found its event loop closed")
+
+    def _settle(self) -> None:
+        if self.future.done():
+            return
+        try:
+            self.future.set_result(_one_response(self._response))
+        except AtollError as error:
+            self.future.set_exception(error)
+
+
+def _one_response(response: InferenceResponse | None) -> InferenceResponse:
+    if response is None:
+        raise InternalError("the model ended the request without a response")
+    if response.error is not None:
+        raise response.error
+    return response

@@ -1,0 +1,208 @@
+"""From what a user wrote about a model, and what its files say, to a complete configuration with nothing wrong."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from atoll.backends.api import Backend, ModelSource
+from atoll.backends.registry import find_backend
+from atoll.config.agreement import check
+from atoll.config.autofill import fill, normalize
+from atoll.config.model_config import ModelConfig
+from atoll.config.platforms import backend_of, guess_backend
+from atoll.config.problems import Problem, config_error, errors_of
+from atoll.config.validate import validate_config
+from atoll.config.versions import choose_versions
+from atoll.config.written import WrittenConfig, overlay, read_written
+from atoll.errors import AtollError, ConfigError, InvalidArgumentError
+from atoll.models.unserved import find_unserved
+from atoll.options import ServerOptions
+from atoll.repositories.repository import ModelFolder
+
+logger = logging.getLogger(__name__)
+
+Settings = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteModel:
+    """A model about which everything is known: the versions to serve, ascending, each with its configuration."""
+
+    folder: ModelFolder
+    backend: Backend
+    configs: Mapping[int, ModelConfig]
+    written: WrittenConfig
+    warnings: tuple[Problem, ...] = ()
+
+
+class Completion:
+    """Completes configurations under one server's options. `settings` are those of the backends, by name. Thread-safe:
+    it keeps nothing.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        settings: Settings,
+        *,
+        environment: Mapping[str, str],
+        defaults: Mapping[str, ModelConfig] | None = None,
+    ):
+        self._options = options
+        self._settings = settings
+        self._environment = environment
+        self._defaults: Mapping[str, ModelConfig] = defaults or {}
+
+    def written(self, folder: ModelFolder, override: ModelConfig | None = None) -> WrittenConfig:
+        """What the user wrote, or the `override` of a load request in its place. Raises ConfigError."""
+        if override is not None:
+            written = WrittenConfig(config=override, file=None, versions={})
+        else:
+            written = read_written(
+                folder.directory, config_name=self._options.model_config_name, environment=self._environment
+            )
+        defaults = self._defaults.get(folder.name)
+        if defaults is not None and override is None:
+            written = replace(
+                written,
+                config=overlay(defaults, written.config),
+                versions={version: overlay(defaults, one) for version, one in written.versions.items()},
+            )
+        return written
+
+    def complete(self, folder: ModelFolder, written: WrittenConfig, *, read_files: bool = True) -> CompleteModel:
+        """The model's complete configurations. With `read_files` off the model files are not looked into: what only
+        they can tell is then neither filled in nor checked.
+
+        Raises ConfigError with everything that is wrong, or the backend's own error.
+        """
+        where = str(written.file or folder.directory)
+        _demand_versions(folder, where)
+        config = _identified(written.config, folder)
+        if not config.backend:
+            problems = validate_config(config, folder.name, files=_files(folder), complete=False)
+            problems += find_unserved(config)
+            raise config_error(written.locate(errors_of(problems)), where)
+        chosen = choose_versions(config.version_policy, folder.versions)
+        problems = [] if chosen else [_no_version(folder)]
+        try:
+            backend = find_backend(config.backend)
+        except AtollError:
+            problems += validate_config(config, folder.name, complete=False)
+            if errors_of(problems):
+                raise config_error(written.locate(errors_of(problems)), where) from None
+            raise
+        configs: dict[int, ModelConfig] = {}
+        found: list[Problem] = [*written.warnings, *written.locate(problems)]
+        common: ModelConfig | None = None
+        for version in reversed(chosen or list(folder.versions)[-1:]):
+            own = written.versions.get(version)
+            if own is None and common is not None:
+                configs[version] = common
+                continue
+            start = config if own is None else _identified(own, folder)
+            complete, problems = self._complete(folder, start, backend, version, read_files)
+            found += written.locate(problems, version if own is not None else None)
+            configs[version] = complete
+            if own is None:
+                common = complete
+        if errors_of(found):
+            raise config_error(errors_of(found), where)
+        return CompleteModel(folder, backend, dict(sorted(configs.items())), written, tuple(found))
+
+    def _complete(
+        self, folder: ModelFolder, config: ModelConfig, backend: Backend, version: int, read_files: bool
+    ) -> tuple[ModelConfig, list[Problem]]:
+        problems: list[Problem] = []
+        signature = None
+        if read_files and not self._options.disable_auto_complete_config:
+            try:
+                signature = backend.signature(self.source(folder, config, version))
+            except AtollError as error:
+                by_itself = errors_of(validate_config(config, folder.name, complete=False))
+                if not by_itself:
+                    raise
+                problems.append(Problem("", str(error), "", "", ""))
+        if signature is not None:
+            config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
+            problems += check(config, signature)
+        whole = signature is not None or self._options.disable_auto_complete_config
+        problems += validate_config(config, folder.name, complete=whole)
+        config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
+        problems += find_unserved(config)
+        return config, problems
+
+    def source(self, folder: ModelFolder, config: ModelConfig, version: int) -> ModelSource:
+        """A version of the model, as its backend is given it."""
+        return ModelSource(
+            name=folder.name,
+            version=version,
+            model_directory=folder.directory,
+            version_directory=folder.versions[version],
+            config=config,
+            settings=self._settings.get(config.backend, {}),
+        )
+
+    def _default_max_batch_size(self, backend: str) -> int:
+        text = self._settings.get(backend, {}).get("default-max-batch-size", "4")
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise InvalidArgumentError(
+                f"--backend-config={backend},default-max-batch-size={text}: expected a whole number from 0"
+            )
+        return int(text)
+
+
+def backend_settings(texts: Sequence[str], from_file: Settings | None = None) -> dict[str, dict[str, str]]:
+    """`NAME,KEY=VALUE` settings by backend, over those `from_file`; `,KEY=VALUE` or `KEY=VALUE` is for all backends,
+    under "".
+
+    Raises InvalidArgumentError for any other form.
+    """
+    settings: dict[str, dict[str, str]] = {name: dict(one) for name, one in (from_file or {}).items()}
+    for text in texts:
+        backend, comma, assignment = text.rpartition(",")
+        key, equals, value = assignment.partition("=")
+        if not equals or not key or "," in backend:
+            raise InvalidArgumentError(f"--backend-config={text}: expected NAME,KEY=VALUE")
+        settings.setdefault(backend if comma else "", {})[key] = value
+    common = settings.pop("", {})
+    if common:
+        logger.warning("settings for all backends are not known here and ignored: %s", ", ".join(common))
+    return settings
+
+
+def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
+    """With its name and its backend, where these can be told."""
+    if folder.model_filename:
+        config = replace(config, default_model_filename=folder.model_filename)
+    backend = backend_of(config)
+    if not backend and not config.platform:
+        backend = guess_backend(_files(folder))
+    return replace(config, name=config.name or folder.name, backend=backend)
+
+
+def _demand_versions(folder: ModelFolder, where: str) -> None:
+    if not folder.versions:
+        raise ConfigError(
+            f"{where}: at least one version must be available under the version policy of model '{folder.name}'; "
+            f"put the model file into a folder named 1 in {folder.directory}"
+        )
+
+
+def _no_version(folder: ModelFolder) -> Problem:
+    return Problem(
+        "version_policy",
+        f"at least one version must be available under the version policy of model '{folder.name}'",
+        f"versions {sorted(folder.versions)} in {folder.directory}",
+        "a policy that chooses one of them",
+        "Name versions that are there, or leave version_policy out to serve the newest.",
+    )
+
+
+def _files(folder: ModelFolder) -> list[str]:
+    """The names that a version's files go by: a bare file goes by the default name of its kind."""
+    if folder.model_filename:
+        return ["model" + Path(folder.model_filename).suffix]
+    latest = folder.versions[max(folder.versions)]
+    return sorted(entry.name for entry in latest.iterdir())

@@ -1,0 +1,451 @@
+"""Loading, reloading and unloading: which versions of a model are served, and how one set of them follows another.
+
+A new version is loaded and warm before the one in its place stops taking requests, and that one answers all that it has
+taken before it is freed. A load that fails changes nothing. Operations on one model follow each other; those on
+different models run at the same time.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic, monotonic_ns
+
+from atoll.config.model_config import ModelConfig
+from atoll.config.override import read_override
+from atoll.config.written import WrittenConfig
+from atoll.errors import (
+    AtollError,
+    Code,
+    ConfigError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
+from atoll.models.catalog import Catalog, Listing, ModelKey
+from atoll.models.completion import CompleteModel, Completion
+from atoll.models.departure import Departures
+from atoll.models.index import IndexEntry
+from atoll.models.lifecycle import ModelState
+from atoll.models.loader import Loader, same_but_instances
+from atoll.models.model import Model
+from atoll.models.table import ModelTable
+from atoll.repositories.agents.chain import AgentChain
+from atoll.repositories.fingerprint import changed_versions
+from atoll.repositories.overrides import TemporaryModel, write_override
+from atoll.repositories.repository import ModelFolder, Repository
+from atoll.request import InferenceRequest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Served:
+    """What is served of a model, and what it was loaded from."""
+
+    files: Mapping[str, str]
+    complete: CompleteModel
+    models: dict[int, Model]
+    agents: AgentChain
+    temporary: TemporaryModel | None = None
+    overridden: bool = False
+
+
+@dataclass(slots=True)
+class _Record:
+    """One model: the lock that its operations take in turn, what is served of it, and what the index says."""
+
+    key: ModelKey
+    operation: threading.Lock = field(default_factory=threading.Lock)
+    served: _Served | None = None
+    states: dict[str, tuple[ModelState, str]] = field(default_factory=dict)
+    failed: dict[str, tuple[ModelState, str]] = field(default_factory=dict)  # of the last load, where it failed
+    error: AtollError | None = None  # with which the last load failed
+
+
+class UnreadableModelError(ConfigError):
+    """The configuration cannot be read: nothing is known of the model."""
+
+
+class ModelControl:
+    """The models of one server. Thread-safe."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        completion: Completion,
+        loader: Loader,
+        table: ModelTable,
+        *,
+        retry_count: int = 0,
+        external_symlinks: bool = False,
+    ):
+        self._catalog = catalog
+        self._completion = completion
+        self._loader = loader
+        self._table = table
+        self._retry_count = retry_count
+        self._external_symlinks = external_symlinks
+        self._departures = Departures()
+        self._lock = threading.Lock()
+        self._records: dict[ModelKey, _Record] = {}
+        self._stopped = False
+
+    # ---- load
+
+    def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """Load a model, or load it anew; nothing happens where what is served is what lies in the repository.
+
+        `config`: a configuration in its JSON form, in place of the one in the repository. `files`: the model's files,
+        by path relative to its folder, in place of those in the repository. Returns when the new versions are served.
+        Raises AtollError with everything that is wrong; what was served before is served on.
+        """
+        try:
+            if files and not config:
+                raise InvalidArgumentError("Load parameter 'config' must be specified for model file override")
+            override = read_override(config) if config else None
+            key, repository = self._find(name, bool(files))
+        except AtollError as error:
+            raise InternalError(_not_polled(name, error)) from error
+        try:
+            self.load_key(key, repository, override=override, files=files)
+        except UnreadableModelError as error:
+            raise InternalError(_not_polled(name, error)) from error
+        except UnavailableError:
+            raise
+        except AtollError as error:
+            raise ConfigError(self._load_failed(key, error), getattr(error, "problems", ())) from error
+
+    def _find(self, name: str, with_files: bool) -> tuple[ModelKey, Repository | None]:
+        try:
+            return self._catalog.find(name)
+        except NotFoundError:
+            if with_files:
+                return ModelKey(name), None
+            raise
+
+    def _load_failed(self, key: ModelKey, error: AtollError) -> str:
+        """In the real server's words: which versions could not be loaded, and why."""
+        record = self._records[key]
+        with self._lock:
+            states = [(version, *state) for version, state in record.failed.items()]
+        lines = "".join(
+            f"version {version} is at {state.value} state: {reason};\n" for version, state, reason in states
+        )
+        return f"load failed for model '{key.name}': {lines or str(error)}"
+
+    def load_key(
+        self,
+        key: ModelKey,
+        repository: Repository | None,
+        *,
+        override: ModelConfig | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """The same for a model of this repository."""
+        with self._operation(key) as record:
+            for left in range(self._retry_count, -1, -1):
+                record.failed.clear()
+                try:
+                    self._load(record, repository, override, files)
+                    record.error = None
+                    return
+                except Exception as error:
+                    known = _as_atoll_error(key, error)
+                    if not left:
+                        record.error = known
+                        logger.error("failed to load '%s': %s", key, known)
+                        raise known from error
+                    logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
+
+    def _load(
+        self,
+        record: _Record,
+        repository: Repository | None,
+        override: ModelConfig | None,
+        files: Mapping[str, bytes] | None,
+    ) -> None:
+        key, before = record.key, record.served
+        started = monotonic()
+        temporary = None
+        tokens: Mapping[str, str] = {}
+        if files:
+            temporary = write_override(key.name, files)
+            folder = temporary.folder
+        else:
+            assert repository is not None, "only a model that comes with its files has no repository"
+            tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
+            if before is not None and override is None and not before.overridden and before.files == tokens:
+                return
+            folder = repository.folder(key.name)
+        try:
+            after = self._prepared(folder, tokens, temporary, override)
+            try:
+                for problem in after.complete.warnings:
+                    logger.warning("%s", problem)
+                self._bring_up(record, before, after)
+            except BaseException:
+                after.agents.load_fail()
+                raise
+        except BaseException:
+            if temporary is not None:
+                temporary.remove()
+            raise
+        after.agents.load_complete()
+        names = ", ".join(str(version) for version in after.models)
+        logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
+
+    def _prepared(
+        self,
+        folder: ModelFolder,
+        tokens: Mapping[str, str],
+        temporary: TemporaryModel | None,
+        override: ModelConfig | None,
+    ) -> _Served:
+        """The model as it is to be served, before anything of it is loaded."""
+        written = self._written(folder, override)
+        self._table.know(folder.name)
+        agents = AgentChain.of(
+            written.config.model_repository_agents, folder, written.config, external_symlinks=self._external_symlinks
+        )
+        given, folder = folder, agents.load()
+        try:
+            if folder != given:
+                written = self._written(folder, override)
+            complete = self._completion.complete(folder, written)
+        except BaseException:
+            agents.load_fail()
+            raise
+        return _Served(tokens, complete, {}, agents, temporary, override is not None)
+
+    def _written(self, folder: ModelFolder, override: ModelConfig | None) -> WrittenConfig:
+        try:
+            return self._completion.written(folder, override)
+        except ConfigError as error:
+            raise UnreadableModelError(str(error), error.problems) from error
+
+    def _bring_up(self, record: _Record, before: _Served | None, after: _Served) -> None:
+        """Build what is new, keep what has not changed, and let the one follow the other."""
+        key, complete = record.key, after.complete
+        kept = _unchanged(before, after) if before is not None else {}
+        built: dict[int, Model] = {}
+        for version in complete.configs:
+            if version not in kept and (before is None or version not in before.models):
+                record.states[str(version)] = (ModelState.LOADING, "")
+        self._table.know(key.name, map(str, complete.configs))
+        try:
+            for version in complete.configs:
+                if version not in kept:
+                    built[version] = self._loader.build(complete, version, key.namespace)
+            for version, model in kept.items():
+                self._update(model, complete.configs[version], complete.folder)
+        except BaseException as error:
+            for model in built.values():
+                model.refuse()
+                model.unload(deadline_ns=0)
+            with self._lock:
+                for version in complete.configs:
+                    state = _UNLOADED if version in built or version in kept else _unavailable(error)
+                    record.failed[str(version)] = state
+                    if record.states.get(str(version), state)[0] is ModelState.LOADING:
+                        record.states[str(version)] = state
+                    if state is not _UNLOADED:
+                        break  # those after it were not tried
+            raise
+        after.models = dict(sorted({**kept, **built}.items()))
+        record.served = after
+        self._table.serve(key, after.models.values())
+        for version in after.models:
+            record.states[str(version)] = (ModelState.READY, "")
+        if before is not None:
+            self._dismiss(record, before, [model for model in before.models.values() if model not in kept.values()])
+
+    def _update(self, model: Model, config: ModelConfig, folder: ModelFolder) -> None:
+        if model.config.instance_group == config.instance_group:
+            model.config = config
+        elif self._loader.change_instances(model, config, folder):
+            logger.info("successfully updated the instances of '%s' version %s", model.name, model.version)
+
+    # ---- unload
+
+    def unload(self, name: str, *, unload_dependents: bool = False) -> None:
+        """Take a model out of service. It answers what it has taken, and is freed after that, in the background.
+
+        `unload_dependents`: with an ensemble also the models of its steps. A name that nobody knows is unloaded
+        already, as for the real server. Raises InvalidArgumentError where several namespaces have the name.
+        """
+        found = [record for record in self._all_records() if record.key.name == name]
+        serving = [record for record in found if record.served is not None]
+        if len(serving) > 1:
+            raise InvalidArgumentError(
+                f"failed to unload '{name}', there are {len(serving)} models of that name in different namespaces"
+            )
+        for record in serving or found:
+            steps = _steps(record.served)
+            self.unload_key(record.key)
+            if unload_dependents:
+                for step in steps:
+                    self.unload(step, unload_dependents=True)
+
+    def unload_key(self, key: ModelKey, *, asleep: bool = False) -> None:
+        """The same for the model under this key; one that goes to sleep is loaded again when somebody asks for it."""
+        with self._operation(key) as record:
+            before, record.served = record.served, None
+            record.error = None
+            if before is None:
+                return
+            if asleep:
+                self._table.put_to_sleep([key.name])
+            self._table.serve(key, ())
+            self._dismiss(record, before, list(before.models.values()))
+
+    # ---- what follows a change
+
+    def _dismiss(self, record: _Record, before: _Served, models: Sequence[Model]) -> None:
+        """These versions of what was served before are not served any more: they finish what they have, and go."""
+        gone = {model.version for model in models} - self._table.served(record.key).keys()
+        with self._lock:
+            for version in gone:
+                record.states[version] = (ModelState.UNLOADING, "")
+        before.agents.unload()
+
+        def freed() -> None:
+            with self._lock:
+                for version in gone:
+                    if record.states.get(version, (None, ""))[0] is ModelState.UNLOADING:
+                        record.states[version] = _UNLOADED
+            before.agents.unload_complete()
+            if before.temporary is not None:
+                before.temporary.remove()
+            if models:
+                logger.info("successfully unloaded '%s' version %s", record.key, ", ".join(m.version for m in models))
+
+        self._departures.see_off(models, self._successor, freed)
+
+    def _successor(self, request: InferenceRequest) -> Model:
+        return self._table.find(request.model_name, request.model_version)
+
+    # ---- ask
+
+    def index(self, listing: Listing) -> list[IndexEntry]:
+        """Every model of the listing, and every other that was loaded, with the states of its versions."""
+        entries = [IndexEntry(key.name) for key in {*listing.models, *listing.clashes} - self._records.keys()]
+        for record in self._all_records():
+            with self._lock:
+                states = sorted(record.states.items(), key=lambda one: int(one[0]))
+            if not states and record.error is not None:
+                entries.append(IndexEntry(record.key.name, "", ModelState.UNAVAILABLE.value, str(record.error)))
+            elif not states:
+                entries.append(IndexEntry(record.key.name))
+            for version, (state, reason) in states:
+                entries.append(IndexEntry(record.key.name, version, state.value, reason))
+        return sorted(entries)
+
+    def failures(self) -> dict[str, AtollError]:
+        """The models whose last load failed, and why."""
+        return {str(r.key): r.error for r in sorted(self._all_records(), key=lambda r: r.key) if r.error is not None}
+
+    def unready(self) -> list[str]:
+        """The models that failed to load and of which nothing is served."""
+        return [str(one.key) for one in self._all_records() if one.error is not None and one.served is None]
+
+    def in_flight(self) -> int:
+        """How many requests the models that are on their way out still have."""
+        return self._departures.in_flight()
+
+    def _all_records(self) -> list[_Record]:
+        with self._lock:
+            return list(self._records.values())
+
+    @contextmanager
+    def _operation(self, key: ModelKey) -> Iterator[_Record]:
+        """This model's turn: one operation at a time, in the order in which they come."""
+        with self._lock:
+            record = self._records.setdefault(key, _Record(key))
+        with record.operation:
+            if self._stopped:
+                raise UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
+            yield record
+
+    # ---- stop
+
+    def stop(self, deadline_ns: int) -> bool:
+        """Take every model out of service and free it; nothing is loaded after that. False when a request outlasted
+        the deadline.
+        """
+        self._stopped = True
+        clean = True
+        for record in self._all_records():
+            # a load that is under way ends by itself; its model is never served
+            if not record.operation.acquire(timeout=max(deadline_ns - monotonic_ns(), 0) / 1e9):
+                logger.error("'%s' is still being loaded and could not be stopped", record.key)
+                clean = False
+                continue
+            try:
+                before, record.served = record.served, None
+                if before is not None:
+                    self._table.serve(record.key, ())
+                    self._dismiss(record, before, list(before.models.values()))
+            finally:
+                record.operation.release()
+        return self._departures.finish(deadline_ns) and clean
+
+
+_CONFIG_FILES = frozenset({"config.pbtxt", "config.json", "config.yaml", "config.yml"})
+_CONFIG_FOLDERS = ("configs/", "versions/")
+
+
+def _unchanged(before: _Served, after: _Served) -> dict[int, Model]:
+    """The versions that are served already as they are to be served, their number of instances aside."""
+    if any(one.temporary or one.complete.written.config.model_repository_agents for one in (before, after)):
+        return {}
+    changes = changed_versions(_model_files(before.files), _model_files(after.files))
+    if changes.shared or before.complete.backend is not after.complete.backend:
+        return {}
+    return {
+        version: before.models[version]
+        for version, config in after.complete.configs.items()
+        if version in before.models
+        and version not in changes.versions
+        and same_but_instances(before.complete.configs[version], config)
+    }
+
+
+def _model_files(files: Mapping[str, str]) -> dict[str, str]:
+    """Without the configuration's: what they say is compared, not when they were written."""
+    return {
+        path: token
+        for path, token in files.items()
+        if path not in _CONFIG_FILES and not path.startswith(_CONFIG_FOLDERS)
+    }
+
+
+_UNLOADED = (ModelState.UNAVAILABLE, "unloaded")
+
+
+def _unavailable(error: BaseException) -> tuple[ModelState, str]:
+    code = error.code if isinstance(error, AtollError) else Code.INTERNAL
+    return ModelState.UNAVAILABLE, f"{code.value}: {error}"
+
+
+def _not_polled(name: str, error: AtollError) -> str:
+    """The real server's words, and the cause, which it leaves to its log."""
+    text = f"failed to load '{name}', failed to poll from model repository"
+    return text if text in str(error) else f"{text}: {error}"
+
+
+def _steps(served: _Served | None) -> list[str]:
+    """The models that an ensemble is made of."""
+    if served is None:
+        return []
+    ensembles = (config.ensemble_scheduling for config in served.complete.configs.values())
+    return [step.model_name for one in ensembles if one is not None for step in one.step]
+
+
+def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:
+    if isinstance(error, AtollError):
+        return error
+    logger.error("failed to load '%s'", key, exc_info=error)
+    return InternalError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,92 @@
+"""Everything that is wrong with the models of some repositories, found without serving any of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from atoll.config.problems import Problem, errors_of
+from atoll.errors import AtollError, InternalError
+from atoll.models.catalog import Catalog, ModelKey
+from atoll.models.completion import CompleteModel, Completion
+from atoll.models.loader import Loader
+from atoll.repositories.agents.chain import AgentChain
+from atoll.repositories.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A model, and what was found: `problems` has the warnings too. `versions` are those that would be served."""
+
+    model: str
+    repository: str
+    versions: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the model can be served."""
+        return not errors_of(self.problems)
+
+
+def diagnose(catalog: Catalog, completion: Completion, loader: Loader | None) -> Iterator[Diagnosis]:
+    """One model after the other. With a `loader` each version is loaded, warmed up and freed again; without, the model
+    files are not opened.
+
+    Raises NotFoundError, UnavailableError for a repository that does not exist or cannot be asked.
+    """
+    listing = catalog.list()
+    for error in listing.unreachable.values():
+        raise error
+    for key, error in listing.clashes.items():
+        yield Diagnosis(str(key), "", (), _problems(error))
+    for key, repository in listing.models.items():
+        try:
+            yield _diagnose(key, repository, completion, loader)
+        except AtollError as error:
+            yield Diagnosis(str(key), repository.location, (), _problems(error))
+        except Exception as error:
+            unexpected = InternalError(f"{type(error).__name__}: {error}")
+            yield Diagnosis(str(key), repository.location, (), _problems(unexpected))
+
+
+def _diagnose(key: ModelKey, repository: Repository, completion: Completion, loader: Loader | None) -> Diagnosis:
+    folder = repository.folder(key.name)
+    written = completion.written(folder)
+    agents = AgentChain.of(written.config.model_repository_agents, folder, written.config)
+    prepared = agents.load()
+    try:
+        if prepared != folder:
+            written = completion.written(prepared)
+        complete = completion.complete(prepared, written, read_files=loader is not None)
+        problems = complete.warnings
+        if loader is not None:
+            problems += _load(complete, loader)
+    except BaseException:
+        agents.load_fail()
+        raise
+    agents.load_complete()
+    agents.unload()
+    agents.unload_complete()
+    return Diagnosis(str(key), repository.location, tuple(complete.configs), problems)
+
+
+def _load(complete: CompleteModel, loader: Loader) -> tuple[Problem, ...]:
+    """What is wrong with single versions: one that cannot be loaded does not hide another."""
+    problems: list[Problem] = []
+    for version in complete.configs:
+        try:
+            model = loader.build(complete, version)
+        except AtollError as error:
+            problems += [_of_version(one, version) for one in _problems(error)]
+        else:
+            model.refuse()
+            model.unload(deadline_ns=0)
+    return tuple(problems)
+
+
+def _problems(error: AtollError) -> tuple[Problem, ...]:
+    problems: tuple[Problem, ...] = getattr(error, "problems", ())
+    return problems or (Problem("", str(error), "", "", ""),)
+
+
+def _of_version(problem: Problem, version: int) -> Problem:
+    return problem if problem.path else Problem("", f"version {version}: {problem.message}", "", "", "")

@@ -1,0 +1,263 @@
+"""All the models of one server: its repositories, what is loaded from them at start, and what may change after that.
+
+Modes, as in Triton: `none` loads every model at start and changes nothing; `explicit` loads what it is told to,
+whenever it is told; `poll` follows the repositories. With a memory budget, models are loaded when a request first asks
+for them.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from atoll.errors import AtollError, InvalidArgumentError, UnavailableError
+from atoll.execution.memory_pool import HostMemoryPool
+from atoll.models.catalog import Catalog, Listing, ModelKey, one_of
+from atoll.models.completion import Completion
+from atoll.models.control import ModelControl
+from atoll.models.diagnosis import Diagnosis, diagnose
+from atoll.models.index import IndexEntry
+from atoll.models.inspection import Inspection, inspect
+from atoll.models.loader import Loader
+from atoll.models.polling import Poller
+from atoll.models.residency import Residency, Then
+from atoll.models.settings import read_settings
+from atoll.models.table import ModelTable
+from atoll.options import ServerOptions
+from atoll.repositories.object_store import is_object_store
+from atoll.repositories.open import open_repository
+from atoll.repositories.repository import Repository
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """What start-up tells who watches: a model of `total` begins to load, or is `done`, with its error if it failed.
+
+    `received` of `byte_size` bytes have been downloaded, where it comes from an object store.
+    """
+
+    model: str
+    total: int
+    done: bool = False
+    error: AtollError | None = None
+    received: int = 0
+    byte_size: int = 0
+
+
+OnProgress = Callable[[LoadProgress], None]
+
+
+class Fleet:
+    """Day of a fleet: `start`; any number of `load`, `unload`, `wake`; `stop`. Thread-safe."""
+
+    def __init__(self, options: ServerOptions, environment: Mapping[str, str]):
+        self._options = options
+        self._on_progress: OnProgress | None = None
+        self._total = 0  # models that are being loaded together
+        self._open = partial(
+            open_repository,
+            cache_directory=options.repository_cache_directory,
+            external_symlinks=options.follow_external_symlinks,
+            environment=environment,
+            on_progress=self._downloaded,
+        )
+        repositories = [self._open(location) for location in options.model_repository]
+        settings = read_settings(options, repositories, environment, self._open)
+        self._catalog = Catalog([*repositories, *settings.listed], namespacing=options.model_namespacing)
+        self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
+        self.table = ModelTable()
+        self._completion = completion = Completion(
+            options, settings.backends, environment=environment, defaults=settings.defaults
+        )
+        self._loader = loader = Loader(
+            completion,
+            self.memory_pool,
+            drive_on_submit=options.drive_on_submit,
+            measure=bool(settings.memory_budget),
+        )
+        self._control = ModelControl(
+            self._catalog,
+            completion,
+            loader,
+            self.table,
+            retry_count=options.model_load_retry_count,
+            external_symlinks=options.follow_external_symlinks,
+        )
+        self._residency: Residency | None = None
+        if settings.memory_budget:
+            self._residency = Residency(self._catalog, self._control, self.table, settings.memory_budget)
+        self._poller: Poller | None = None
+        self._failures: dict[str, AtollError] = {}  # at start, of what is not a model that was tried
+
+    # ---- start
+
+    def start(self, on_progress: OnProgress | None = None) -> dict[str, AtollError]:
+        """Load what the mode loads at start, several models at once; returns those that failed, and why.
+
+        Raises NotFoundError, UnavailableError for a repository that does not exist or cannot be asked.
+        """
+        self._on_progress = on_progress
+        listing = self._catalog.list()
+        for error in listing.unreachable.values():
+            raise error
+        mode = self._options.model_control_mode
+        if mode == "explicit":
+            wanted = self._named(listing)
+        else:
+            if self._options.load_model:
+                logger.warning("--load-model is ignored without --model-control-mode=explicit")
+            wanted = dict(listing.models)
+            self._failures.update({str(key): error for key, error in listing.clashes.items()})
+        for name, error in self._failures.items():
+            logger.error("failed to load '%s': %s", name, error)
+        if mode == "poll":
+            self._poller = Poller(
+                self._catalog,
+                self._load_polled,
+                self._unload_polled,
+                interval_s=self._options.repository_poll_secs,
+                settle_s=self._options.repository_settle_secs,
+            )
+            self._poller.start()
+        elif self._residency is not None:
+            self.table.put_to_sleep(key.name for key in wanted)
+        else:
+            self._load_all(wanted)
+        self._on_progress = None
+        return self.failures()
+
+    def _named(self, listing: Listing) -> dict[ModelKey, Repository]:
+        """The models that --load-model names; what it names and nobody has is a failure."""
+        names = list(dict.fromkeys(self._options.load_model))
+        if "*" in names:
+            if len(names) > 1:
+                raise InvalidArgumentError(
+                    "Wildcard model name '*' must be the ONLY startup model if specified at all: give --load-model=* "
+                    "alone, or the names"
+                )
+            self._failures.update({str(key): error for key, error in listing.clashes.items()})
+            return dict(listing.models)
+        found: dict[ModelKey, Repository] = {}
+        for name in names:
+            try:
+                key, repository = one_of(name, listing)
+                found[key] = repository
+            except AtollError as error:
+                self._failures[name] = error
+        return found
+
+    def _load_all(self, wanted: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
+        """Several at once; returns those that failed."""
+        self._total = len(wanted)
+        failed: dict[ModelKey, AtollError] = {}
+
+        def load(key: ModelKey, repository: Repository) -> None:
+            error: AtollError | None = None
+            self._tell(LoadProgress(str(key), self._total))
+            try:
+                self._control.load_key(key, repository)
+            except AtollError as failure:
+                failed[key] = error = failure
+            self._tell(LoadProgress(str(key), self._total, True, error))
+
+        with ThreadPoolExecutor(self._options.model_load_thread_count, thread_name_prefix="load") as executor:
+            list(executor.map(load, wanted.keys(), wanted.values()))
+        return failed
+
+    def _downloaded(self, model: str, received: int, byte_size: int) -> None:
+        self._tell(LoadProgress(model, self._total, received=received, byte_size=byte_size))
+
+    def _tell(self, progress: LoadProgress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    # ---- without serving
+
+    def diagnose(self, load_files: bool = True) -> Iterator[Diagnosis]:
+        """What is wrong with each model of the repositories, in place of `start`; see models/diagnosis.py."""
+        return diagnose(self._catalog, self._completion, self._loader if load_files else None)
+
+    def inspect(self, location: str) -> Inspection:
+        """A model file, or a model's directory: what it holds, and how it would be served."""
+        if Path(location).is_file():
+            repository = self._open(location)
+            return inspect(repository, repository.names()[0], self._completion)
+        path = location if is_object_store(location) else str(Path(location).absolute())
+        parent, _, name = path.rstrip("/").rpartition("/")
+        return inspect(self._open(parent or "/"), name, self._completion)
+
+    # ---- run
+
+    def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """See `Server.load_model`."""
+        self._demand_explicit()
+        if self._residency is not None and not config and not files:
+            self._residency.load(name)
+            return
+        self._control.load(name, config=config, files=files)
+        self._failures.pop(name, None)
+
+    def unload(self, name: str, *, unload_dependents: bool = False) -> None:
+        """See `Server.unload_model`."""
+        self._demand_explicit()
+        self._control.unload(name, unload_dependents=unload_dependents)
+        self._failures.pop(name, None)
+
+    def wake(self, name: str, then: Then) -> None:
+        """See `Server.wake`."""
+        if self._residency is None:
+            then(None)
+        else:
+            self._residency.wake(name, then)
+
+    def _demand_explicit(self) -> None:
+        if self._options.model_control_mode != "explicit":
+            raise UnavailableError(
+                "explicit model load / unload is not allowed if polling is enabled; start the server with "
+                "--model-control-mode=explicit to allow it"
+            )
+
+    def _load_polled(self, due: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
+        if self._residency is not None:
+            self.table.put_to_sleep(key.name for key in due if not self.table.served(key))
+            due = {key: repository for key, repository in due.items() if self.table.served(key)}
+        return self._load_all(due)
+
+    def _unload_polled(self, key: ModelKey) -> None:
+        self.table.wake(key.name)
+        self._control.unload_key(key)
+
+    # ---- ask
+
+    def index(self) -> list[IndexEntry]:
+        """Every model and version that there is or was, with its state; asks the repositories."""
+        listing = self._catalog.list()
+        return self._control.index(listing)
+
+    def failures(self) -> dict[str, AtollError]:
+        """The models whose last load failed, and why."""
+        return dict(sorted({**self._failures, **self._control.failures()}.items()))
+
+    def all_ready(self) -> bool:
+        """Whether every model that was to be served is."""
+        return not self._failures and not self._control.unready()
+
+    def in_flight(self) -> int:
+        """How many requests are queued or executing."""
+        return sum(model.in_flight() for model in self.table.models()) + self._control.in_flight()
+
+    # ---- stop
+
+    def stop(self, deadline_ns: int) -> bool:
+        """Free every model; nothing is loaded after that. False when a request outlasted the deadline."""
+        if self._poller is not None:
+            self._poller.stop()
+        if self._residency is not None:
+            self._residency.stop()
+        clean = self._control.stop(deadline_ns)
+        self.memory_pool.close()
+        return clean
