@@ -17,11 +17,12 @@ from atoll.config.problems import Problem, config_error
 from atoll.errors import AtollError, ConfigError
 from atoll.execution.model_file import read_model_file
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
-from atoll.tensor import Buffer, DataType, Tensor, element_count
+from atoll.tensor import Array, Buffer, DataType, Tensor, element_count
 
 logger = logging.getLogger(__name__)
 
 MAX_SAMPLE_BYTES = 4 << 30  # of one batch, all its inputs together
+MAX_DATA_BYTES = 4 << 30  # of all the data that a model's samples hold
 MAX_BATCH_SIZE = 1 << 16  # requests of one batch, where a model allows more
 SEED = 0  # the same model warms up with the same data each time, so that what fails, fails again
 
@@ -87,7 +88,7 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
             try:
                 check(InferenceRequest(config.name, dict(inputs), WarmupAnswers()))
             except AtollError as error:
-                found.append(Problem(f"{path}.inputs", str(error), "", "", ""))
+                found.append(Problem(f"{path}.inputs", str(error), "", "", "correct this entry of model_warmup"))
         problems += found
         samples.append(WarmupSample(one.name, path, one.batch_size, max(one.count, 1), inputs))
     if problems:
@@ -122,7 +123,7 @@ def _inputs(
         try:
             buffer = data.of(name, one, byte_size)
         except ConfigError as error:
-            problems.append(Problem(key, str(error), "", "", ""))
+            problems.append(Problem(key, str(error), "", "", "correct this entry of model_warmup"))
             continue
         shape = (1, *one.dims) if config.max_batch_size > 0 else one.dims
         inputs[name] = Tensor(name, one.data_type, shape, buffer=buffer)
@@ -147,38 +148,48 @@ class _Data:
 
     def __init__(self, directory: Path):
         self._directory = directory
+        self._left = MAX_DATA_BYTES
         self._zeros = memoryview(b"")
         self._random = memoryview(b"")
+        self._bools = memoryview(b"")
 
     def of(self, name: str, one: ModelWarmup.Input, byte_size: int) -> Buffer:
         """The data of one input. Raises ConfigError."""
         if one.input_data_file is not None:
-            return self._file(one, byte_size)
+            return self._file(one.input_data_file, one.data_type, byte_size)
         if one.zero_data is not None or (one.random_data is not None and one.data_type is DataType.BYTES):
             if len(self._zeros) < byte_size:
-                self._zeros = np.zeros(byte_size, np.uint8).data
+                self._zeros = np.zeros(byte_size, np.uint8).data  # not resident, however many there are
             return self._zeros[:byte_size]  # as BYTES: that many empty elements
         if one.random_data is None:
             raise ConfigError(
                 f"[request id: <id_unknown>] warmup setting expects input '{name}' to have input_data_type set; "
                 "give one of zero_data, random_data and input_data_file"
             )
-        if len(self._random) < byte_size:
-            self._random = memoryview(np.random.default_rng(SEED).bytes(byte_size))
-        data = self._random[:byte_size]
         if one.data_type is DataType.BOOL:
-            return (np.frombuffer(data, np.uint8) & 1).tobytes()  # other bytes are no bools
-        return data
+            if len(self._bools) < byte_size:
+                self._bools = (self._random_bytes(byte_size) & 1).data  # other bytes are no bools
+            return self._bools[:byte_size]
+        if len(self._random) < byte_size:
+            self._random = self._random_bytes(byte_size).data
+        return self._random[:byte_size]
 
-    def _file(self, one: ModelWarmup.Input, byte_size: int) -> bytes:
-        assert one.input_data_file is not None
-        if one.data_type is DataType.BYTES:
-            return read_model_file(self._directory, one.input_data_file, MAX_SAMPLE_BYTES)
-        data = read_model_file(self._directory, one.input_data_file, MAX_SAMPLE_BYTES, byte_size)
-        if len(data) < byte_size:
+    def _random_bytes(self, byte_size: int) -> Array:
+        self._charge(byte_size)
+        return np.random.default_rng(SEED).integers(0, 256, byte_size, np.uint8)
+
+    def _file(self, name: str, datatype: DataType, byte_size: int) -> bytes:
+        count = -1 if datatype is DataType.BYTES else byte_size
+        data = read_model_file(self._directory, name, MAX_DATA_BYTES, count)
+        self._charge(len(data))
+        if len(data) < count:
             raise ConfigError(
-                f"[request id: <id_unknown>] warmup setting expects {byte_size} bytes, but the data provided from "
-                f"{one.input_data_file}only has {len(data)} bytes; the file holds the elements of one item, "
-                "little-endian, without the batch dimension"
+                f"[request id: <id_unknown>] warmup setting expects {count} bytes, but the data provided from {name}only "
+                f"has {len(data)} bytes; the file holds the elements of one item, little-endian"
             )
         return data
+
+    def _charge(self, byte_size: int) -> None:
+        self._left -= byte_size
+        if self._left < 0:
+            raise ConfigError(f"the data of the warmup samples is too large: more than {MAX_DATA_BYTES} bytes in all")
