@@ -36,9 +36,9 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
             if tensor.name not in by_name:
                 problems.append(_unexpected(path, kind, tensor.name, signatures))
                 continue
-            problems += _type(path, kind, tensor, by_name[tensor.name], config.name)
+            size = config.max_batch_size if batching else 0
+            problems += _type(path, kind, tensor, by_name[tensor.name], config.name, size)
             if not (isinstance(tensor, ModelInput) and tensor.allow_ragged_batch):
-                size = config.max_batch_size if batching else 0
                 problems += _shape(path, tensor, by_name[tensor.name], config.name, size, bool(found.batching))
     return problems
 
@@ -77,7 +77,7 @@ def _missing_inputs(config: ModelConfig, found: ModelSignature) -> Iterator[Prob
 
 
 def _type(
-    path: str, kind: str, tensor: ModelInput | ModelOutput, found: TensorSignature, model: str
+    path: str, kind: str, tensor: ModelInput | ModelOutput, found: TensorSignature, model: str, max_batch_size: int
 ) -> Iterator[Problem]:
     if tensor.data_type in (found.data_type, DataType.INVALID):
         return
@@ -86,7 +86,25 @@ def _type(
         f"unable to load model '{model}', unexpected datatype {configured} for inference {kind} '{tensor.name}', "
         f"expecting {actual}"
     )
-    yield Problem(f"{path}.data_type", message, configured, actual, f"Set data_type: {actual}.")
+    sides = _written(tensor, max_batch_size), _declared(found)
+    yield Problem(f"{path}.data_type", message, *sides, f"Set data_type: {actual}.")
+
+
+def _written(tensor: ModelInput | ModelOutput, max_batch_size: int) -> str:
+    """A tensor as the configuration has it, and what the model would see of it."""
+    text = f"{tensor.name} {tensor.data_type.config_name} dims: {_text(tensor.dims)}"
+    shape = tensor.dims
+    if tensor.reshape is not None:
+        shape = tensor.reshape.shape
+        text += f" reshape.shape: {_text(shape)}"
+    if max_batch_size > 0 and tensor.dims:
+        text += f", which is {_text((-1, *shape))} with the batch dimension of max_batch_size: {max_batch_size}"
+    return text
+
+
+def _declared(found: TensorSignature) -> str:
+    """A tensor as the model file has it."""
+    return f"{found.name} {found.data_type.config_name} {_text(found.shape)} as in the model file"
 
 
 def _shape(
@@ -109,8 +127,10 @@ def _shape(
             f"dimension must be -1; but shape expected by the model is {_text(found.shape)}"
         )
         remedy = "Set max_batch_size: 0 and give whole shapes, or export the model with a first dimension of any size."
-        sides = f"max_batch_size: {max_batch_size}", f"max_batch_size: 0 for a model of shape {_text(found.shape)}"
-        yield Problem(f"{path}.{key}", message, *sides, remedy)
+        remedy = (
+            f"With max_batch_size: {max_batch_size} the first dimension is the batch, and must take any size. {remedy}"
+        )
+        yield Problem(f"{path}.{key}", message, _written(tensor, max_batch_size), _declared(found), remedy)
         return
     complete = (-1, *configured) if batching else configured
     if len(complete) == len(found.shape) and all(
@@ -129,7 +149,7 @@ def _shape(
     )
     expected = found.shape[1:] if batching else found.shape
     remedy = _remedy(key, configured, found.shape, expected, max_batch_size)
-    yield Problem(f"{path}.{key}", message, f"{key}: {_text(configured)}", f"{key}: {_text(expected)}", remedy)
+    yield Problem(f"{path}.{key}", message, _written(tensor, max_batch_size), _declared(found), remedy)
 
 
 def _remedy(
@@ -143,11 +163,16 @@ def _remedy(
     if batching and len(configured) == len(actual):
         return (
             f"The first dimension of the model's shape is the batch dimension, which max_batch_size: {max_batch_size} "
-            f"already stands for: leave it out of {key}, or set max_batch_size: 0."
+            f"already stands for: leave it out, {key}: {_text(expected)}, or set max_batch_size: 0."
         )
     if not batching and len(configured) == len(actual) - 1 and actual[0] == -1:
         return (
             "The first dimension of the model's shape is of any size: if it is the batch dimension, set "
-            f"max_batch_size to the largest batch; if it is not, put it into {key}."
+            f"max_batch_size to the largest batch; if it is not, put it into {key}: {_text(actual)}."
+        )
+    if batching:
+        return (
+            f"Set {key}: {_text(expected)}, without the model's first dimension: that is the batch dimension, which "
+            f"max_batch_size: {max_batch_size} stands for."
         )
     return f"Set {key}: {_text(expected)}."

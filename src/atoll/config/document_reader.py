@@ -5,6 +5,7 @@ and null is absent, as in protobuf's JSON.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
@@ -65,10 +66,18 @@ class _Reader:
         if place is not None:
             self.places.setdefault(path, place)
 
+    def _mark_as(self, path: str, other: str) -> None:
+        if path in self.places:
+            self.places.setdefault(other, self.places[path])
+
     def message(self, document: Any, record: type[Any], path: str) -> Any:
         """The record; None once anything is wrong with it."""
         if not isinstance(document, dict):
-            message = "an object is expected here" if path else "Root element must be a message."
+            message = f"({path}): invalid value {_shown(document)} for type type.googleapis.com/{schema_name(record)}"
+            if isinstance(document, list) and path:
+                message = f"{path}: Proto field is not repeating, cannot start list."
+            elif not path:
+                message = "Root element must be a message."
             self._note(path, message, _shown(document), self._object(), _object_remedy(record, document))
             return None
         already = len(self.problems)
@@ -82,7 +91,7 @@ class _Reader:
             if len(self.problems) >= MAX_PROBLEMS:
                 break
             if field is None:
-                self._unknown(here, str(name), record, [one.name for one in fields])
+                self._unknown(path, here, str(name), record, [one.name for one in fields])
             elif field.attribute in values:
                 self._note(here, "the field is given twice", f"'{name}' again", "one spelling of it")
             elif value is not None:
@@ -90,31 +99,31 @@ class _Reader:
         both = conflict(record, (name for name, value in values.items() if value is not None))
         if both is not None:
             first, second = both
-            message = f'Field "{second.name}" is specified along with field "{first.name}", another member of '
-            message += f'"{first.oneof}"'
-            self._note(key_path(path, second.name), message, "both", "at most one of them", "Remove one.")
+            message = (
+                f"invalid value oneof field '{first.oneof}' is already set. Cannot set '{second.name}' for type oneof"
+            )
+            found = f"{first.name} and {second.name}"
+            self._note(key_path(path, second.name), message, found, "at most one of them", "Remove one.")
         return None if len(self.problems) > already else record(**values)
 
     def _object(self) -> str:
         return "a JSON object" if self._form == "JSON" else "a mapping: one 'key: value' a line"
 
-    def _array(self) -> str:
-        return "a JSON array" if self._form == "JSON" else "a list: [a, b], or one '- element' a line"
-
-    def _unknown(self, path: str, name: str, record: type[Any], known: list[str]) -> None:
+    def _unknown(self, owner: str, path: str, name: str, record: type[Any], known: list[str]) -> None:
         right = suggestion(name, known)
         remedy = f"Did you mean '{right}'?" if right else "Remove it."
         expected = f"a field of {record.__qualname__}" + ("" if right else f" ({', '.join(known)})")
-        self._note(path, f"{name[:80]}: Cannot find field.", _shown(name), expected, remedy)
+        message = f"({owner}) {name[:80]}: Cannot find field." if owner else f"{name[:80]}: Cannot find field."
+        self._note(path, message, _shown(name), expected, remedy)
 
     def _value(self, value: Any, field: Field, path: str) -> Any:
         if field.key is not None:
             return self._map(value, field, path)
         if not field.repeated:
             return self._single(value, field, path)
-        if not isinstance(value, list | tuple):
-            self._note(path, "a list is expected here", _shown(value), self._array())
-            return ()
+        if not isinstance(value, list | tuple):  # one element needs no list around it, as in the real server
+            self._mark_as(path, f"{path}[0]")
+            return (self._single(value, field, f"{path}[0]"),)
         elements = []
         for index, one in enumerate(value):
             here = f"{path}[{index}]"
@@ -126,7 +135,10 @@ class _Reader:
 
     def _map(self, value: Any, field: Field, path: str) -> dict[Any, Any]:
         if not isinstance(value, dict):
-            self._note(path, "a map is expected here", _shown(value), self._object())
+            message = f"invalid value Cannot bind a list to map for field '{field.name}'. for type Map"
+            if not isinstance(value, list):
+                message = f"({path}): invalid value {_shown(value)} for a map"
+            self._note(path, message, _shown(value), self._object())
             return {}
         entries = {}
         for name, one in value.items():
@@ -157,7 +169,7 @@ class _Reader:
             right = suggestion(value, enum_names(enum)) if isinstance(value, str) else None
             remedy = f"Did you mean '{right}'?" if right else ""
             expected = f"one of {', '.join(enum_names(enum))}"
-            message = f"invalid value {_shown(value)} for type type.googleapis.com/{schema_name(enum)}"
+            message = f"({path}): invalid value {_shown(value)} for type type.googleapis.com/{schema_name(enum)}"
             self._note(path, message, _shown(value), expected, remedy)
         return member
 
@@ -165,7 +177,9 @@ class _Reader:
         """A scalar in its Python type; strings hold numbers too, as in protobuf's JSON."""
         result = _converted(value, scalar)
         if result is None:
-            message = f"invalid value {_shown(value)} for type TYPE_{scalar.upper()}"
+            message = f"({path}): invalid value {_shown(value)} for type TYPE_{scalar.upper()}"
+            if isinstance(value, list):
+                message = f"{path}: Proto field is not repeating, cannot start list."
             bare = scalar == "string" and isinstance(value, int | float)
             self._note(path, message, _shown(value), _EXPECTED[scalar], f'Quote it: "{_bare(value)}".' if bare else "")
         return result
@@ -185,6 +199,9 @@ def _object_remedy(record: type[Any], value: Any) -> str:
 
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
+# the words that the real server takes
+_BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
+
 _EXPECTED = {
     "string": "a string",
     "bool": "true or false",
@@ -194,12 +211,15 @@ _EXPECTED = {
 }
 
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def _converted(value: Any, scalar: str) -> Any:
     if scalar == "string":
-        return value if isinstance(value, str) else None
+        return value if isinstance(value, str) and not _LONE_SURROGATE.search(value) else None
     if scalar == "bool":
         if isinstance(value, str):
-            return {"true": True, "false": False}.get(value)
+            return _BOOLEANS.get(value.lower())
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -230,5 +250,7 @@ def _integer(value: int | float | str, low: int, high: int) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    text = repr(value)
+    if isinstance(value, str):
+        text = f'"{value}"' if value.isprintable() else f'"{ascii(value)[1:-1]}"'
     return text if len(text) <= 80 else text[:77] + "..."

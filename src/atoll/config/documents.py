@@ -63,6 +63,8 @@ class _Json:
 
     def _error(self, message: str, expected: str, remedy: str = "") -> DocumentError:
         found = self._text[self._at : self._at + 20].split("\n")[0]
+        if self._at >= len(self._text):
+            message = f"Unexpected end of string. {message}"
         return document_error(
             self._lines.place(self._at), message, repr(found) if found else "the end of the file", expected, remedy
         )
@@ -95,8 +97,9 @@ class _Json:
             return _WORDS[word[0]]
         number = _NUMBER.match(self._text, self._at)
         if number is None or len(number[0]) > _MAX_NUMBER:
-            remedy = "Texts stand in double quotes." if self._space().isalpha() else ""
-            raise self._error("Expected a value", "a JSON value", remedy)
+            bare = self._space().isalpha()
+            remedy = "Texts stand in double quotes." if bare else ""
+            raise self._error("Unexpected token." if bare else "Expected a value.", "a JSON value", remedy)
         self._at = number.end()
         return float(number[0]) if number[1] or number[2] else int(number[0])
 
@@ -117,7 +120,7 @@ class _Json:
             return value
         while True:
             if self._space() != '"':
-                raise self._error("Expected a key", "a key in double quotes", self._comma_remedy())
+                raise self._error("Expected an object key or }.", "a key in double quotes", self._comma_remedy())
             place = self._lines.place(self._at)
             key = self._string()
             if key in value:
@@ -126,7 +129,7 @@ class _Json:
                 raise document_error(place, "the key is given twice", found, "different keys", "Remove one.")
             places[key] = place
             if self._space() != ":":
-                raise self._error("Expected a colon", "':'")
+                raise self._error("Expected : between key:value pair.", "':'")
             self._at += 1
             value[key] = self._value(depth + 1)
             if self._closes("}"):
@@ -152,7 +155,8 @@ class _Json:
     def _closes(self, mark: str) -> bool:
         found = self._space()
         if found not in (",", mark) or not found:
-            raise self._error("Expected a comma", f"',' or '{mark}'")
+            message = "Expected , or } after key:value pair." if mark == "}" else "Expected , or ] after array value."
+            raise self._error(message, f"',' or '{mark}'")
         self._at += 1
         return found == mark
 

@@ -31,21 +31,36 @@ def substitute(text: str, environment: Mapping[str, str] | None, path: str, prob
             remedy = "Write $${ for a plain ${."
             problems.append(Problem(path, message, _shown(text), "${NAME} or ${NAME:-default}", remedy))
             return text
+        elif name in environment and (environment[name] or default is None):
+            value = environment[name]
+            if not _is_text(value):
+                message = f"environment variable '{name}' is not UTF-8 text"
+                problems.append(Problem(path, message, ascii(value[:80]), "UTF-8", "Set it to text."))
+                return text
+            pieces.append(value)
         elif default is not None:
-            pieces.append(environment.get(name) or default)
-        elif name in environment:
-            pieces.append(environment[name])
+            pieces.append(default)
         else:
             near = suggestion(name, environment)
             remedy = f"Set it, or write ${{{name}:-default}}." + (f" Did you mean ${{{near}}}?" if near else "")
             message = f"environment variable '{name}' is not set"
             problems.append(Problem(path, message, _shown(text), f"a value for {name}", remedy))
-        length += len(pieces[-2]) + len(pieces[-1]) if len(pieces) > 1 else len(pieces[-1])
+            pieces.append("")
+        length += len(pieces[-2]) + len(pieces[-1])
         if length > MAX_STRING:
             message = "the text is too long once its variables are replaced"
             problems.append(Problem(path, message, _shown(text), f"at most {MAX_STRING} characters", ""))
             return text
     return "".join([*pieces, text[end:]])
+
+
+def _is_text(value: str) -> bool:
+    """Whether a value is text; bytes that are none come out of os.environ as surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(text: str) -> str:

@@ -27,12 +27,21 @@ class Problem:
         sides = "; ".join(text for text in (_side("found", self.found), _side("expected", self.expected)) if text)
         message = self.message.removesuffix(".")
         where = ":".join(str(one) for one in (self.file, self.line, self.column) if one)
-        parts = [": ".join(one for one in (where, self.path, message) if one)]
+        # some of the real server's texts begin with the key themselves
+        path = "" if message.startswith((f"{self.path}: ", f"({self.path})")) else self.path
+        parts = [": ".join(one for one in (where, path, message) if one)]
         if sides:
             parts.append(sides[0].upper() + sides[1:])
         if self.remedy:
             parts.append(self.remedy)
-        return ". ".join(parts)
+        return printable(". ".join(parts))
+
+
+def printable(text: str) -> str:
+    """The text with what cannot be shown written as escapes: a log stays readable whatever a file holds."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
 def _side(label: str, text: str) -> str:

@@ -69,7 +69,10 @@ def _float(text: str, scalar: str) -> float | None:
 
 
 _ESCAPE = re.compile(
-    rb"\\(?:([abfnrtv\\'\"?])|([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.|$))", re.DOTALL
+    rb"\\(?:([abfnrtv\\'\"?])|([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})"
+    rb"|u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.|$))",
+    re.DOTALL,
 )
 _LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
@@ -78,17 +81,19 @@ def unquoted(token: str) -> bytes:
     """The bytes of a quoted token. Raises ValueError for an escape that the format does not have."""
 
     def byte_of(match: re.Match[bytes]) -> bytes:
-        letter, octal, hexadecimal, short, long, other = match.groups()
+        letter, octal, hexadecimal, high, low, short, long, other = match.groups()
         if letter:
             return _LETTERS.get(letter, letter)
         if octal:
             return bytes([int(octal, 8) & 0xFF])
         if hexadecimal:
             return bytes([int(hexadecimal, 16)])
-        point = short or long
-        if other is not None or int(point, 16) > 0x10FFFF:
+        if high:  # the two halves of one character
+            return chr(0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF)).encode()
+        number = -1 if other is not None else int(short or long, 16)
+        if not 0 <= number <= 0x10FFFF:
             raise ValueError(match[0].decode("utf-8", "replace"))
-        return chr(int(point, 16)).encode("utf-8", "surrogatepass")
+        return chr(number).encode("utf-8", "surrogatepass")
 
     return _ESCAPE.sub(byte_of, token[1:-1].encode("utf-8", "surrogatepass"))
 

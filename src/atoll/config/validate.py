@@ -90,6 +90,10 @@ def version_policy_problems(
     return []
 
 
+# the real server's words; which GPUs can be used is the caller's to say
+_GPUS = "GPUs with at least the minimum required CUDA compute compatibility of 6.000000 are"
+
+
 def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None) -> list[Problem]:
     if is_ensemble(config):
         return _ensemble_extras(config, name)
@@ -110,19 +114,24 @@ def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None)
         if group.name and group.name in names:
             add("name", f"{label} has the name of another group", f"'{group.name}' again", "different names", "", True)
         names.add(group.name)
-        if group.gpus and group.kind in (kinds.KIND_CPU, kinds.KIND_MODEL):
-            message = f"{label} has kind {group.kind.name} but specifies one or more GPUs"
-            add("gpus", message, list(group.gpus), "none", "Remove gpus, or use kind: KIND_GPU.")
-        elif gpus is not None and group.kind in (kinds.KIND_GPU, kinds.KIND_AUTO):
-            if group.kind is kinds.KIND_GPU and not group.gpus and not gpus:
+        kind = group.kind
+        if kind is kinds.KIND_AUTO and gpus is not None and not gpus:
+            kind = kinds.KIND_CPU  # what it means on this machine
+        if group.gpus and kind in (kinds.KIND_CPU, kinds.KIND_MODEL):
+            message = f"{label} has kind {kind.name} but specifies one or more GPUs"
+            found = f"gpus: {list(group.gpus)}" + (" on a machine without GPUs" if kind is not group.kind else "")
+            add("gpus", message, found, "none", "Remove gpus, or use kind: KIND_GPU where there are GPUs.")
+        elif gpus is not None and kind in (kinds.KIND_GPU, kinds.KIND_AUTO):
+            if kind is kinds.KIND_GPU and not group.gpus and not gpus:
                 message = f"{label} has kind KIND_GPU but no GPUs are available"
                 add("kind", message, "KIND_GPU", "KIND_CPU or KIND_AUTO on this machine", "Use one of these.")
-            for one in [one for one in group.gpus if one not in gpus]:
+            for position, one in enumerate(group.gpus):
+                if one in gpus:
+                    continue
                 available = ", ".join(map(str, gpus))
-                message = (
-                    f"{label} specifies invalid or unsupported gpu id {one}. GPUs that can be used are: {available}"
-                )
-                add("gpus", message, one, available or "no GPU on this machine", "Name only these.")
+                message = f"{label} specifies invalid or unsupported gpu id {one}. {_GPUS}: {available}"
+                expected = f"one of {available}" if available else "no GPU: this machine has none"
+                add(f"gpus[{position}]", message, one, expected, "Name only GPUs that are there.")
         if group.profile and backend_of(config) != "tensorrt":
             message = (
                 f"{label} and platform {config.platform} specifies profile field which is only supported for "

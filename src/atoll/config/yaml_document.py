@@ -116,9 +116,16 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Any:
         self._tag(event, "str", "int", "float", "bool", "null")
-        if event.tag is not None or event.style is not None:
-            return event.value if event.tag in (None, "!", f"{_CORE}str") else _plain(event.value)
+        if (event.tag is None and event.style is not None) or event.tag in ("!", f"{_CORE}str"):
+            return _paired(event.value)
         return _plain(event.value)
+
+
+def _paired(text: str) -> str:
+    """The text with the halves of a character that two escapes stand for put together."""
+    if not any("\ud800" <= one <= "\udfff" for one in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _plain(text: str) -> Any:

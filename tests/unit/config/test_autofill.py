@@ -164,8 +164,11 @@ def test_a_batch_dimension_that_is_written_twice() -> None:
         "dimensions (an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, "
         "making complete shape [-1,-1,3])"
     ) in text
-    assert "Found dims: [-1,3]; expected dims: [3]" in text
-    assert "max_batch_size: 8 already stands for: leave it out of dims, or set max_batch_size: 0." in text
+    assert (
+        "Found I TYPE_FP32 dims: [-1,3], which is [-1,-1,3] with the batch dimension of max_batch_size: 8; "
+        "expected I TYPE_FP32 [-1,3] as in the model file" in text
+    )
+    assert "max_batch_size: 8 already stands for: leave it out, dims: [3], or set max_batch_size: 0." in text
 
 
 def test_a_batch_dimension_that_is_missing() -> None:
@@ -174,7 +177,8 @@ def test_a_batch_dimension_that_is_missing() -> None:
         "the model expects 2 dimensions (shape [-1,3]) but the model configuration specifies 1 dimensions (shape [3])"
         in text
     )
-    assert "set max_batch_size to the largest batch" in text
+    assert "Found I TYPE_FP32 dims: [3]; expected I TYPE_FP32 [-1,3] as in the model file" in text
+    assert "set max_batch_size to the largest batch; if it is not, put it into dims: [-1,3]." in text
 
 
 def test_a_model_that_cannot_batch_with_a_batch_size() -> None:
@@ -187,7 +191,10 @@ def test_a_model_that_cannot_batch_with_a_batch_size() -> None:
 
 def test_a_size_of_its_own() -> None:
     text = only(check(config(IN % "5" + OUT % "2" + "max_batch_size: 8"), PLAIN))
-    assert "Found dims: [5]; expected dims: [3]" in text
+    assert "Found I TYPE_FP32 dims: [5], which is [-1,5] with the batch dimension" in text
+    assert (
+        "expected I TYPE_FP32 [-1,3] as in the model file. Set dims: [3], without the model's first dimension" in text
+    )
 
 
 def test_names_types_and_missing_inputs() -> None:
@@ -202,7 +209,10 @@ def test_names_types_and_missing_inputs() -> None:
     assert unexpected.message == "unexpected inference input 'i', allowed inputs are: I, J"
     assert unexpected.remedy == "Did you mean 'I'?"
     assert "I TYPE_FP32 [-1,3], J TYPE_FP32 [-1]" in unexpected.expected
-    assert (datatype.path, datatype.found, datatype.expected) == ("output[0].data_type", "TYPE_FP32", "TYPE_INT64")
+    assert datatype.path == "output[0].data_type"
+    assert datatype.found.startswith("O TYPE_FP32 dims: [2], which is [-1,2] with the batch dimension")
+    assert datatype.expected == "O TYPE_INT64 [-1,2] as in the model file"
+    assert datatype.remedy == "Set data_type: TYPE_INT64."
 
 
 def test_ragged_inputs_reshapes_and_unserved_outputs_agree() -> None:

@@ -232,29 +232,37 @@ def test_json_errors_are_all_reported() -> None:
     document = {
         "max_batchsize": 2,
         "max_batch_size": "a",
-        "input": [{"data_type": "TYPE_X", "dims": ["4", 1.5]}],
+        "input": [{"data_type": "TYPE_X", "dims": ["4", 1.5], "nam": "I"}],
         "dynamic_batching": {},
         "sequence_batching": {},
         "parameters": [],
+        "backend": ["onnxruntime"],
+        "optimization": 3,
     }
     with pytest.raises(ConfigError) as caught:
         from_json(document)
     text = str(caught.value)
+    # in the real server's words, each of them seen in its log
     for expected in (
         "max_batchsize: Cannot find field.",
         "Did you mean 'max_batch_size'?",
-        'max_batch_size: invalid value "a" for type TYPE_INT32',
-        'input[0].data_type: invalid value "TYPE_X" for type type.googleapis.com/inference.DataType',
-        "input[0].dims[1]: invalid value 1.5 for type TYPE_INT64",
-        'Field "sequence_batching" is specified along with field "dynamic_batching"',
-        "parameters: a map is expected here",
+        '(max_batch_size): invalid value "a" for type TYPE_INT32',
+        '(input[0].data_type): invalid value "TYPE_X" for type type.googleapis.com/inference.DataType',
+        "(input[0].dims[1]): invalid value 1.5 for type TYPE_INT64",
+        "(input[0]) nam: Cannot find field.",
+        "Did you mean 'name'?",
+        "invalid value oneof field 'scheduling_choice' is already set. Cannot set 'sequence_batching' for type oneof",
+        "invalid value Cannot bind a list to map for field 'parameters'. for type Map",
+        "backend: Proto field is not repeating, cannot start list.",
+        "(optimization): invalid value 3 for type type.googleapis.com/inference.ModelOptimizationPolicy",
     ):
         assert expected in text
 
 
 def test_json_takes_what_protobuf_takes() -> None:
-    document = {"maxBatchSize": 2, "input": [{"name": "I", "dataType": 11, "dims": ["-1"]}], "parameters": None}
-    config = from_json(document)
+    document = {"maxBatchSize": 2, "input": [{"name": "I", "dataType": 11, "dims": "-1"}], "parameters": None}
+    config = from_json({**document, "model_transaction_policy": {"decoupled": "Yes"}})
+    assert config.decoupled
     assert config.max_batch_size == 2
     assert config.input == (ModelInput(name="I", data_type=DataType.FP32, dims=(-1,)),)
 

@@ -328,11 +328,16 @@ def test_the_backend_may_come_from_the_files() -> None:
 def test_gpus_are_checked_where_they_are_known() -> None:
     text = PYTHON + "instance_group [{ kind: KIND_GPU gpus: [0, 3] }, { kind: KIND_GPU }]"
     assert problems(text) == []
-    assert [one.path for one in problems(text, gpus=[0])] == ["instance_group[0].gpus"]
+    assert [one.path for one in problems(text, gpus=[0])] == ["instance_group[0].gpus[1]"]
     first, second, third = problems(text, gpus=[])
-    assert "specifies invalid or unsupported gpu id 0" in first.message
-    assert "specifies invalid or unsupported gpu id 3" in second.message
+    words = "GPUs with at least the minimum required CUDA compute compatibility of 6.000000 are: "
+    assert f"instance group m_0 of model m specifies invalid or unsupported gpu id 0. {words}" == first.message
+    assert f"instance group m_0 of model m specifies invalid or unsupported gpu id 3. {words}" == second.message
     assert third.message == "instance group m_1 of model m has kind KIND_GPU but no GPUs are available"
+    (automatic,) = problems(PYTHON + "instance_group [{ gpus: [0] }]", gpus=[])
+    assert automatic.message == "instance group m_0 of model m has kind KIND_CPU but specifies one or more GPUs"
+    assert automatic.found == "gpus: [0] on a machine without GPUs"
+    assert problems(PYTHON + "instance_group [{ gpus: [0] }]", gpus=[0, 1]) == []
 
 
 def test_all_problems_in_one_error() -> None:
