@@ -184,8 +184,8 @@ class _Data:
         self._charge(len(data))
         if len(data) < count:
             raise ConfigError(
-                f"[request id: <id_unknown>] warmup setting expects {count} bytes, but the data provided from {name}only "
-                f"has {len(data)} bytes; the file holds the elements of one item, little-endian"
+                f"[request id: <id_unknown>] warmup setting expects {count} bytes, but the data provided from {name}"
+                f"only has {len(data)} bytes; the file holds the elements of one item, little-endian"
             )
         return data
 

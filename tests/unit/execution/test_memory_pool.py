@@ -3,7 +3,9 @@
 import gc
 import mmap
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelOptimizationPolicy
 from atoll.errors import InvalidArgumentError
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
+from atoll.execution.memory_region import MemoryRegion
 
 BYTE = np.dtype(np.uint8)
 FLOAT = np.dtype(np.float32)
@@ -92,8 +95,40 @@ def test_pieces_are_aligned_and_keep_what_is_written(alignment: int, steps: list
     assert pool.used_bytes == 0
 
 
-def test_threads_never_get_each_others_memory() -> None:
+class OneAtATime(MemoryRegion):
+    """A region that notices two threads in it at once."""
+
+    def __init__(self, byte_size: int, unit: int):
+        super().__init__(byte_size, unit)
+        self.inside = 0
+        self.most_inside = 0
+
+    def take(self, byte_size: int) -> tuple[int, int] | None:
+        with self.noticed():
+            return super().take(byte_size)
+
+    def give(self, start: int, end: int) -> None:
+        with self.noticed():
+            super().give(start, end)
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        time.sleep(0)  # lets another thread run
+        yield
+        self.inside -= 1
+
+
+def test_threads_never_get_each_others_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each thread writes its mark, hands a view to the next thread, and looks whether what it got is still marked."""
+    regions: list[OneAtATime] = []
+
+    def region(byte_size: int, unit: int) -> OneAtATime:
+        regions.append(OneAtATime(byte_size, unit))
+        return regions[-1]
+
+    monkeypatch.setattr("atoll.execution.memory_pool.MemoryRegion", region)
     pool = HostMemoryPool(256 << 10)  # too small for all of them: some pieces are ordinary memory
     held: list[list[tuple[Any, int]]] = [[] for _ in range(4)]
     wrong: list[str] = []
@@ -117,6 +152,7 @@ def test_threads_never_get_each_others_memory() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+    assert regions[0].most_inside == 1
     assert 0 < pool.used_bytes <= pool.total_bytes
     held.clear()
     assert pool.used_bytes == 0
