@@ -30,7 +30,7 @@ def version_number(name: str) -> int | None:
 
 def token(status: os.stat_result) -> str:
     """Differs when the file was written, replaced or resized, on local disk."""
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_dev}:{status.st_ino}"
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 
 
 def changed_versions(old: Mapping[str, str], new: Mapping[str, str]) -> Changes:

@@ -93,8 +93,8 @@ def inspect(path: Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_resu
                     "the file into the repository, or allow such links with --follow-external-symlinks"
                 )
             status = os.stat(target)
-    except FileNotFoundError:
-        if hidden or not path.is_symlink():
+    except (FileNotFoundError, NotADirectoryError):
+        if hidden or not os.path.islink(path):
             return None
         raise ConfigError(
             f"symbolic link '{path}' leads to '{_target(path)}', where there is nothing; restore the file or remove "
@@ -107,7 +107,7 @@ def inspect(path: Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_resu
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise ConfigError(f"'{path}' is {_kind(status.st_mode)}; a model consists of files and folders only: remove it")
     if not os.access(path, os.R_OK):
-        if hidden:
+        if hidden or not os.path.lexists(path):
             return None
         raise cannot("read", path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     return status
@@ -125,7 +125,7 @@ def listed(directory: Path, limit: int = MAX_ENTRIES) -> list[str]:
                 names.append(entry.name)
                 if len(names) > limit:
                     break
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise cannot("list", directory, error) from None

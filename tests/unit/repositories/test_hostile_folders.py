@@ -262,3 +262,15 @@ def test_a_repository_that_the_servers_user_may_not_read_or_enter(open_root: Pat
     assert told[0] == "ok ['good', 'm']"
     assert told[1].startswith(f"UnavailableError cannot look at '{open_root}/m': Permission denied; give the server's")
     os.chmod(open_root, 0o755)
+
+
+def test_a_file_that_vanishes_between_two_looks_is_not_forbidden(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "m/1/model.onnx").touch()
+    (root / "m/1/other").touch()
+
+    def access(path: Path, mode: int) -> bool:
+        Path(root / "m/1/model.onnx").unlink(missing_ok=True)
+        return Path(path).exists()
+
+    monkeypatch.setattr(tree.os, "access", access)
+    assert LocalRepository(root).files("m").keys() == {"1/other"}
