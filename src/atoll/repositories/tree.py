@@ -46,14 +46,14 @@ def walk(directory: Path, bounds: Bounds) -> Iterator[tuple[str, os.stat_result]
     pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ((here.st_dev, here.st_ino),))]
     while pending:
         prefix, ancestors = pending.pop()
-        for name in listed(directory / prefix):
+        for name in listed(f"{directory}/{prefix}"):
             entries += 1
             if entries > bounds.max_entries:
                 raise ConfigError(
                     f"the model folder '{directory}' holds more than {bounds.max_entries} files and folders; move what "
                     "is not part of the model out of it"
                 )
-            path = directory / prefix / name
+            path = f"{directory}/{prefix}{name}"  # a Path would cost more than the system calls
             hidden = name.startswith(".") or "/." in f"/{prefix}"
             status = inspect(path, bounds, hidden=hidden)
             if status is None:
@@ -76,7 +76,7 @@ def walk(directory: Path, bounds: Bounds) -> Iterator[tuple[str, os.stat_result]
             pending.append((relative + "/", (*ancestors, identity)))
 
 
-def inspect(path: Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_result | None:
+def inspect(path: str | Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_result | None:
     """The state of a file or folder, links followed; None where it is gone. Opens nothing.
 
     Raises ConfigError for a link out of the repository, a link to nowhere and anything that is neither file nor folder;
@@ -113,7 +113,7 @@ def inspect(path: Path, bounds: Bounds, *, hidden: bool = False) -> os.stat_resu
     return status
 
 
-def listed(directory: Path, limit: int = MAX_ENTRIES) -> list[str]:
+def listed(directory: str | Path, limit: int = MAX_ENTRIES) -> list[str]:
     """The names in a folder, sorted, at most `limit` + 1 of them; none where it is gone.
 
     Raises UnavailableError where it cannot be listed.
@@ -132,7 +132,7 @@ def listed(directory: Path, limit: int = MAX_ENTRIES) -> list[str]:
     return sorted(names)
 
 
-def cannot(what: str, path: Path, error: OSError) -> AtollError:
+def cannot(what: str, path: str | Path, error: OSError) -> AtollError:
     """The error for a call that the operating system refused."""
     remedy = "check the disk or the network share that it lies on"
     if isinstance(error, PermissionError):
@@ -146,7 +146,7 @@ def _within(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _target(path: Path) -> str:
+def _target(path: str | Path) -> str:
     try:
         return os.readlink(path)
     except OSError:
