@@ -1,12 +1,25 @@
 """The JSON documents of the KServe protocol and Triton's extensions, as plain dicts in the real server's key order."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
 
 Document = dict[str, Any]
+
+
+class IndexLine(Protocol):
+    """A line of the repository index, as the server gives them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
 def server_metadata(server: ServerMetadata) -> Document:
@@ -70,10 +83,10 @@ def _duration(duration: Duration) -> Document:
     return {"count": duration.count, "ns": duration.ns}
 
 
-def repository_index(models: Iterable[tuple[str, str, str, str]]) -> list[Document]:
-    """POST /v2/repository/index: `models` are (name, version, state, reason); empty ones but the name are left out."""
+def repository_index(lines: Iterable[IndexLine]) -> list[Document]:
+    """POST /v2/repository/index: what is empty is left out, except for the name."""
     keys = ("name", "version", "state", "reason")
-    return [{key: value for key, value in zip(keys, one, strict=True) if value or key == "name"} for one in models]
+    return [{key: value for key in keys if (value := getattr(one, key)) or key == "name"} for one in lines]
 
 
 def error(text: str) -> Document:

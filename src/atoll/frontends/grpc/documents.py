@@ -1,14 +1,17 @@
 """The calls that ask what is served: each a function from its request's bytes to its answer's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from atoll.config.textproto import to_message
-from atoll.errors import AtollError, InternalError, NotFoundError, UnsupportedError
+from atoll.errors import AtollError, InternalError, ModelAsleepError, NotFoundError, UnsupportedError
 from atoll.frontends.grpc.status import grpc_error
-from atoll.frontends.grpc.transport import Call
+from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
+from atoll.frontends.grpc.waking import call_again
+from atoll.frontends.waking import Waking
 from atoll.protocol import documents
 from atoll.protocol.model_version import model_version
 from atoll.protocol.schema import message_class
@@ -18,8 +21,6 @@ SERVICE = "/inference.GRPCInferenceService/"
 HEALTH = "/grpc.health.v1.Health/"
 
 _LATER = (
-    "RepositoryModelLoad",
-    "RepositoryModelUnload",
     "SystemSharedMemoryStatus",
     "SystemSharedMemoryRegister",
     "SystemSharedMemoryUnregister",
@@ -35,12 +36,13 @@ Answer = Callable[[Any], Any]
 
 
 class Documents:
-    """What the calls need: the server that they ask."""
+    """What the calls need: the server that they ask, and where they wait for a model that has to be loaded first."""
 
-    def __init__(self, server: Server):
+    def __init__(self, server: Server, waking: Waking):
         self._server = server
+        self._waking = waking
 
-    def procedures(self) -> dict[str, Callable[[Call, bytes], bytes]]:
+    def procedures(self) -> dict[str, UnaryHandler]:
         """The unary calls by path."""
         answers: dict[str, Answer] = {
             "ServerLive": lambda _: {"live": self._server.live()},
@@ -50,13 +52,12 @@ class Documents:
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
             "ModelStatistics": self._model_statistics,
-            "RepositoryIndex": self._repository_index,
         }
-        paths = {
-            SERVICE + name: _procedure(f"inference.{name}Request", f"inference.{name}Response", answer)
+        paths: dict[str, UnaryHandler] = {
+            SERVICE + name: self._procedure(f"inference.{name}Request", f"inference.{name}Response", answer)
             for name, answer in answers.items()
         }
-        paths[HEALTH + "Check"] = _procedure(
+        paths[HEALTH + "Check"] = self._procedure(
             "grpc.health.v1.HealthCheckRequest", "grpc.health.v1.HealthCheckResponse", self._check
         )
         paths |= {SERVICE + name: _unsupported(name) for name in _LATER}
@@ -77,35 +78,35 @@ class Documents:
     def _model_statistics(self, request: Any) -> Any:
         return documents.statistics(self._server.statistics(request.name, model_version(request.version)))
 
-    def _repository_index(self, request: Any) -> Any:
-        if request.repository_name:
-            raise UnsupportedError("'repository_name' specification is not supported")
-        models = [(model.name, model.version, "READY", "") for model in self._server.models() if model.ready]
-        if not request.ready:
-            models += [(name, "", "UNAVAILABLE", str(error)) for name, error in self._server.failures().items()]
-        return {"models": documents.repository_index(sorted(models))}
-
     def _check(self, _: Any) -> Any:
         return {
             "status": "SERVING" if self._server.ready() else "NOT_SERVING"
         }  # whatever the service, as the real server
 
+    def _procedure(self, request_name: str, answer_name: str, answer: Answer) -> UnaryHandler:
+        request_class, answer_class = message_class(request_name), message_class(answer_name)
 
-def _procedure(request_name: str, answer_name: str, answer: Answer) -> Callable[[Call, bytes], bytes]:
-    request_class, answer_class = message_class(request_name), message_class(answer_name)
-
-    def procedure(call: Call, message: bytes) -> bytes:
-        try:
+        def procedure(call: Call, message: bytes, attempt: int = 0) -> bytes | Pending:
             try:
-                request = request_class.FromString(message)
-            except DecodeError:
-                raise InternalError("Unable to parse request") from None
-            encoded: bytes = answer_class(**answer(request)).SerializeToString()
-            return encoded
-        except AtollError as error:
-            raise grpc_error(error) from None
+                request = decoded(request_class, message)
+                try:
+                    encoded: bytes = answer_class(**answer(request)).SerializeToString()
+                except ModelAsleepError as asleep:
+                    again = partial(procedure, call, message, attempt + 1)
+                    return call_again(self._waking, asleep, request.name, attempt, call, again)
+                return encoded
+            except AtollError as error:
+                raise grpc_error(error) from None
 
-    return procedure
+        return procedure
+
+
+def decoded(request_class: Any, message: bytes) -> Any:
+    """The request's message. Raises InternalError, as the real server does."""
+    try:
+        return request_class.FromString(message)
+    except DecodeError:
+        raise InternalError("Unable to parse request") from None
 
 
 def _unsupported(name: str) -> Callable[[Call, bytes], bytes]:

@@ -70,6 +70,7 @@ class GrpcFrontend:
         self.addresses: list[tuple[str, int]] = []
         self._server = server
         self._options = options if options is not None else GrpcOptions()
+        self._servicer: Servicer | None = None
         self._transport: Transport | None = None
 
     async def start(self) -> None:
@@ -77,7 +78,7 @@ class GrpcFrontend:
         options = self._options
         transport_class, why = choose_transport(options.transport)
         logger.info("%s", why)
-        servicer = Servicer(
+        self._servicer = servicer = Servicer(
             self._server, asyncio.get_running_loop(), options.infer_response_compression, options.stream_limits
         )
         self._transport = transport_class(servicer.unary, servicer.stream, options.transport_options)
@@ -86,10 +87,14 @@ class GrpcFrontend:
 
     async def drain(self, timeout_s: float) -> None:
         """Takes no new calls, lets those in flight finish for at most so many seconds, then stops."""
+        if self._servicer is not None:
+            self._servicer.close()
         if self._transport is not None:
             await self._transport.drain(timeout_s)
 
     async def stop(self) -> None:
         """Ends every call and connection now."""
+        if self._servicer is not None:
+            self._servicer.close()
         if self._transport is not None:
             await self._transport.stop()

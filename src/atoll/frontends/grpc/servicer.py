@@ -3,9 +3,11 @@
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping
+from functools import partial
 
-from atoll.errors import AtollError, InternalError, UnsupportedError
+from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.grpc.documents import SERVICE, Documents
+from atoll.frontends.grpc.repository import RepositoryCalls
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
 from atoll.frontends.grpc.transport import (
@@ -18,7 +20,9 @@ from atoll.frontends.grpc.transport import (
     StreamHandler,
     UnaryHandler,
 )
+from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.waking import Waking
 from atoll.protocol.grpc_codec import InferCodec, build_request
 from atoll.protocol.model_version import model_version
 from atoll.request import InferenceRequest, InferenceResponse
@@ -45,14 +49,23 @@ class Servicer:
         self._codec = InferCodec()
         self._mailbox = Mailbox(loop)
         self._defer = loop.call_soon
-        streams = StreamInfer(server, self._codec, self._mailbox, self._defer, compression, limits or StreamLimits())
+        self._waking = Waking(server, loop)
+        self._repository = RepositoryCalls(server, loop)
+        streams = StreamInfer(
+            server, self._codec, self._mailbox, self._waking, self._defer, compression, limits or StreamLimits()
+        )
         self.unary: Mapping[str, UnaryHandler] = {
-            **Documents(server).procedures(),
+            **Documents(server, self._waking).procedures(),
+            **self._repository.procedures(),
             SERVICE + "ModelInfer": self.model_infer,
         }
         self.stream: Mapping[str, StreamHandler] = {SERVICE + "ModelStreamInfer": streams.serve}
 
-    def model_infer(self, call: Call, message: bytes) -> Message | Pending:
+    def close(self) -> None:
+        """The server is stopping: load and unload nothing more; what has begun goes on."""
+        self._repository.close()
+
+    def model_infer(self, call: Call, message: bytes, attempt: int = 0) -> Message | Pending:
         """Hands the request to the engine; the answer comes through its sender, usually after this has returned."""
         try:
             parsed = self._codec.parse(message)
@@ -66,6 +79,9 @@ class Servicer:
                 call.compression = self._compression
             model.submit(request)
         except AtollError as error:
+            if isinstance(error, ModelAsleepError):
+                again = partial(self.model_infer, call, message, attempt + 1)
+                return call_again(self._waking, error, parsed.model_name, attempt, call, again)
             raise grpc_error(error) from None
         return sender.answer_or_wait(request)
 

@@ -8,12 +8,15 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 
-from atoll.errors import AtollError, InternalError
+from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.waking import Waiter, Waking
 from atoll.protocol.grpc_codec import InferCodec, build_request, encode_stream_end, encode_stream_error
+from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.model_version import model_version
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
@@ -41,6 +44,7 @@ class StreamInfer:
         server: Server,
         codec: InferCodec,
         mailbox: Mailbox,
+        waking: Waking,
         defer: Defer,
         compression: Compression,
         limits: StreamLimits,
@@ -48,6 +52,7 @@ class StreamInfer:
         self.server = server
         self.codec = codec
         self.mailbox = mailbox
+        self.waking = waking
         self.defer = defer
         self.limits = limits
         self._compression = compression
@@ -116,14 +121,17 @@ class _Stream:
 
     def accept(self, message: bytes) -> None:
         """Submits a request; one that is refused is answered with the error, and the stream goes on."""
-        service = self.service
         entry = Entry(self, len(message))
         try:
-            parsed = service.codec.parse(message)
+            parsed = self.service.codec.parse(message)
         except AtollError as error:
             raise grpc_error(error) from None
         entry.id = parsed.id
         entry.model_name = parsed.model_name
+        self._submit(entry, parsed, message)
+
+    def _submit(self, entry: "Entry", parsed: InferMessage, message: bytes, attempt: int = 0) -> None:
+        service = self.service
         try:
             parsed.model_version = model_version(parsed.model_version)
             model = service.server.model(parsed.model_name, parsed.model_version)
@@ -131,19 +139,57 @@ class _Stream:
             request, parameters = build_request(parsed, entry, service.defer)
             entry.empty_final = parameters.enable_empty_final_response
             entry.request = request
-            self._add(entry)
+            if not attempt:
+                self._entries.add(entry)
+                self._request_bytes += entry.size
+                if not entry.decoupled:
+                    self._order.append(entry)
+            else:
+                self._reorder(entry)
             model.submit(request)
         except AtollError as error:
-            if entry.request is None:
-                self._add(entry)
-            self.put(entry, encode_stream_error(text_of(error), entry.id))
-            self.end(entry)
+            self._refused(entry, error, message, attempt)
 
-    def _add(self, entry: "Entry") -> None:
-        self._entries.add(entry)
-        self._request_bytes += entry.size
-        if not entry.decoupled:
+    def _refused(self, entry: "Entry", error: AtollError, message: bytes, attempt: int) -> None:
+        if entry not in self._entries:
+            self._entries.add(entry)
+            self._request_bytes += entry.size
+            if not entry.decoupled:
+                self._order.append(entry)
+        if isinstance(error, ModelAsleepError):
+            try:
+                go_on = partial(self._go_on, entry, message, attempt + 1)
+                entry.request = self.service.waking.wait(error, entry.model_name, attempt, go_on)
+                return
+            except AtollError as refused:
+                error = refused
+        self._end_with(entry, error)
+
+    def _go_on(self, entry: "Entry", message: bytes, attempt: int, error: AtollError | None) -> None:
+        """The model that the request waited for is there, or could not be loaded."""
+        if error is None:
+            try:
+                self._submit(entry, self.service.codec.parse(message), message, attempt)
+                return
+            except Exception as bug:
+                logger.exception("a request that had waited for model '%s' failed", entry.model_name)
+                error = InternalError(f"{type(bug).__name__}: {bug}")
+        self._end_with(entry, error)
+
+    def _end_with(self, entry: "Entry", error: AtollError) -> None:
+        self.put(entry, encode_stream_error(text_of(error), entry.id))
+        self.end(entry)
+
+    def _reorder(self, entry: "Entry") -> None:
+        """Only now that its model is there is it known whether those behind this request have to wait for it."""
+        ordered = entry in self._order
+        if not entry.decoupled and not ordered:
             self._order.append(entry)
+        elif entry.decoupled and ordered:
+            stand_in = Entry(self, 0)
+            self._order[self._order.index(entry)] = stand_in
+            self._entries.add(stand_in)
+            self.end(stand_in)
 
     # ---- out
 
@@ -248,7 +294,7 @@ class Entry:
         self.model_name = ""
         self.decoupled = False
         self.empty_final = False
-        self.request: InferenceRequest | None = None
+        self.request: InferenceRequest | Waiter | None = None
         self.ended = False
         self.held: list[Message] = []
 

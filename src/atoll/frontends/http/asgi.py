@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.connection import call_endpoint
-from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import RequestHead, interpret
-from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.limits import MIB
-from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.http.service import HttpService
 from atoll.protocol.http_answer import total_length
 
 if TYPE_CHECKING:
@@ -37,11 +35,11 @@ class _App:
         self._server = server
         self._max_body_size = max_body_size
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._table = RouteTable(())
+        self._service: HttpService | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
         else:
@@ -62,18 +60,27 @@ class _App:
         if answer is not None:
             await _send(answer, head.method, send)
 
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            stopping = message["type"] == "lifespan.shutdown"
+            if stopping and self._service is not None:
+                self._service.close()
+            await send({"type": message["type"] + ".complete"})
+            if stopping:
+                return
+
     def _head(self, scope: Message) -> RequestHead:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            infer = InferEndpoint(self._server, loop, self._max_body_size)
-            self._loop, self._table = loop, RouteTable(routes(self._server, infer))
+        if self._service is None or loop is not self._loop:
+            self._loop, self._service = loop, HttpService(self._server, loop, self._max_body_size)
         raw_path = scope.get("raw_path")
         path = scope["path"] if raw_path is None else raw_path.partition(b"?")[0].decode("utf-8", "surrogateescape")
         headers = [
             (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
             for name, value in scope["headers"]
         ]
-        return interpret(self._table, scope["method"], path.removeprefix(scope.get("root_path", "")), headers)
+        return interpret(self._service.routes, scope["method"], path.removeprefix(scope.get("root_path", "")), headers)
 
     async def _body(self, receive: Receive) -> bytearray | None:
         """The body, up to one piece beyond the limit; None where the client has gone."""
@@ -123,11 +130,3 @@ async def _send(answer: Answer, method: str, send: Send) -> None:
     }
     await send(start)
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else b"".join(answer.parts)})
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": message["type"] + ".complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

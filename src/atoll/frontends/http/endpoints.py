@@ -1,15 +1,16 @@
-"""The endpoints that only ask: health, metadata, configuration, statistics, the repository's index."""
+"""The endpoints that only ask: health, metadata, configuration, statistics."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from atoll.config.json_form import to_json
-from atoll.errors import AtollError, InternalError
+from atoll.errors import AtollError
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Endpoint, Route
-from atoll.protocol import documents, json_text
+from atoll.frontends.http.waking import SleepyModels
+from atoll.protocol import documents
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -49,39 +50,27 @@ class Inquiries:
     def statistics(self, exchange: Exchange, body: memoryview) -> Answer:
         return answers.document(documents.statistics(self._server.statistics(*_model_of(exchange))))
 
-    def repository_index(self, exchange: Exchange, body: memoryview) -> Answer:
-        only_ready = False
-        if len(body):
-            wishes = json_text.parse(body)
-            only_ready = wishes.get("ready", False) if isinstance(wishes, dict) else False
-            if type(only_ready) is not bool:
-                raise InternalError("Unable to parse 'ready': attempt to access JSON non-boolean as boolean")
-        ready = [(model.name, model.version, "READY", "") for model in self._server.models()]
-        failed = [(name, "", "UNAVAILABLE", str(error)) for name, error in self._server.failures().items()]
-        return answers.document(documents.repository_index(sorted(ready if only_ready else ready + failed)))
-
 
 def _model_of(exchange: Exchange) -> tuple[str, str]:
     places = exchange.head.arguments
     return places.get("model", ""), places.get("version", "")
 
 
-def routes(server: "Server", infer: Endpoint) -> Sequence[Route]:
-    """The whole table."""
+def routes(server: "Server", infer: Endpoint, sleepy: SleepyModels) -> Sequence[Route]:
+    """Their table, and that of inference."""
     ask = Inquiries(server)
     table = [
         Route("GET", "/v2", ask.server_metadata),
         Route("GET", "/v2/health/live", ask.live, plain_errors=True),
         Route("GET", "/v2/health/ready", ask.ready, plain_errors=True),
         Route("GET", "/v2/models/stats", ask.statistics),
-        Route("POST", "/v2/repository/index", ask.repository_index, control=True),
     ]
     for model in (MODEL, MODEL_VERSION):
         table += [
-            Route("GET", model, ask.model_metadata),
+            Route("GET", model, sleepy.endpoint(ask.model_metadata)),
             Route("GET", model + "/ready", ask.model_ready, plain_errors=True),
-            Route("GET", model + "/config", ask.config),
-            Route("GET", model + "/stats", ask.statistics),
+            Route("GET", model + "/config", sleepy.endpoint(ask.config)),
+            Route("GET", model + "/stats", sleepy.endpoint(ask.statistics)),
             Route("POST", model + "/infer", infer, plain_errors=True),
         ]
     return table

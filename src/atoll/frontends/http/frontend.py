@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.http.connection import HttpConnection
-from atoll.frontends.http.endpoints import routes
-from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.port import Port, plain_address
-from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.http.service import HttpService
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -42,22 +40,27 @@ class HttpFrontend:
     def __init__(self, server: "Server", options: HttpOptions):
         self._server = server
         self._options = options
+        self._service: HttpService | None = None
         self._port: Port | None = None
         self.addresses: list[tuple[str, int]] = []
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address."""
         options = self._options
-        infer = InferEndpoint(self._server, asyncio.get_running_loop(), options.limits.max_body_size)
-        self._port = Port(RouteTable(routes(self._server, infer)), options.limits)
+        self._service = HttpService(self._server, asyncio.get_running_loop(), options.limits.max_body_size)
+        self._port = Port(self._service.routes, options.limits)
         self.addresses = await self._port.listen(HttpConnection, options.host, options.port, options.reuse_port)
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
+        if self._service is not None:
+            self._service.close()
         if self._port is not None:
             await self._port.drain(timeout_s)
 
     async def stop(self) -> None:
         """Close everything at once."""
+        if self._service is not None:
+            self._service.close()
         if self._port is not None:
             await self._port.stop()

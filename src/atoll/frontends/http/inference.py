@@ -5,12 +5,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from atoll.errors import AtollError, Code, InternalError
+from atoll.errors import AtollError, Code, InternalError, ModelAsleepError
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
+from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.mailbox import Mailbox
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
@@ -31,8 +32,9 @@ _OF_THE_MODEL = (Code.NOT_FOUND, Code.UNAVAILABLE)
 class InferEndpoint:
     """POST .../infer. Belongs to one event loop."""
 
-    def __init__(self, server: "Server", loop: asyncio.AbstractEventLoop, max_body_size: int):
+    def __init__(self, server: "Server", loop: asyncio.AbstractEventLoop, max_body_size: int, sleepy: SleepyModels):
         self._server = server
+        self._sleepy = sleepy
         self._submit = server.submit
         self._loop = loop
         self._defer = loop.call_soon
@@ -65,7 +67,7 @@ class InferEndpoint:
         if answer is not None:
             exchange.answer(answer)
 
-    def _infer(self, exchange: Exchange, body: memoryview) -> Answer | None:
+    def _infer(self, exchange: Exchange, body: memoryview, attempt: int = 0) -> Answer | None:
         head = exchange.head
         model_name = head.arguments["model"]
         version = head.arguments.get("version", "")
@@ -97,13 +99,21 @@ class InferEndpoint:
             exchange.on_gone = request.cancel
             self._submit(request)
         except AtollError as error:
-            return self._refusal(error, model_name, version)
+            return self._refusal(error, exchange, body, attempt)
         return None
 
-    def _refusal(self, error: AtollError, model_name: str, version: str) -> Answer:
-        """The real server looks for the model before it reads the body, and labels what it then says text/plain."""
+    def _refusal(self, error: AtollError, exchange: Exchange, body: memoryview, attempt: int) -> Answer | None:
+        """The real server looks for the model before it reads the body, and labels what it then says text/plain.
+
+        None for a model that has to be loaded first: the answer follows.
+        """
+        if isinstance(error, ModelAsleepError):
+            return self._sleepy.retry(error, self._infer, exchange, body, attempt)
+        places = exchange.head.arguments
         try:
-            self._server.model(model_name, version)
+            self._server.model(places["model"], places.get("version", ""))
+        except ModelAsleepError:
+            pass  # it is there, and would refuse this too
         except AtollError as missing:
             error = missing
         return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)

@@ -13,7 +13,11 @@ from atoll.frontends.http.exchange import Exchange
 # later.
 Endpoint: TypeAlias = Callable[[Exchange, memoryview], Answer | None]
 
-_PLACES = {"{model}": "(?P<model>[^/]+)", "{version}": "(?P<version>[0-9]+)"}
+_PLACES = {
+    "{model}": "(?P<model>[^/]+)",
+    "{version}": "(?P<version>[0-9]+)",
+    "{repository}": "(?P<repository>[^/]+)",
+}
 
 
 class NoRoute(Enum):
@@ -25,7 +29,7 @@ class NoRoute(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one path; `{model}` and `{version}` stand for one segment each.
+    """One method on one path; `{model}`, `{version}` and `{repository}` stand for one segment each.
 
     `control`: it changes or reveals what the operator owns, so web pages of other origins are refused. `plain_errors`:
     the real server labels this endpoint's refusals text/plain.
@@ -64,5 +68,5 @@ class RouteTable:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\{model\}|\{version\})", path)
+    pieces = re.split(r"(\{\w+\})", path)
     return re.compile("".join(_PLACES.get(piece, re.escape(piece)) for piece in pieces))

@@ -11,13 +11,14 @@ import grpc
 import numpy as np
 import pytest
 import uvloop
+from tests.unit.frontends.fake_repository import FakeRepository
 from tritonclient.grpc import service_pb2 as triton
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelTransactionPolicy
 from atoll.config.tensors import ModelInput, ModelOutput
-from atoll.errors import AtollError, InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
+from atoll.errors import InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
@@ -62,10 +63,11 @@ class FakeModel:
         return self.requests.get(timeout=WAIT_S)
 
 
-class Engine:
+class Engine(FakeRepository):
     """What a servicer sees of `atoll.server.Server`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.models_by_name = {
             model.name: model
             for model in (
@@ -80,7 +82,6 @@ class Engine:
             )
         }
         self.is_ready = True
-        self.broken: dict[str, AtollError] = {"broken": InvalidArgumentError("no such file")}
 
     @staticmethod
     def _in_thread(request: InferenceRequest) -> None:
@@ -102,18 +103,13 @@ class Engine:
         self.model(request.model_name, request.model_version).submit(request)
 
     def model(self, name: str, version: str = "") -> FakeModel:
+        self.demand_awake(name)
         found = self.models_by_name.get(name)
         if found is None:
             raise NotFoundError(f"Request for unknown model: '{name}' is not found")
         if version not in ("", "1"):
             raise NotFoundError(f"Request for unknown model: '{name}' version {version} is not found")
         return found
-
-    def models(self) -> list[FakeModel]:
-        return sorted(self.models_by_name.values(), key=lambda model: model.name)
-
-    def failures(self) -> dict[str, AtollError]:
-        return self.broken
 
     def live(self) -> bool:
         return True

@@ -125,16 +125,6 @@ def test_versions_that_are_no_numbers(serving, call):
     )
 
 
-def test_the_repository_index(serving):
-    stub = serving.stub
-    ready = stub.RepositoryIndex(triton.RepositoryIndexRequest(ready=True)).models
-    assert {(one.state, one.version, one.reason) for one in ready} == {("READY", "1", "")}
-    names = [one.name for one in stub.RepositoryIndex(triton.RepositoryIndexRequest()).models]
-    assert names == sorted([*serving.engine.models_by_name, "broken"])
-    refused = refusal(stub.RepositoryIndex, triton.RepositoryIndexRequest(repository_name="x"))
-    assert refused == ("UNIMPLEMENTED", "'repository_name' specification is not supported")
-
-
 def test_calls_of_later_versions_are_refused_in_clear_words(serving):
     code, text = refusal(serving.stub.TraceSetting, triton.TraceSettingRequest())
     assert code == "UNIMPLEMENTED"

@@ -4,6 +4,8 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+from tests.unit.frontends.fake_repository import FakeRepository
+
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnavailableError
@@ -12,12 +14,13 @@ from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 
 
-class FakeServer:
+class FakeServer(FakeRepository):
     """`echo` answers at once with its inputs, `thread` from another thread, `wait` on `release`; `fail` fails."""
 
     names = ("echo", "fail", "thread", "wait")
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[InferenceRequest] = []
         self.is_ready = True
         self.stopping = False
@@ -54,6 +57,7 @@ class FakeServer:
         request.sender.send(response, True)
 
     def model(self, name: str, version: str = "") -> Any:
+        self.demand_awake(name)
         if name not in self.names:
             raise NotFoundError(f"Request for unknown model: '{name}' is not found")
         if version not in ("", "1"):
@@ -63,12 +67,6 @@ class FakeServer:
             name=name, backend="fake", max_batch_size=4, input=(ModelInput(**spec),), output=(ModelOutput(**spec),)
         )
         return SimpleNamespace(name=name, version="1", config=config)
-
-    def models(self) -> list[Any]:
-        return [self.model(name) for name in self.names]
-
-    def failures(self) -> dict[str, Exception]:
-        return {"broken": InvalidArgumentError("config.pbtxt:3: no such field")}
 
     def live(self) -> bool:
         return True

@@ -84,15 +84,6 @@ async def test_paths_in_other_forms(client, path):
     assert (await client.ask(request("GET", path))).status == 200
 
 
-async def test_repository_index(client):
-    everything = (await client.ask(request("POST", "/v2/repository/index"))).json
-    assert everything[0] == {"name": "broken", "state": "UNAVAILABLE", "reason": "config.pbtxt:3: no such field"}
-    assert everything[1] == {"name": "echo", "version": "1", "state": "READY"}
-    ready = (await client.ask(request("POST", "/v2/repository/index", b'{"ready":true}'))).json
-    assert [one["name"] for one in ready] == ["echo", "fail", "thread", "wait"]
-    assert (await client.ask(request("POST", "/v2/repository/index", b'{"ready":1}'))).status == 500
-
-
 @pytest.mark.parametrize(
     ("origin", "host", "status"),
     [

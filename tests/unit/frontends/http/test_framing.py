@@ -10,11 +10,9 @@ from tests.unit.frontends.http.wire import infer, request
 
 from atoll.frontends.http.chunked import ChunkedBody, Progress
 from atoll.frontends.http.connection import HttpConnection
-from atoll.frontends.http.endpoints import routes
-from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.port import Port
-from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.http.service import HttpService
 
 CHUNKED = (
     b"POST /v2/repository/index HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -72,8 +70,8 @@ async def talk(pieces: list[bytes]) -> Transport:
     loop = asyncio.get_running_loop()
     limits = ConnectionLimits(max_body_size=1_000_000)
     server = FakeServer()
-    table = RouteTable(routes(server, InferEndpoint(server, loop, limits.max_body_size)))
-    connection, transport = HttpConnection(Port(table, limits)), Transport()
+    service = HttpService(server, loop, limits.max_body_size)
+    connection, transport = HttpConnection(Port(service.routes, limits)), Transport()
     connection.connection_made(transport)
     for piece in pieces:
         position = 0

@@ -1,0 +1,84 @@
+"""The calls that load and unload models and list them. What they call blocks, so it runs on other threads."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from atoll.errors import AtollError
+from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.grpc.documents import SERVICE, decoded
+from atoll.frontends.grpc.status import grpc_error
+from atoll.frontends.grpc.transport import PENDING, Call, Pending, UnaryHandler
+from atoll.protocol import documents
+from atoll.protocol import repository as protocol
+from atoll.protocol.schema import message_class
+from atoll.server import Server
+
+Work = Callable[[Any], Any]
+"""From a request's message to the fields of its answer, on a thread that may be blocked."""
+
+
+class RepositoryCalls:
+    """For one event loop. Load and unload calls do not hold up who only asks what is there."""
+
+    def __init__(self, server: Server, loop: AbstractEventLoop):
+        self._server = server
+        self._changes = BlockingCalls(loop, "load and unload")
+        self._questions = BlockingCalls(loop, "repository index", threads=2)
+
+    def procedures(self) -> dict[str, UnaryHandler]:
+        """The unary calls by path."""
+        return {
+            SERVICE + name: _procedure(name, calls, work)
+            for name, calls, work in (
+                ("RepositoryModelLoad", self._changes, self._load),
+                ("RepositoryModelUnload", self._changes, self._unload),
+                ("RepositoryIndex", self._questions, self._index),
+            )
+        }
+
+    def close(self) -> None:
+        """The server is stopping: calls that have begun go on, and are answered as long as their connections last."""
+        self._changes.close()
+        self._questions.close()
+
+    def _load(self, request: Any) -> Any:
+        parameters = protocol.load_from_message(request)
+        self._server.load_model(request.model_name, config=parameters.config, files=parameters.files or None)
+        return {}
+
+    def _unload(self, request: Any) -> Any:
+        dependents = protocol.unload_from_message(request)
+        self._server.unload_model(request.model_name, unload_dependents=dependents)
+        return {}
+
+    def _index(self, request: Any) -> Any:
+        protocol.refuse_repository_name(request)
+        return {"models": documents.repository_index(self._server.repository_index(request.ready))}
+
+
+def _procedure(name: str, calls: BlockingCalls, work: Work) -> UnaryHandler:
+    request_class, answer_class = (message_class(f"inference.{name}{end}") for end in ("Request", "Response"))
+
+    def procedure(call: Call, message: bytes) -> Pending:
+        def take(answer: bytes, error: AtollError | None) -> None:
+            if error is None:
+                call.reply(answer)
+            else:
+                failure = grpc_error(error)
+                call.fail(failure.code, failure.message)
+
+        try:
+            running = calls.submit(partial(_answer, request_class, answer_class, work, message), take)
+        except AtollError as error:
+            raise grpc_error(error) from None
+        call.on_cancel(running.cancel)
+        return PENDING
+
+    return procedure
+
+
+def _answer(request_class: Any, answer_class: Any, work: Work, message: bytes) -> bytes:
+    answer: bytes = answer_class(**work(decoded(request_class, message))).SerializeToString()
+    return answer

@@ -1,0 +1,86 @@
+"""The endpoints that load and unload models and list them. What they call blocks, so it runs on other threads."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from atoll.errors import AtollError
+from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.http import answer as answers
+from atoll.frontends.http.answer import JSON, Answer
+from atoll.frontends.http.exchange import Exchange
+from atoll.frontends.http.routes import Route
+from atoll.protocol import documents
+from atoll.protocol import repository as protocol
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from atoll.server import Server
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = "/v2/repository"
+NAMED = REPOSITORY + "/{repository}"
+
+
+class RepositoryEndpoints:
+    """For one event loop. Load and unload calls do not hold up who only asks what is there."""
+
+    def __init__(self, server: "Server", loop: "AbstractEventLoop"):
+        self._server = server
+        self._changes = BlockingCalls(loop, "load and unload")
+        self._questions = BlockingCalls(loop, "repository index", threads=2)
+
+    def routes(self) -> Sequence[Route]:
+        """The real server takes a repository's name in the path of the index, where it means nothing."""
+        table = [Route("POST", prefix + "/index", self.index, control=True) for prefix in (REPOSITORY, NAMED)]
+        for action, endpoint in (("load", self.load), ("unload", self.unload)):
+            path = "/models/{model}/" + action
+            table += [
+                Route("POST", REPOSITORY + path, endpoint, control=True),
+                Route("POST", NAMED + path, _refuse_repository_name, control=True),
+            ]
+        return table
+
+    def close(self) -> None:
+        """The server is stopping: calls that have begun go on, and are answered as long as their connections last."""
+        self._changes.close()
+        self._questions.close()
+
+    def index(self, exchange: Exchange, body: memoryview) -> Answer | None:
+        return _answer_later(exchange, self._questions, partial(self._index, body))
+
+    def _index(self, body: memoryview) -> Answer:
+        return answers.document(documents.repository_index(self._server.repository_index(protocol.only_ready(body))))
+
+    def load(self, exchange: Exchange, body: memoryview) -> Answer | None:
+        return _answer_later(exchange, self._changes, partial(self._load, exchange.head.arguments["model"], body))
+
+    def _load(self, name: str, body: memoryview) -> Answer:
+        parameters = protocol.load_from_json(body, name)
+        self._server.load_model(name, config=parameters.config, files=parameters.files or None)
+        return Answer(200, [], headers=JSON)
+
+    def unload(self, exchange: Exchange, body: memoryview) -> Answer | None:
+        return _answer_later(exchange, self._changes, partial(self._unload, exchange.head.arguments["model"], body))
+
+    def _unload(self, name: str, body: memoryview) -> Answer:
+        dependents, problem = protocol.unload_from_json(body)
+        if problem:
+            logger.warning("the body of a request to unload '%s' is ignored: %s", name, problem)
+        self._server.unload_model(name, unload_dependents=dependents)
+        return Answer(200, [], headers=JSON)
+
+
+def _answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:
+    def take(answer: Answer, error: AtollError | None) -> None:
+        exchange.answer(answer if error is None else answers.refusal_of(error))
+
+    exchange.on_gone = calls.submit(work, take).cancel
+    return None
+
+
+def _refuse_repository_name(exchange: Exchange, body: memoryview) -> Answer:
+    return answers.refusal(501, protocol.NO_REPOSITORY_NAME, plain=False)

@@ -1,0 +1,28 @@
+"""All endpoints of one event loop, whatever brings the requests: our own connections or an ASGI server."""
+
+from typing import TYPE_CHECKING
+
+from atoll.frontends.http.endpoints import routes
+from atoll.frontends.http.inference import InferEndpoint
+from atoll.frontends.http.repository import RepositoryEndpoints
+from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.http.waking import SleepyModels
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from atoll.server import Server
+
+
+class HttpService:
+    """To be made on the loop's thread. `close` when the server begins to stop."""
+
+    def __init__(self, server: "Server", loop: "AbstractEventLoop", max_body_size: int):
+        sleepy = SleepyModels(server, loop)
+        self._repository = RepositoryEndpoints(server, loop)
+        infer = InferEndpoint(server, loop, max_body_size, sleepy)
+        self.routes = RouteTable([*routes(server, infer, sleepy), *self._repository.routes()])
+
+    def close(self) -> None:
+        """Load and unload nothing more; what has begun goes on."""
+        self._repository.close()
