@@ -220,12 +220,17 @@ class _Reader:
         key: Any = default_of(field.key or "string")
         value: Any = None
         here = f"{path}[{key!r}]"
+        given: set[str] = set()
         while not self._takes(close):
             name = self._advance()
             if name.kind == "end":
                 line = self._lines.place(opened.offset).line
                 missing = f"the {opened.text} of line {line} has no {close}"
                 self._broken(name.offset, path, "Expected identifier, got: ", missing, f"a {close}", "")
+            if name.text in given:
+                message = f'Non-repeated field "{name.text}" is specified multiple times'
+                self._note(name.offset, here, message, f"{name.text} again", "one of them", "Start a new entry.")
+            given.add(name.text)
             if name.text == "key":
                 self._expect(":", path)
                 key = self._plain(field.key or "string", None, path, environment=None)

@@ -59,7 +59,8 @@ def _float(text: str, scalar: str) -> float | None:
     if word in ("inf", "infinity", "nan"):
         value = float(word)
         return -value if text.startswith("-") else value
-    if not _DECIMAL.fullmatch(text) or len(text) > _MAX_DIGITS or (_integer(text) is None and word.isdigit()):
+    octal = word.isdigit() and word.startswith("0") and word != "0"  # which floats are not written in
+    if octal or len(text) > _MAX_DIGITS or not _DECIMAL.fullmatch(text):
         return None
     value = float(text.rstrip("fF"))
     if scalar == "double":

@@ -4,13 +4,15 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.config.configurations import configurations, slowly
 from tritonclient.grpc import model_config_pb2
 
-from atoll.config.fields import INTEGER_RANGES, conflict, fields_of
+from atoll.config.document_reader import read_document
+from atoll.config.documents import read_json
 from atoll.config.json_form import from_json, to_json
 from atoll.config.model_config import (
     ModelConfig,
@@ -20,64 +22,22 @@ from atoll.config.model_config import (
     ModelSequenceBatching,
     ModelVersionPolicy,
 )
+from atoll.config.overlay import overlay
+from atoll.config.override import read_override
 from atoll.config.textproto import from_message, read_config_text, to_message, write_config_text
+from atoll.config.yaml_document import read_yaml
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
 
-SCALARS: dict[str, st.SearchStrategy[Any]] = {
-    "string": st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
-    "bool": st.booleans(),
-    "float": st.floats(width=32, allow_nan=False).map(lambda value: float(str(np.float32(value)))),
-    "double": st.floats(allow_nan=False),
-    **{name: st.integers(low, high) for name, (low, high) in INTEGER_RANGES.items()},
-}
-
-
-def values(field: Any) -> st.SearchStrategy[Any]:
-    if field.record:
-        one: st.SearchStrategy[Any] = records(field.record)
-    elif field.enum:
-        one = st.sampled_from(list(field.enum))
-    else:
-        one = SCALARS[field.scalar]
-    if field.key is not None:
-        return st.dictionaries(SCALARS[field.key], one, max_size=2)
-    return st.lists(one, max_size=2).map(tuple) if field.repeated else one
-
-
-def records(record: type[Any]) -> st.SearchStrategy[Any]:
-    optional = {one.attribute: values(one) for one in fields_of(record)}
-    return (
-        st.fixed_dictionaries({}, optional=optional)
-        .filter(lambda chosen: conflict(record, chosen) is None)
-        .map(lambda chosen: record(**chosen))
-    )
-
-
-def top_level() -> st.SearchStrategy[ModelConfig]:
-    """A few of the fields at a time: with all of them at once an example grows too big to draw."""
-    fields = {one.attribute: one for one in fields_of(ModelConfig)}
-    return (
-        st.lists(st.sampled_from(sorted(fields)), max_size=4, unique=True)
-        .filter(lambda names: conflict(ModelConfig, names) is None)
-        .flatmap(lambda names: st.fixed_dictionaries({name: values(fields[name]) for name in names}))
-        .map(lambda chosen: ModelConfig(**chosen))
-    )
-
-
-slowly = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
-
 
 @slowly
-@given(top_level())
+@given(configurations())
 def test_text_round_trip(config: ModelConfig) -> None:
     assert read_config_text(write_config_text(config), "config.pbtxt") == config
 
 
 @slowly
-@given(top_level())
+@given(configurations())
 def test_message_round_trip(config: ModelConfig) -> None:
     message = to_message(config)
     again = type(message).FromString(message.SerializeToString())
@@ -85,13 +45,63 @@ def test_message_round_trip(config: ModelConfig) -> None:
 
 
 @slowly
-@given(top_level())
+@given(configurations())
 def test_json_round_trip(config: ModelConfig) -> None:
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
 @slowly
-@given(top_level())
+@given(configurations(), st.booleans())
+def test_json_text_round_trip(config: ModelConfig, indented: bool) -> None:
+    text = json.dumps(to_json(config), indent=2 if indented else None, ensure_ascii=indented)
+    reading = read_document(read_json(text, "f"), ModelConfig, file="f")
+    assert reading.problems == []
+    assert reading.record == config
+    assert read_override(text) == config
+
+
+@slowly
+@given(configurations(), st.booleans())
+def test_yaml_round_trip(config: ModelConfig, flow: bool) -> None:
+    text = json.dumps(to_json(config)) if flow else yaml.safe_dump(quoted(to_json(config)), sort_keys=False)
+    reading = read_document(read_yaml(text, "f"), ModelConfig, form="YAML", file="f")
+    assert reading.problems == []
+    assert reading.record == config
+
+
+class Quoted(str):
+    """A text that is written in quotes: YAML writers know other words for booleans than we do."""
+
+
+yaml.SafeDumper.add_representer(
+    Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
+def quoted(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {Quoted(key): quoted(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [quoted(one) for one in document]
+    return Quoted(document) if isinstance(document, str) else document
+
+
+@slowly
+@given(configurations(), configurations())
+def test_what_is_laid_over_wins_and_the_rest_shows_through(base: ModelConfig, override: ModelConfig) -> None:
+    assert overlay(base, ModelConfig()) == base
+    assert overlay(ModelConfig(), override) == override
+    assert overlay(base, base) == base
+    both = overlay(base, override)
+    to_message(both)  # with no two members of a oneof
+    assert overlay(both, override) == both
+    for name in ("name", "max_batch_size", "input", "instance_group", "model_warmup"):
+        assert getattr(both, name) == (getattr(override, name) or getattr(base, name))
+    assert both.parameters == {**base.parameters, **override.parameters}
+
+
+@slowly
+@given(configurations())
 def test_the_official_client_reads_our_bytes(config: ModelConfig) -> None:
     theirs = model_config_pb2.ModelConfig.FromString(to_message(config).SerializeToString())
     assert from_message(theirs) == config
