@@ -17,9 +17,19 @@ def test_a_new_model_is_said_once_it_rests() -> None:
     assert watch.unsettled
     assert watch.observe({"1/a": "p", "2/a": "p"}, 5) is None
     assert watch.observe({"1/a": "p", "2/a": "p"}, 14) is None
-    assert watch.observe({"1/a": "p", "2/a": "p"}, 15) == Changes(False, frozenset({1, 2}))
+    assert watch.observe({"1/a": "p", "2/a": "p"}, 15) == Changes(True, frozenset({1, 2}))
     assert not watch.unsettled
     assert watch.observe({"1/a": "p", "2/a": "p"}, 99) is None
+
+
+def test_a_folder_without_files_is_said_once() -> None:
+    watch = Watch(10)
+    assert watch.observe({}, 0) is None
+    assert watch.unsettled
+    assert watch.observe({}, 10) == Changes(True, frozenset())
+    assert watch.known == {}
+    assert watch.observe({}, 30) is None
+    assert not watch.unsettled
 
 
 def test_what_is_known_is_no_change_and_what_goes_is_one() -> None:
@@ -40,7 +50,7 @@ def test_what_is_taken_back_in_time_was_no_change() -> None:
 
 
 def test_without_a_time_to_settle_a_change_counts_at_once() -> None:
-    assert Watch(0).observe({"1/a": "p"}, 7) == Changes(False, frozenset({1}))
+    assert Watch(0).observe({"1/a": "p"}, 7) == Changes(True, frozenset({1}))
 
 
 def test_the_callers_mappings_are_not_kept() -> None:
@@ -87,6 +97,8 @@ def test_a_model_that_is_being_copied_is_never_taken(pauses: list[int], looks: l
     watch = Watch(10)
     now = 0
     said = []
+    watch.observe({}, -20)
+    assert watch.observe({}, -10) is not None, "an empty folder came first"
     for passed in [*looks, *[10] * 40]:
         now += passed
         pieces = sum(moment <= now for moment in written)
