@@ -154,7 +154,9 @@ def read_yaml(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
-        raise document_error(place, str(error.problem or error.context or error), "", "", "") from None
+        line = text.split("\n")[place.line - 1] if 0 < place.line <= text.count("\n") + 1 else ""
+        remedy = "Quote a text with ${NAME} that stands inside { } or [ ]." if "${" in line else ""
+        raise document_error(place, str(error.problem or error.context or error), "", "", remedy) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise document_error(Place(file), str(error).splitlines()[0], "", "printable text") from None
     return Document(value, composer.places)
