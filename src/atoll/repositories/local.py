@@ -7,14 +7,13 @@ without leading zeros; everything else is ignored. Names that begin with a dot a
 import logging
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from atoll.errors import ConfigError, NotFoundError
-from atoll.repositories import repository as contract
 from atoll.repositories.fingerprint import token, version_number
 from atoll.repositories.names import shown, why_impossible
+from atoll.repositories.repository import ModelFolder
 from atoll.repositories.tree import Bounds, cannot, inspect, listed, walk
 
 CONFIG_FILENAME = "config.pbtxt"
@@ -27,8 +26,8 @@ log = logging.getLogger(__name__)
 class LocalRepository:
     """A folder of models, or a bare model file, which is a repository of one model named by the file's stem.
 
-    Every call looks at the disk anew. Names may come from clients. A symbolic link
-    that leads out of the folder is an error of the model it is in, unless `external_symlinks`.
+    Every call looks at the disk anew. Names may come from clients. A symbolic link that leads out of the folder is an
+    error of the model it is in, unless `external_symlinks`.
     """
 
     def __init__(self, location: str | Path, *, external_symlinks: bool = False) -> None:
@@ -62,12 +61,12 @@ class LocalRepository:
             return {self._path.name: token(self._bare_file(name))}
         return {path: token(status) for path, status in walk(self._directory(name), self._bounds())}
 
-    def folder(self, name: str) -> contract.ModelFolder:
+    def folder(self, name: str) -> ModelFolder:
         """The model where it lies, looked at file by file. Raises what `files` raises."""
         if self._is_file():
             self._bare_file(name)
             parent = self._path.parent
-            return contract.ModelFolder(name, parent, {1: parent}, self.location, self._path.name)
+            return ModelFolder(name, parent, {1: parent}, self.location, self._path.name)
         directory = self._directory(name)
         return model_folder(name, directory, self.location, [os.path.realpath(self._path)], self._external_symlinks)
 
@@ -149,7 +148,7 @@ class LocalRepository:
 
 def model_folder(
     name: str, directory: Path, location: str, roots: Sequence[str], external_symlinks: bool
-) -> contract.ModelFolder:
+) -> ModelFolder:
     """The model in `directory`, every file of it looked at; links may lead to the real paths `roots`, the first of
     which is named in errors, and below.
 
@@ -164,63 +163,4 @@ def model_folder(
         status = None if number is None else inspect(directory / entry, bounds)
         if number is not None and status is not None and stat.S_ISDIR(status.st_mode):
             versions[number] = directory / entry
-    return contract.ModelFolder(name, directory, dict(sorted(versions.items())), location)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFolder:
-    """A model as it lies on disk.
-
-    `versions` maps each version to the directory of its files. `config_file` is None where there is no config.pbtxt.
-    `model_filename` is set for a bare file, and overrides the backend's default name.
-    """
-
-    name: str
-    directory: Path
-    versions: Mapping[int, Path]
-    config_file: Path | None
-    model_filename: str = ""
-
-
-def find_models(repositories: Sequence[str | Path]) -> dict[str, ModelFolder]:
-    """All models of these repositories, by name, in the order in which they are found; a bare file is a repository of
-    one.
-
-    Raises NotFoundError for a path that does not exist, and ConfigError where two repositories have a model of one
-    name.
-    """
-    found: dict[str, ModelFolder] = {}
-    for repository in repositories:
-        path = Path(repository)
-        for folder in _models_of(path):
-            if folder.name in found:
-                raise ConfigError(
-                    f"model '{folder.name}' is in more than one repository: {found[folder.name].directory} and "
-                    f"{folder.directory}; a name must be unique across repositories"
-                )
-            found[folder.name] = folder
-    return found
-
-
-def _models_of(path: Path) -> list[ModelFolder]:
-    if path.is_file():
-        return [ModelFolder(path.stem, path.parent, {1: path.parent}, None, path.name)]
-    if not path.is_dir():
-        raise NotFoundError(f"failed to stat file {path}: model repository path '{path}' does not exist")
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [_model_folder(folder) for folder in folders]
-
-
-def _model_folder(directory: Path) -> ModelFolder:
-    versions = {int(entry.name): entry for entry in directory.iterdir() if _is_version(entry.name) and entry.is_dir()}
-    config_file = directory / CONFIG_FILENAME
-    return ModelFolder(
-        name=directory.name,
-        directory=directory,
-        versions=dict(sorted(versions.items())),
-        config_file=config_file if config_file.is_file() else None,
-    )
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and not name.startswith("0")
+    return ModelFolder(name, directory, dict(sorted(versions.items())), location)
