@@ -95,7 +95,7 @@ class _Composer:
             place = self._place(event)
             if not isinstance(event, yaml.ScalarEvent):
                 raise document_error(place, "a key that is no text", "something else", "a plain key")
-            key = event.value
+            key = _paired(event.value)
             if key in value:
                 found = f"'{key}', as in line {places[key].line}"
                 raise document_error(place, "the key is given twice", found, "different keys", "Remove one.")
