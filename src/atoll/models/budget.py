@@ -17,7 +17,7 @@ _UNITS |= {
     "GB": 1000**3,
     "TB": 1000**4,
 }
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*|%)")
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*|%)", re.ASCII)
 
 
 def parse_budget(text: str, machine_bytes: int) -> int:

@@ -150,7 +150,6 @@ class ModelControl:
                 record.failed.clear()
                 try:
                     self._load(record, repository, override, files)
-                    record.error = None
                     return
                 except Exception as error:
                     known = _as_atoll_error(key, error)
@@ -178,6 +177,7 @@ class ModelControl:
             assert repository is not None, "only a model that comes with its files has no repository"
             tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
             if before is not None and override is None and not before.overridden and before.files == tokens:
+                record.error = None
                 return
             folder = repository.folder(key.name)
         try:
@@ -256,6 +256,7 @@ class ModelControl:
             raise
         after.models = dict(sorted({**kept, **built}.items()))
         record.served = after
+        record.error = None
         self._table.serve(key, after.models.values())
         for version in after.models:
             record.states[str(version)] = (ModelState.READY, "")
@@ -331,17 +332,24 @@ class ModelControl:
 
     def index(self, listing: Listing) -> list[IndexEntry]:
         """Every model of the listing, and every other that was loaded, with the states of its versions."""
-        entries = [IndexEntry(key.name) for key in {*listing.models, *listing.clashes} - self._records.keys()]
+        entries = [self._untried(key) for key in {*listing.models, *listing.clashes} - self._records.keys()]
         for record in self._all_records():
             with self._lock:
                 states = sorted(record.states.items(), key=lambda one: int(one[0]))
+            if record.served is None and self._table.is_asleep(record.key.name):
+                states = []
             if not states and record.error is not None:
                 entries.append(IndexEntry(record.key.name, "", ModelState.UNAVAILABLE.value, str(record.error)))
             elif not states:
-                entries.append(IndexEntry(record.key.name))
+                entries.append(self._untried(record.key))
             for version, (state, reason) in states:
                 entries.append(IndexEntry(record.key.name, version, state.value, reason))
         return sorted(entries)
+
+    def _untried(self, key: ModelKey) -> IndexEntry:
+        if self._table.is_asleep(key.name):
+            return IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, _ASLEEP)
+        return IndexEntry(key.name)
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""
@@ -422,6 +430,7 @@ def _model_files(files: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+_ASLEEP = "not in memory; loaded when a request asks for it"
 _UNLOADED = (ModelState.UNAVAILABLE, "unloaded")
 
 

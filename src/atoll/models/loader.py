@@ -13,7 +13,7 @@ from atoll.execution.pool import InstancePool
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.labels import read_labels
-from atoll.models.memory import give_back_freed, resident_bytes
+from atoll.models.memory import Growth
 from atoll.models.model import Model
 from atoll.models.request_validation import request_spec
 from atoll.observability.statistics import StatisticsRecorder
@@ -56,10 +56,9 @@ class Loader:
         """
         if not self._measure:
             return self._build(complete, version, namespace)
-        give_back_freed()  # otherwise the model would grow into what another has left
-        before = resident_bytes()
+        growth = Growth()
         model = self._build(complete, version, namespace)
-        model.memory_bytes = max(resident_bytes() - before, 0)
+        model.memory_bytes = growth.measure()
         return model
 
     def _build(self, complete: CompleteModel, version: int, namespace: str) -> Model:

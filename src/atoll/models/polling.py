@@ -123,7 +123,8 @@ class Poller:
             before = self._retries.pop(key, None)
             if key in failed:
                 after_ns = 2 * before.after_ns if before is not None else max(self._interval_ns, NS_PER_SECOND)
-                self._retries[key] = _Retry(now_ns + after_ns, min(after_ns, LONGEST_RETRY_NS))
+                after_ns = min(after_ns, LONGEST_RETRY_NS)
+                self._retries[key] = _Retry(now_ns + after_ns, after_ns)
 
     def _complain(self, about: str, text: str) -> None:
         """Once for each new text: a poll comes every few seconds."""

@@ -15,7 +15,6 @@ def find_unserved(config: ModelConfig) -> list[Problem]:
         ("model_transaction_policy.decoupled", _decoupled(config)),
         ("batch_input", bool(config.batch_input)),
         ("batch_output", bool(config.batch_output)),
-        ("model_repository_agents", config.model_repository_agents is not None),
         ("input.allow_ragged_batch", any(one.allow_ragged_batch for one in config.input)),
     ):
         if present:

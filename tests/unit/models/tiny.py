@@ -7,27 +7,28 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def scale_model(factor: float, *, weight_bytes: int = 0, input_name: str = "IN") -> bytes:
-    """FP32[-1, 2] in and out; `weight_bytes` more of constants that take part in the result as zeros."""
-    rows = max(weight_bytes // 8, 1)
-    weights = np.zeros((rows, 2), np.float32)
+    """FP32[-1, 2] in and out; `weight_bytes` more of constants, which every run multiplies with, and then with 0."""
+    float32 = TensorProto.FLOAT
+    nodes = [helper.make_node("Mul", [input_name, "factor"], ["scaled" if weight_bytes else "OUT"])]
+    constants = [numpy_helper.from_array(np.array(factor, np.float32), "factor")]
     if weight_bytes:
-        weights[:] = np.random.default_rng(0).random((1, 2), np.float32)  # nothing that can be shared or packed
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMax", ["weights", "axes"], ["largest"], keepdims=0),
+        nodes += [
+            helper.make_node("MatMul", [input_name, "weights"], ["products"]),
+            helper.make_node("ReduceMax", ["products", "axes"], ["largest"], keepdims=1),
             helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
-            helper.make_node("Mul", [input_name, "factor"], ["scaled"]),
             helper.make_node("Add", ["scaled", "nothing"], ["OUT"]),
-        ],
-        "scale",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch", 2])],
-        [helper.make_tensor_value_info("OUT", TensorProto.FLOAT, ["batch", 2])],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([0], np.int64), "axes"),
+        ]
+        constants += [
+            numpy_helper.from_array(np.ones((2, weight_bytes // 8), np.float32), "weights"),
+            numpy_helper.from_array(np.array([1], np.int64), "axes"),
             numpy_helper.from_array(np.array(0, np.float32), "zero"),
-            numpy_helper.from_array(np.array(factor, np.float32), "factor"),
-        ],
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "scale",
+        [helper.make_tensor_value_info(input_name, float32, ["batch", 2])],
+        [helper.make_tensor_value_info("OUT", float32, ["batch", 2])],
+        constants,
     )
     opset = [helper.make_opsetid("", 18)]
     data: bytes = helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
