@@ -61,7 +61,7 @@ def write_override(
     """
     reason = why_impossible(name)
     if reason is not None:
-        raise ConfigError(f"failed to load '{shown(name)}': {reason}")
+        raise ConfigError(f"'{shown(name)}' cannot be loaded: {reason}")
     paths = _checked(name, files, limits)
     root = _fresh_folder(parent)
     try:
@@ -73,7 +73,7 @@ def write_override(
     except OSError as error:
         shutil.rmtree(root, ignore_errors=True)
         raise InternalError(
-            f"failed to load '{name}': cannot write the request's files under '{root}': {error}; free space there, or "
+            f"cannot write the files of the load request for '{name}' under '{root}': {error}; free space there, or "
             "point TMPDIR elsewhere"
         ) from error
     except BaseException:
@@ -94,14 +94,14 @@ def _checked(name: str, files: Mapping[str, bytes], limits: OverrideLimits) -> d
     """Each path's parts; every part is a plain name, and no file is another one's folder."""
     if len(files) > limits.files:
         raise ConfigError(
-            f"failed to load '{name}': the request has {len(files)} files, {limits.files} are allowed; put the model "
-            "into a repository instead"
+            f"the load request has {len(files)} files, {limits.files} are allowed; put the model into a repository "
+            "instead"
         )
     size = sum(len(content) for content in files.values())
     if size > limits.total_bytes:
         raise ConfigError(
-            f"failed to load '{name}': the request's files have {size} bytes, {limits.total_bytes} are allowed; put "
-            "the model into a repository instead"
+            f"the load request's files have {size} bytes, {limits.total_bytes} are allowed; put the model into a "
+            "repository instead"
         )
     paths = {path: _parts(path, limits) for path in files}
     taken = set(paths.values())
@@ -111,9 +111,10 @@ def _checked(name: str, files: Mapping[str, bytes], limits: OverrideLimits) -> d
                 raise _invalid(path, f"'{'/'.join(parts[:end])}' is a file of the same request and cannot hold another")
     if not _versions(paths):
         raise ConfigError(
-            f"load failed for model '{name}': at least one version must be available under the version policy of model "
-            f"'{name}', and none of the request's files is in a version's folder: name one like "
-            "'file:1/model.onnx' (found: " + ", ".join(f"'file:{shown(path)}'" for path in list(paths)[:5]) + ")"
+            f"at least one version must be available under the version policy of model '{name}', and none of the "
+            "request's files is in a version's folder: name one like 'file:1/model.onnx' (found: "
+            + ", ".join(f"'file:{shown(path)}'" for path in list(paths)[:5])
+            + ")"
         )
     return paths
 

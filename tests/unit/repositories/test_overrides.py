@@ -106,8 +106,8 @@ def test_what_is_too_much(tmp_path: Path) -> None:
     limits = OverrideLimits(total_bytes=6, files=3, path_bytes=12, path_depth=2)
     write_override("m", {"1/model.onnx": b"123", "2/model.onnx": b"456", "x": b""}, tmp_path, limits).remove()
     for files, reason in (
-        ({"1/a": b"1234", "2/a": b"567"}, "the request's files have 7 bytes, 6 are allowed; put the model into a"),
-        ({"1/a": b"", "1/b": b"", "1/c": b"", "1/d": b""}, "the request has 4 files, 3 are allowed"),
+        ({"1/a": b"1234", "2/a": b"567"}, "the load request's files have 7 bytes, 6 are allowed; put the model into a"),
+        ({"1/a": b"", "1/b": b"", "1/c": b"", "1/d": b""}, "the load request has 4 files, 3 are allowed"),
         ({"10/model.onnx": b""}, "it has 13 bytes, 12 are allowed"),
         ({"1/a/b": b""}, "it is 3 names deep, 2 are allowed"),
     ):
