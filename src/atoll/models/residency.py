@@ -91,7 +91,9 @@ class Residency:
     def _load(self, name: str) -> None:
         key, repository = self._catalog.find(name)
         size = self._sizes.get(name)
-        self._make_room(key, _on_disk(repository.folder(name)) if size is None else size)
+        if size is None:  # a guess, which alone refuses nothing
+            size = min(_on_disk(repository.folder(name)), self.budget)
+        self._make_room(key, min(size, self.budget))
         self._control.load_key(key, repository)
         self._sizes[name] = size = sum(model.memory_bytes for model in self._table.served(key).values())
         logger.info("'%s' takes %d bytes of the budget of %d", name, size, self.budget)
