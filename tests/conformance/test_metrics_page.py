@@ -7,9 +7,6 @@ from tests.conformance.metrics import families, page, sample
 from tests.conformance.process import ServerProcess
 from tests.conformance.record import metric_families, read_record
 
-# Memory that GPUs copy through: there is none to report without one.
-NOT_OURS = {"nv_pinned_memory_pool_total_bytes", "nv_pinned_memory_pool_used_bytes"}
-
 
 def test_the_page_is_what_prometheus_asks_for(atoll: ServerProcess) -> None:
     answer = page(atoll)
@@ -20,9 +17,7 @@ def test_the_page_is_what_prometheus_asks_for(atoll: ServerProcess) -> None:
 
 def test_families_have_the_real_servers_names_types_help_and_labels(atoll: ServerProcess) -> None:
     ours, recorded = metric_families(atoll), read_record("metrics")
-    assert {name: ours.get(name) for name in recorded if name not in NOT_OURS} == {
-        name: family for name, family in recorded.items() if name not in NOT_OURS
-    }
+    assert {name: ours.get(name) for name in recorded} == recorded
 
 
 @pytest.mark.oracle

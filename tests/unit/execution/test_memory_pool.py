@@ -91,7 +91,7 @@ def test_pieces_are_aligned_and_keep_what_is_written(alignment: int, steps: list
         for view, value in live:
             assert (np.ascontiguousarray(view).view(np.uint8) == value).all()
     live.clear()
-    array = view = None
+    array = view = None  # type: ignore[assignment]
     assert pool.used_bytes == 0
 
 

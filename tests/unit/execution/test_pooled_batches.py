@@ -75,7 +75,7 @@ def test_the_pool_changes_nothing_but_where_a_batch_lies(
     later[:] = 0xEE
     for one, (tensor,) in zip(requests, shares, strict=True):
         assert bytes(tensor.packed()) == bytes(one.inputs["X"].packed())
-    later = tensor = None  # type: ignore[assignment]
+    del later, tensor
     shares.clear()
     assert pool.used_bytes == 0
 
