@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
-from atoll.config.places import Lines, Place
+from atoll.config.places import MAX_FIELDS, Lines, Place
 from atoll.config.problems import Problem
 
 MAX_DEPTH = 64
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = MAX_FIELDS
 
 
 class DocumentError(Exception):
@@ -53,6 +53,7 @@ class _Json:
         self._text = text
         self._lines = Lines(text, file)
         self._at = 0
+        self._members = 0
         self.places: dict[int, dict[Any, Place]] = {}
 
     def whole(self) -> Any:
@@ -79,6 +80,9 @@ class _Json:
         first = self._space()
         if depth > MAX_DEPTH:
             raise self._error("the document is nested too deep", f"at most {MAX_DEPTH} levels")
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise self._error("the document is too big", f"at most {MAX_MEMBERS} members")
         if first == "{":
             value: Any = self._object(depth)
         elif first == "[":

@@ -9,6 +9,7 @@ from typing import Any
 from atoll.config.problems import Problem
 
 MAX_PROBLEMS = 20  # that are told of one file
+MAX_FIELDS = 100_000  # and elements of lists, that are read of one file; real ones have a few hundred
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from atoll.config.environment import substitute
 from atoll.config.fields import Field, default_of, fields_of, schema_name
-from atoll.config.places import MAX_PROBLEMS, Lines, Place, Reading, key_path
+from atoll.config.places import MAX_FIELDS, MAX_PROBLEMS, Lines, Place, Reading, key_path
 from atoll.config.problems import Problem, suggestion
 from atoll.config.text_scalars import WANTED, misfit, scalar_of, unquoted
 
@@ -90,6 +90,12 @@ class _Reader:
         self._note(offset, path, message, found, expected, remedy)
         raise _BrokenError
 
+    def _found(self, path: str, offset: int) -> None:
+        """Something is written for this key path; the first place counts."""
+        self.places.setdefault(path, self._lines.place(offset))
+        if len(self.places) > MAX_FIELDS:
+            self._broken(offset, "", "the configuration is too big", "more", f"at most {MAX_FIELDS} fields")
+
     def _expect(self, mark: str, path: str, remedy: str = "") -> None:
         """Takes a mark; goes on as if it were there where it is missing before a value."""
         if self._next.text == mark and self._next.kind == "mark":
@@ -152,7 +158,7 @@ class _Reader:
             # its value is read for what may be wrong with it, and not kept: the right name may be there as well
             self._value(field, key_path(path, field.name), None, name.offset)
             return
-        self.places.setdefault(here, self._lines.place(name.offset))
+        self._found(here, name.offset)
         single = not field.repeated and field.key is None
         if single and field.attribute in values:
             message = f'Non-repeated field "{field.name}" is specified multiple times'
@@ -205,7 +211,7 @@ class _Reader:
             elements[key] = value
             return
         here = f"{path}[{len(elements)}]"
-        self.places[here] = self._lines.place(offset)
+        self._found(here, offset)
         elements.append(self._element(field, here))
 
     def _element(self, field: Field, path: str) -> Any:
@@ -248,7 +254,7 @@ class _Reader:
                 self._note(name.offset, path, message, "", "key and value", "Write { key: ... value: ... }.")
                 self._skip(path)
             self._takes(",", ";")
-        self.places[here] = self._lines.place(offset)
+        self._found(here, offset)
         if value is None:
             value = field.record() if field.record else default_of(field.scalar, field.enum)
         return key, value

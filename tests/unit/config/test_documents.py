@@ -14,6 +14,8 @@ from atoll.config.override import read_override
 from atoll.config.yaml_document import MAX_YAML, read_yaml
 from atoll.errors import ConfigError
 
+JSON_PIECES = [*'{}[]:,"\\', '"a"', "1", "-", "true", "nul", " ", "\n", "\x00", "é"]
+YAML_PIECES = [*"{}[]'\"#", "a", ": ", "- ", "\n", "  ", "&x ", "*x", "!!str ", "|\n", "---\n", "\t", "\x00"]
 documents = st.recursive(
     st.none()
     | st.booleans()
@@ -158,6 +160,14 @@ def test_what_is_wrong_with_json(text: str, line: int, column: int, says: str) -
     problem = caught.value.problem
     assert (problem.line, problem.column) == (line, column)
     assert says in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" + "1," * 200_000 + "1]", "{" + ",".join(f'"{index}":1' for index in range(200_000)) + "}"]
+)
+def test_json_of_too_many_members_is_refused(text: str) -> None:
+    with pytest.raises(DocumentError, match="the document is too big"):
+        read_json(text, "f")
 
 
 def test_an_override_says_where_it_is_wrong() -> None:
