@@ -49,11 +49,9 @@ class Download:
         client: ObjectClient,
         objects: Sequence[tuple[StoredObject, Path]],
         on_progress: Callable[[int, int], None],
-        part_bytes: int = PART_BYTES,
     ) -> None:
         self._client = client
-        self._part_bytes = part_bytes
-        self._targets = [_Target(one, path, len(list(self._parts(one)))) for one, path in objects]
+        self._targets = [_Target(one, path, max(1, -(-one.size // PART_BYTES))) for one, path in objects]
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -68,7 +66,7 @@ class Download:
                     parts = [
                         pool.submit(self._fetch, target, start, end)
                         for target in self._targets
-                        for start, end in self._parts(target.stored)
+                        for start, end in _parts(target.stored)
                     ]
                     wait(parts, return_when=FIRST_EXCEPTION)
                 finally:
@@ -82,12 +80,6 @@ class Download:
             for target in self._targets:
                 if target.file is not None:
                     target.file.discard()
-
-    def _parts(self, one: StoredObject) -> Iterator[tuple[int, int]]:
-        if not one.size:
-            yield 0, 0
-        for start in range(0, one.size, self._part_bytes):
-            yield start, min(start + self._part_bytes, one.size)
 
     def _fetch(self, target: _Target, start: int, end: int) -> None:
         file = target.opened()
@@ -113,3 +105,11 @@ class Download:
         with self._lock:
             self._done += size
             self._on_progress(self._done, self.total_bytes)
+
+
+def _parts(one: StoredObject) -> Iterator[tuple[int, int]]:
+    """The byte ranges in which an object comes: one at least."""
+    if not one.size:
+        yield 0, 0
+    for start in range(0, one.size, PART_BYTES):
+        yield start, min(start + PART_BYTES, one.size)

@@ -56,7 +56,8 @@ CAUSES = (
     Cause(_codes("NoSuchBucket", "ContainerNotFound"), "no such {bucket}", CHECK_NAME, NotFoundError),
     Cause(_codes("ContainerBeingDeleted"), "the {bucket} is being deleted", CHECK_NAME, NotFoundError),
     Cause(
-        _codes("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint") + r"|\b301 ",
+        _codes("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
+        + r"|\b301 |incorrectly configured region",
         "the bucket is in another region{region}",
         "set AWS_DEFAULT_REGION, or `region` in the credential file",
     ),

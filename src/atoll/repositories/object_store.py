@@ -95,6 +95,7 @@ class ObjectStoreRepository:
             raise NotFoundError(
                 f"failed to stat file {self.location}: model repository path '{self.location}' does not exist: the "
                 f"{kind} '{self._place.bucket}' has no object whose name begins with '{self._place.prefix}/'"
+                + ("; check that host and port are those of the store's API" if self._place.endpoint else "")
             )
         return [name for name in folders if not self._is_ignored(name)]
 
@@ -207,18 +208,18 @@ class ObjectStoreRepository:
         # An empty object may mark a folder; only asking for exactly its name tells.
         empty = {one.path for one in missing if not one.size and not self._client.exists(one)}
         wanted = [(one, kept.blob(one)) for one in missing if one.path not in empty]
-        download = Download(self._client, wanted, lambda done, total: self._progressed(name, done, total))
-        if download.total_bytes > kept.free_bytes():
+        needed, free = sum(one.size for one, _ in wanted), kept.free_bytes()
+        if needed > free:
             raise UnavailableError(
-                f"model '{name}' needs {download.total_bytes} bytes of disk for its download, and {kept.directory} has "
-                f"{kept.free_bytes()} free: make room, or give another folder by --repository-cache-directory"
+                f"model '{name}' needs {needed} bytes of disk for its download, and {kept.directory} has {free} free: "
+                "make room, or give another folder by --repository-cache-directory"
             )
         if wanted:
             logger.info(
                 "downloading %d of %d files, %d bytes, of '%s' from %s",
-                *(len(wanted), len(found.files), download.total_bytes, name, self.location),
+                *(len(wanted), len(found.files), needed, name, self.location),
             )
-            download.run()
+            Download(self._client, wanted, lambda done, total: self._progressed(name, done, total)).run()
         return kept.build(found, empty)
 
     def _progressed(self, name: str, done: int, total: int) -> None:
