@@ -5,8 +5,6 @@ configuration is the request's too. What the paths say comes from clients, so no
 been looked at.
 """
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from atoll.errors import ConfigError, InternalError
 from atoll.repositories.fingerprint import version_number
 from atoll.repositories.names import shown, why_impossible
 from atoll.repositories.repository import ModelFolder
+from atoll.repositories.temporary import new_folder, remove_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class TemporaryModel:
             if self._removed:
                 return
             self._removed = True
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove_folder(self._root)
 
 
 def write_override(
@@ -63,7 +62,7 @@ def write_override(
     if reason is not None:
         raise ConfigError(f"'{shown(name)}' cannot be loaded: {reason}")
     paths = _checked(name, files, limits)
-    root = _fresh_folder(parent)
+    root = new_folder("atoll-model-", "a load request's files", parent)
     try:
         for path, parts in paths.items():
             file = root.joinpath(*parts)
@@ -71,23 +70,16 @@ def write_override(
             with open(file, "xb") as writing:
                 writing.write(files[path])
     except OSError as error:
-        shutil.rmtree(root, ignore_errors=True)
+        remove_folder(root)
         raise InternalError(
             f"cannot write the files of the load request for '{name}' under '{root}': {error}; free space there, or "
             "point TMPDIR elsewhere"
         ) from error
     except BaseException:
-        shutil.rmtree(root, ignore_errors=True)
+        remove_folder(root)
         raise
     versions = {number: root / str(number) for number in sorted(_versions(paths))}
     return TemporaryModel(ModelFolder(name, root, versions), root)
-
-
-def _fresh_folder(parent: Path | None) -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="atoll-model-", dir=parent)).resolve()
-    except OSError as error:
-        raise InternalError(f"cannot make a folder for a load request's files: {error}") from error
 
 
 def _checked(name: str, files: Mapping[str, bytes], limits: OverrideLimits) -> dict[str, tuple[str, ...]]:

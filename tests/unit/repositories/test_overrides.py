@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import ConfigError, InternalError
-from atoll.repositories import overrides
+from atoll.repositories import overrides, temporary
 from atoll.repositories.fingerprint import version_number
 from atoll.repositories.overrides import OverrideLimits, write_override
 
@@ -43,7 +44,7 @@ def test_two_models_of_one_name_share_nothing(tmp_path: Path) -> None:
 def test_the_systems_temporary_folder_is_taken_where_none_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overrides.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert write_override("m", {"1/a": b""}).folder.directory.parent == tmp_path
 
 
@@ -134,6 +135,18 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
         del overrides.__dict__["open"]
     assert len(written) == 3
     assert not os.listdir(tmp_path)
+
+
+def test_what_cannot_be_removed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_override("m", MODEL, tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(temporary.shutil, "rmtree", lambda folder, ignore_errors: None)
+        model.remove()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot remove '{model.folder.directory}' with all that is in it; its disk space stays in use: delete it"
+    ]
 
 
 def test_a_parent_that_is_not_there(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import enum
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from atoll.repositories.agents.api import Action, AgentModel, RepositoryAgent
 from atoll.repositories.agents.registry import find_agent
 from atoll.repositories.local import model_folder
 from atoll.repositories.repository import ModelFolder
+from atoll.repositories.temporary import new_folder, remove_folder
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +160,7 @@ class AgentChain:
     def _new_folder(self) -> Path:
         if self._state is _State.OVER:
             raise InternalError("a folder was asked for after the last action; ask at LOAD. This is a bug of the agent")
-        self._own.append(Path(tempfile.mkdtemp(prefix="atoll-agent-")).resolve())
+        self._own.append(new_folder("atoll-agent-", f"an agent of model '{self._folder.name}'"))
         return self._own[-1]
 
     def _notify(self, action: Action, members: Iterable[_Member]) -> None:
@@ -184,5 +183,5 @@ class AgentChain:
 
     def _remove(self) -> None:
         for folder in self._own:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
         self._own.clear()
