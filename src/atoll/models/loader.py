@@ -3,19 +3,22 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic_ns
 
 from atoll.backends.api import BackendModel, Placement
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.instance import ModelInstance
-from atoll.execution.memory_pool import HostMemoryPool
+from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
 from atoll.execution.pool import InstancePool
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.labels import read_labels
 from atoll.models.memory import Growth
 from atoll.models.model import Model
-from atoll.models.request_validation import request_spec
+from atoll.models.request_validation import request_spec, validate
+from atoll.observability.metrics import metric_labels
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
@@ -54,20 +57,24 @@ class Loader:
 
         Raises ConfigError, or the backend's own error; nothing is then left running.
         """
-        if not self._measure:
-            return self._build(complete, version, namespace)
-        growth = Growth()
+        started_ns = monotonic_ns()
+        growth = Growth() if self._measure else None
         model = self._build(complete, version, namespace)
-        model.memory_bytes = growth.measure()
+        if growth is not None:
+            model.memory_bytes = growth.measure()
+        model.recorder.record_load(monotonic_ns() - started_ns)
         return model
 
     def _build(self, complete: CompleteModel, version: int, namespace: str) -> Model:
         config = complete.configs[version]
         folder = complete.folder
         labels = read_labels(config, folder.directory)
-        statistics = StatisticsRecorder(config.name, str(version), labels=_metric_labels(config, namespace))
-        samples = warmup_samples(config, folder.directory)
+        statistics = StatisticsRecorder(config.name, str(version), labels=metric_labels(config.metric_tags, namespace))
+        spec = request_spec(config)
+        samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         parts = _Parts(plan_batches(config), str(version), statistics, samples)
+        if self._memory is not None and wants_pinned(config):
+            self._memory.pin()
         backend_model = complete.backend.load(self._completion.source(folder, config, version))
         try:
             instances = self._instances(parts, backend_model, placements(config.instance_group))
@@ -87,7 +94,7 @@ class Loader:
             config,
             str(version),
             platform=config.platform or config.backend,
-            spec=request_spec(config),
+            spec=spec,
             pool=pool,
             backend_model=backend_model,
             statistics=statistics,
@@ -110,7 +117,7 @@ class Loader:
             for name in now.keys() & wanted.keys()
             if before.get(name) == wanted[name] and groups_before.get(name) == groups.get(name)
         }
-        samples = warmup_samples(config, folder.directory)
+        samples = warmup_samples(config, folder.directory, partial(validate, spec=request_spec(config)))
         parts = _Parts(plan_batches(config), model.version, model.recorder, samples)
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
@@ -169,7 +176,3 @@ def _groups(config: ModelConfig) -> dict[str, ModelInstanceGroup]:
         for group in config.instance_group
         for placement in _of_group(group)
     }
-
-
-def _metric_labels(config: ModelConfig, namespace: str) -> dict[str, str]:
-    return {**({"namespace": namespace} if namespace else {}), **config.metric_tags}

@@ -35,6 +35,7 @@ class Residency:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Then]] = {}
         self._sizes: dict[str, int] = {}  # as measured when last loaded
+        self._too_large: dict[str, dict[str, str]] = {}  # models that can never fit, as their files were
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="wake")
         self._stopped = False
 
@@ -90,6 +91,9 @@ class Residency:
 
     def _load(self, name: str) -> None:
         key, repository = self._catalog.find(name)
+        files = repository.files(name)
+        if self._too_large.get(name) == files:
+            raise self._no_use(name, self._sizes[name])  # to load it again would push out others for nothing
         size = self._sizes.get(name)
         if size is None:  # a guess, which alone refuses nothing
             size = min(_on_disk(repository.folder(name)), self.budget)
@@ -99,15 +103,19 @@ class Residency:
         logger.info("'%s' takes %d bytes of the budget of %d", name, size, self.budget)
         if size > self.budget:
             self._control.unload_key(key, asleep=True)
-            raise UnavailableError(
-                f"model '{name}' takes {size} bytes, more than --model-memory-budget allows in all ({self.budget}); "
-                "raise the budget, or serve the model elsewhere"
-            )
+            self._too_large[name] = files
+            raise self._no_use(name, size)
         try:
             self._make_room(key, 0)
         except UnavailableError:
             self._control.unload_key(key, asleep=True)
             raise
+
+    def _no_use(self, name: str, size: int) -> UnavailableError:
+        return UnavailableError(
+            f"model '{name}' takes {size} bytes, more than --model-memory-budget allows in all ({self.budget}); "
+            "raise the budget, or serve the model elsewhere"
+        )
 
     def _make_room(self, key: ModelKey, needed: int) -> None:
         """Unload idle models, least recently used first, until this one fits. Raises UnavailableError when those that

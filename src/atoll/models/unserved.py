@@ -41,7 +41,6 @@ def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
             batching is not None
             and (batching.default_queue_policy is not None or bool(batching.priority_queue_policy)),
         ),
-        ("model_warmup", bool(config.model_warmup)),
         ("response_cache", config.response_cache is not None and config.response_cache.enable),
         ("instance_group.rate_limiter", any(group.rate_limiter is not None for group in config.instance_group)),
     ]
