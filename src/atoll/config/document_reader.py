@@ -168,7 +168,7 @@ class _Reader:
         if member is None:
             right = suggestion(value, enum_names(enum)) if isinstance(value, str) else None
             remedy = f"Did you mean '{right}'?" if right else ""
-            expected = f"one of {', '.join(enum_names(enum))}"
+            expected = "" if right else f"one of {', '.join(enum_names(enum))}"
             message = f"({path}): invalid value {_shown(value)} for type type.googleapis.com/{schema_name(enum)}"
             self._note(path, message, _shown(value), expected, remedy)
         return member

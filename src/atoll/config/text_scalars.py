@@ -125,7 +125,7 @@ def misfit(text: str, quoted: bool, field: Field | None, scalar: str) -> tuple[s
 def _misfit_enum(text: str, quoted: bool, enum: type[Enum], name: str) -> tuple[str, str, str]:
     inside = text[1:-1] if quoted else text
     right = suggestion(inside, enum_names(enum))
-    expected = f"one of {', '.join(enum_names(enum))}"
+    expected = "" if right and not quoted else f"one of {', '.join(enum_names(enum))}"
     if quoted:
         remedy = f"Write {right}, without quotes." if right else "Write one of them, without quotes."
         return f"Expected integer or identifier, got: {text[:80]}", expected, remedy
