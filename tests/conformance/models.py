@@ -112,11 +112,12 @@ def write_onnx_repository(root: Path, *names: str) -> Path:
     return root
 
 
-def write_python_repository(root: Path) -> Path:
-    """The same models for the Python backend of the real server; returns `root`."""
+def write_python_repository(root: Path, *names: str) -> Path:
+    """The same for the Python backend of the real server."""
     for model in models():
-        kind = "bf16" if model.name == "identity_bf16" else model.kind
-        _write(root, model, 'backend: "python"\n', "model.py", PYTHON_MODEL.format(kind=kind).encode())
+        if not names or model.name in names:
+            kind = "bf16" if model.name == "identity_bf16" else model.kind
+            _write(root, model, 'backend: "python"\n', "model.py", PYTHON_MODEL.format(kind=kind).encode())
     return root
 
 
