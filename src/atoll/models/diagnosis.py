@@ -27,7 +27,9 @@ class Diagnosis:
         return not errors_of(self.problems)
 
 
-def diagnose(catalog: Catalog, completion: Completion, loader: Loader | None) -> Iterator[Diagnosis]:
+def diagnose(
+    catalog: Catalog, completion: Completion, loader: Loader | None, *, external_symlinks: bool = False
+) -> Iterator[Diagnosis]:
     """One model after the other. With a `loader` each version is loaded, warmed up and freed again; without, the model
     files are not opened.
 
@@ -40,7 +42,7 @@ def diagnose(catalog: Catalog, completion: Completion, loader: Loader | None) ->
         yield Diagnosis(str(key), "", (), _problems(error))
     for key, repository in listing.models.items():
         try:
-            yield _diagnose(key, repository, completion, loader)
+            yield _diagnose(key, repository, completion, loader, external_symlinks)
         except AtollError as error:
             yield Diagnosis(str(key), repository.location, (), _problems(error))
         except Exception as error:
@@ -48,10 +50,14 @@ def diagnose(catalog: Catalog, completion: Completion, loader: Loader | None) ->
             yield Diagnosis(str(key), repository.location, (), _problems(unexpected))
 
 
-def _diagnose(key: ModelKey, repository: Repository, completion: Completion, loader: Loader | None) -> Diagnosis:
+def _diagnose(
+    key: ModelKey, repository: Repository, completion: Completion, loader: Loader | None, external_symlinks: bool
+) -> Diagnosis:
     folder = repository.folder(key.name)
     written = completion.written(folder)
-    agents = AgentChain.of(written.config.model_repository_agents, folder, written.config)
+    agents = AgentChain.of(
+        written.config.model_repository_agents, folder, written.config, external_symlinks=external_symlinks
+    )
     prepared = agents.load()
     try:
         if prepared != folder:

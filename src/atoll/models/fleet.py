@@ -179,7 +179,12 @@ class Fleet:
 
     def diagnose(self, load_files: bool = True) -> Iterator[Diagnosis]:
         """What is wrong with each model of the repositories, in place of `start`; see models/diagnosis.py."""
-        return diagnose(self._catalog, self._completion, self._loader if load_files else None)
+        return diagnose(
+            self._catalog,
+            self._completion,
+            self._loader if load_files else None,
+            external_symlinks=self._options.follow_external_symlinks,
+        )
 
     def inspect(self, location: str) -> Inspection:
         """A model file, or a model's directory: what it holds, and how it would be served."""

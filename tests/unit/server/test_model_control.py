@@ -334,14 +334,17 @@ def test_loads_race_with_unloads_and_requests(server: atoll.Server, repository: 
     answered = 0
 
     def change(number: int) -> None:
-        for step in range(25):
+        for step in range(2000):
             try:
                 if (number + step) % 2:
                     server.load_model("m")
+                    stop.wait(0.002)  # so that somebody is answered in between
                 else:
                     server.unload_model("m")
             except Exception as error:
                 wrong.append(error)
+            if step > 25 and answered > 25:
+                return
 
     def ask() -> None:
         nonlocal answered
@@ -369,7 +372,10 @@ def test_loads_race_with_unloads_and_requests(server: atoll.Server, repository: 
     server.load_model("m")
     assert factor_of(server) == 2
     assert server.in_flight() == 0
-    assert [thread.name for thread in threading.enumerate() if thread.name == "unload"] == []
+    for thread in threading.enumerate():
+        if thread.name == "unload":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_stopping_while_models_load(repository: Path) -> None:
