@@ -17,6 +17,7 @@ from atoll.config.fields import (
     INTEGER_RANGES,
     Field,
     conflict,
+    default_of,
     enum_by_name,
     enum_by_number,
     enum_names,
@@ -71,7 +72,7 @@ class _Reader:
             self.places.setdefault(other, self.places[path])
 
     def message(self, document: Any, record: type[Any], path: str) -> Any:
-        """The record; None once anything is wrong with it."""
+        """The record, with defaults for what is wrong."""
         if not isinstance(document, dict):
             message = f"({path}): invalid value {_shown(document)} for type type.googleapis.com/{schema_name(record)}"
             if isinstance(document, list) and path:
@@ -79,8 +80,7 @@ class _Reader:
             elif not path:
                 message = "Root element must be a message."
             self._note(path, message, _shown(document), self._object(), _object_remedy(record, document))
-            return None
-        already = len(self.problems)
+            return record()
         fields = fields_of(record)
         names = {camel_case(one.name): one for one in fields} | {one.name: one for one in fields}
         values: dict[str, Any] = {}
@@ -91,7 +91,10 @@ class _Reader:
             if len(self.problems) >= MAX_PROBLEMS:
                 break
             if field is None:
-                self._unknown(path, here, str(name), record, [one.name for one in fields])
+                right = self._unknown(path, here, str(name), record, [one.name for one in fields])
+                if right is not None and not {right, camel_case(right)} & document.keys():
+                    field = names[right]  # what it holds may be wrong as well
+                    values[field.attribute] = self._value(value, field, key_path(path, right))
             elif field.attribute in values:
                 self._note(here, "the field is given twice", f"'{name}' again", "one spelling of it")
             elif value is not None:
@@ -104,17 +107,19 @@ class _Reader:
             )
             found = f"{first.name} and {second.name}"
             self._note(key_path(path, second.name), message, found, "at most one of them", "Remove one.")
-        return None if len(self.problems) > already else record(**values)
+        return record(**values)
 
     def _object(self) -> str:
         return "a JSON object" if self._form == "JSON" else "a mapping: one 'key: value' a line"
 
-    def _unknown(self, owner: str, path: str, name: str, record: type[Any], known: list[str]) -> None:
+    def _unknown(self, owner: str, path: str, name: str, record: type[Any], known: list[str]) -> str | None:
+        """Notes it; the name that it likely stands for."""
         right = suggestion(name, known)
         remedy = f"Did you mean '{right}'?" if right else "Remove it."
         expected = f"a field of {record.__qualname__}" + ("" if right else f" ({', '.join(known)})")
         message = f"({owner}) {name[:80]}: Cannot find field." if owner else f"{name[:80]}: Cannot find field."
         self._note(path, message, _shown(name), expected, remedy)
+        return right
 
     def _value(self, value: Any, field: Field, path: str) -> Any:
         if field.key is not None:
@@ -159,7 +164,7 @@ class _Reader:
             return self._enum(value, field.enum, path)
         return self._scalar(value, field.scalar, path)
 
-    def _enum(self, value: Any, enum: type[Enum], path: str) -> Enum | None:
+    def _enum(self, value: Any, enum: type[Enum], path: str) -> Any:
         member: Enum | None = None
         if isinstance(value, str):
             member = enum_by_name(enum, value)
@@ -171,6 +176,7 @@ class _Reader:
             expected = "" if right else f"one of {', '.join(enum_names(enum))}"
             message = f"({path}): invalid value {_shown(value)} for type type.googleapis.com/{schema_name(enum)}"
             self._note(path, message, _shown(value), expected, remedy)
+            return default_of("", enum)
         return member
 
     def _scalar(self, value: Any, scalar: str, path: str) -> Any:
@@ -182,6 +188,7 @@ class _Reader:
                 message = f"{path}: Proto field is not repeating, cannot start list."
             bare = scalar == "string" and isinstance(value, int | float)
             self._note(path, message, _shown(value), _EXPECTED[scalar], f'Quote it: "{_bare(value)}".' if bare else "")
+            return default_of(scalar)
         return result
 
 

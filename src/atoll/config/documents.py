@@ -167,6 +167,6 @@ class _Json:
 
 def read_json(text: str, file: str) -> Document:
     """Raises DocumentError. NaN and Infinity are written as strings, and comments are not JSON."""
-    reader = _Json(text.removeprefix("\ufeff"), file)
+    reader = _Json(text, file)
     value = reader.whole()
     return Document(value, reader.places)

@@ -23,7 +23,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a file says: a record (of use only without problems), the place of each key, and what is wrong."""
+    """What a file says: a record, the place of each key, and what is wrong. With problems the record has defaults for
+    what could not be read, and is None where nothing could."""
 
     record: Any
     places: Mapping[str, Place]

@@ -125,6 +125,7 @@ class _Reader:
     def _fields(self, record: type[Any], path: str, close: str, opened: int) -> Any:
         fields = {one.name: one for one in fields_of(record)}
         values: dict[str, Any] = {}
+        guesses: dict[str, Any] = {}  # the values of misspelt fields, for where the right name is not there as well
         members: dict[str, str] = {}  # of a oneof -> the one that is given
         while not (close and self._takes(close)):
             if self._next.kind == "end":
@@ -133,12 +134,19 @@ class _Reader:
                     missing = f"the {'{' if close == '}' else '<'} of line {line} has no {close}"
                     self._broken(self._next.offset, path, "Expected identifier, got: ", missing, f"a {close}", "")
                 break
-            self._field(record, fields, path, values, members)
+            self._field(record, fields, path, values, guesses, members)
             self._takes(",", ";")
+        values = guesses | values
         return record(**{name: tuple(one) if isinstance(one, list) else one for name, one in values.items()})
 
     def _field(
-        self, record: type[Any], fields: Mapping[str, Field], path: str, values: dict[str, Any], members: dict[str, str]
+        self,
+        record: type[Any],
+        fields: Mapping[str, Field],
+        path: str,
+        values: dict[str, Any],
+        guesses: dict[str, Any],
+        members: dict[str, str],
     ) -> None:
         name = self._advance()
         if name.text == "[" and name.kind == "mark":
@@ -155,8 +163,7 @@ class _Reader:
             if field is None:
                 self._skip(here)
                 return
-            # its value is read for what may be wrong with it, and not kept: the right name may be there as well
-            self._value(field, key_path(path, field.name), None, name.offset)
+            guesses[field.attribute] = self._value(field, key_path(path, field.name), None, name.offset)
             return
         self._found(here, name.offset)
         single = not field.repeated and field.key is None

@@ -55,7 +55,7 @@ def decode(text: str | bytes, filename: str) -> str:
             remedy = "Save it as UTF-8."
             problem = Problem("", message, byte, "UTF-8", remedy, file=filename, line=line, column=column)
             raise config_error([problem], filename) from None
-    return text
+    return text.removeprefix("\ufeff")  # which some editors put before UTF-8
 
 
 def text_error(problems: Sequence[Problem], filename: str) -> ConfigError:

@@ -8,8 +8,9 @@ from pathlib import Path
 from atoll.config.config_file import FORMS, file_problem, is_there, read_error, read_file
 from atoll.config.model_config import ModelConfig
 from atoll.config.overlay import overlay
-from atoll.config.places import Place, Reading, located
-from atoll.config.problems import Problem
+from atoll.config.places import Place, Reading, located, parents
+from atoll.config.problems import Problem, errors_of
+from atoll.config.validate import validate_config
 from atoll.errors import ConfigError
 
 __all__ = ["WrittenConfig", "overlay", "read_written"]
@@ -61,7 +62,7 @@ def read_written(directory: Path, *, config_name: str = "", environment: Mapping
     problems: list[Problem] = []
     file = _main_file(directory, config_name, problems)
     base = Reading(ModelConfig(), {}, []) if file is None else read_file(file, ModelConfig, environment)
-    problems += base.problems
+    problems += sorted([*base.problems, *_further(base, directory.name)], key=lambda one: (one.line, one.column))
     overrides = {}
     for version, path in _override_files(directory / "versions", problems).items():
         overrides[version] = read_file(path, ModelConfig, environment)
@@ -78,6 +79,28 @@ def read_written(directory: Path, *, config_name: str = "", environment: Mapping
         version_places={version: _laid_over(base.places, one.places) for version, one in overrides.items()},
         warnings=tuple(problems),
     )
+
+
+def _further(reading: Reading, name: str) -> list[Problem]:
+    """What is wrong with the rest of a configuration of which a part could not be read: all is said at once.
+
+    Only what is about a key that was read as it stands there, and hangs on none that was not.
+    """
+    broken = [one.path for one in reading.problems]
+    if not broken or reading.record is None:
+        return []
+    if "max_batch_size" in broken:
+        broken += ["dynamic_batching", "sequence_batching"]
+    around = {path for one in broken for path in parents(one)}
+    found = validate_config(reading.record, name, complete=False)
+    return [
+        one
+        for one in located(errors_of(found), reading.places)
+        if one.path in reading.places
+        and one.path not in around
+        and one.path != "name"
+        and not set(parents(one.path)).intersection(broken)
+    ]
 
 
 def _main_file(directory: Path, config_name: str, problems: list[Problem]) -> Path | None:

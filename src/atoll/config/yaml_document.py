@@ -11,7 +11,7 @@ from typing import Any
 import yaml as untyped_yaml
 
 from atoll.config.documents import MAX_DEPTH, MAX_MEMBERS, Document, DocumentError, document_error
-from atoll.config.places import Place
+from atoll.config.places import Lines, Place
 
 MAX_YAML = 1 << 18  # characters; the parser takes seconds for a megabyte, and real files are a few kilobytes
 
@@ -158,7 +158,9 @@ def read_yaml(text: str, file: str) -> Document:
         remedy = "Quote a text with ${NAME} that stands inside { } or [ ]." if "${" in line else ""
         raise document_error(place, str(error.problem or error.context or error), "", "", remedy) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise document_error(Place(file), str(error).splitlines()[0], "", "printable text") from None
+        offset = getattr(error, "position", None)
+        place = Place(file) if offset is None else Lines(text, file).place(offset)
+        raise document_error(place, str(error).splitlines()[0], "", "printable text") from None
     return Document(value, composer.places)
 
 

@@ -5,9 +5,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelVersionPolicy
 from atoll.config.problems import Problem
@@ -222,6 +225,51 @@ def test_all_problems_of_all_files_at_once(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"failed to read text proto from {tmp_path / 'config.pbtxt'}\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "config.pbtxt",
+            """max_batchsize: 4
+input [ { nam: "I" data_type: TYPE_FP32 dims: [ 0 ] } ]
+dynamic_batching { preferred_batch_size: [ 4, 8 ] }
+instance_group [ { kind: KIND_CPU gpus: [ 0 ] count: "x" } ]
+version_policy { latest { num_versions: 0 } }
+name: "other"
+""",
+        ),
+        (
+            "config.yaml",
+            """max_batchsize: 4
+input: [ { nam: I, data_type: TYPE_FP32, dims: [ 0 ] } ]
+dynamic_batching: { preferred_batch_size: [ 4, 8 ] }
+instance_group: [ { kind: KIND_CPU, gpus: [ 0 ], count: x } ]
+version_policy: { latest: { num_versions: 0 } }
+name: other
+""",
+        ),
+    ],
+)
+def test_what_cannot_be_read_does_not_hide_what_is_wrong_with_the_rest(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert [(one.line, one.path) for one in problems(tmp_path)] == [
+        (1, "max_batchsize"),
+        (2, "input[0].nam"),
+        (2, "input[0].dims[0]"),
+        (3, "dynamic_batching.preferred_batch_size[1]"),
+        (4, "instance_group[0].gpus"),
+        (4, "instance_group[0].count"),
+        (5, "version_policy.latest.num_versions"),
+    ]
+
+
+@pytest.mark.parametrize("size", ['"x"', '"8"'])
+def test_what_hangs_on_an_unreadable_value_is_not_said(size: str, tmp_path: Path) -> None:
+    text = f"max_batch_size: {size} dynamic_batching {{ preferred_batch_size: 4 }} input [ {{ dims: 1.5 format: 1 }} ]"
+    (tmp_path / "config.pbtxt").write_text(text)
+    assert [one.path for one in problems(tmp_path)] == ["max_batch_size", "input[0].dims[0]", "input[0].format"]
+
+
 ENVIRONMENT = {"BACKEND": "onnxruntime", "EMPTY": "", "SIZE": "8", "NESTED": "${SIZE}", "KIND": "KIND_CPU"}
 
 
@@ -291,6 +339,63 @@ def test_the_version_policy_is_the_models(tmp_path: Path) -> None:
     assert read(tmp_path).config == replace(
         ModelConfig(), version_policy=ModelVersionPolicy(all=ModelVersionPolicy.All())
     )
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_byte_order_mark_and_carriage_returns_are_no_mistake(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + FORMS[name].replace("\n", "\r\n").encode())
+    written = read(tmp_path)
+    assert written.config.max_batch_size == 8
+    assert written.locate([at("max_batch_size")])[0].line == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("config.pbtxt", ""), ("config.yaml", "# nothing\n"), ("config.json", "{}")]
+)
+def test_an_empty_configuration_says_nothing(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert read(tmp_path).config == ModelConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("config.json", b"", "config.json:1:1: Unexpected end of string. Expected a value."),
+        ("config.pbtxt", b"\xff\xfe", "config.pbtxt:1:1: the file is not UTF-8 text. Found byte 0xff"),
+        ("config.yaml", b"a: \xff", "config.yaml:1:4: the file is not UTF-8 text"),
+        ("config.json", b"{}\n\x00", "config.json:2:1: Expected end-of-document. Found '\\x00'"),
+        ("config.pbtxt", b"name: 'x'\x00", "config.pbtxt:1:10: Expected identifier, got: \\x00"),
+        ("config.pbtxt", b"x" * (5 << 20), "config.pbtxt: the file is too big"),
+        ("config.yaml", b"x" * (1 << 20), "config.yaml: the file is too big to be read as YAML"),
+        ("config.yaml", b"[" * 100_000, "the document is nested too deep"),
+        (
+            "config.yaml",
+            b"- a\n- b\n",
+            "config.yaml:1:1: Root element must be a message. Found ['a', 'b']; expected a mapping",
+        ),
+        ("config.yaml", b"just text", "expected a mapping: one 'key: value' a line"),
+    ],
+)
+def test_broken_files_say_how(name: str, data: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert says in str(problems(tmp_path)[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(FORMS)), st.data())
+def test_whatever_is_in_a_file_is_read_or_told(name: str, data: Any) -> None:
+    whole = FORMS[name].encode()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, len(whole)))
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(whole[:start] + data.draw(st.binary(max_size=8)) + whole[end:])
+        try:
+            read(Path(folder))
+        except ConfigError as error:
+            assert error.problems
+            assert all(one.file == str(file) for one in error.problems)
+            str(error).encode()
 
 
 def test_an_unreadable_file_is_not_left_out(tmp_path: Path) -> None:
