@@ -275,6 +275,7 @@ def test_a_listing_with_a_key_twice(store: XmlStore, opened: Opener) -> None:
 
 
 def test_a_listing_without_end(store: XmlStore, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.repositories.object_client.LIST_CHUNK", 10)
     monkeypatch.setattr("atoll.repositories.object_client.MAX_OBJECTS", 50)
     monkeypatch.setattr("atoll.repositories.object_names.MAX_OBJECTS", 50)
 

@@ -87,14 +87,14 @@ def _section(path: Path, name: str) -> dict[str, str]:
         parser.read_string(text_of(path), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except configparser.ParsingError as error:
-        # The parser's own text repeats the lines, which may be secrets.
-        lines = ", ".join(str(number) for number, _ in error.errors[:5])
-        raise ConfigError(f"{path} cannot be read as an AWS profile file: line {lines} has no 'name = value'") from None
     except configparser.MissingSectionHeaderError as error:
         raise ConfigError(
             f"{path} cannot be read as an AWS profile file: line {error.lineno} is before any [profile]"
         ) from None
+    except configparser.ParsingError as error:
+        # The parser's own text repeats the lines, which may be secrets.
+        lines = ", ".join(str(number) for number, _ in error.errors[:5])
+        raise ConfigError(f"{path} cannot be read as an AWS profile file: line {lines} has no 'name = value'") from None
     except (OSError, ValueError, configparser.Error) as error:
         raise ConfigError(f"{path} cannot be read as an AWS profile file: {type(error).__name__}") from None
     return dict(parser.items(name)) if parser.has_section(name) else {}

@@ -149,10 +149,13 @@ def _s3(location: ObjectLocation, entry: tuple[str, Any] | None, environment: Ma
             endpoint,
             _ca(environment),
         )
+    keys = keys or (profile.keys if profile else None)
+    if keys:
+        config["skip_signature"] = False  # whatever the process's own variables say
     return Connection(
         source or "none were given, so the machine's own identity (web identity, container, instance) was asked",
         config,
-        keys or (profile.keys if profile else None),
+        keys,
         endpoint,
         _ca(environment),
     )

@@ -50,6 +50,20 @@ def _codes(*codes: str) -> str:
 # The first row that matches counts: codes of the services first, then HTTP statuses, then what happens below HTTP.
 CAUSES = (
     Cause(
+        r"Unable to (open|decode) service account file|Error reading pem file|CryptoProvider",
+        "the key file of the service account cannot be used{file}",
+        "{source}; it must be the JSON of a service account, or of an authorized user",
+        denied=True,
+    ),
+    Cause(
+        # Repositories only ever GET and HEAD: other requests are obstore's own, for credentials.
+        r"169\.254\.\d+\.\d+|/latest/(api|meta-data)/|/computeMetadata/|/metadata/identity/|token request|"
+        r"performing (POST|PUT) |[Cc]redential error|Credential \{",
+        "no credentials could be had",
+        "{source}; {ways}",
+        denied=True,
+    ),
+    Cause(
         r"InvalidPath(Error)?\b", "an object there has a name that no file can have", "rename the object", ConfigError
     ),
     Cause(r"PreconditionError|\b412 ", "the object was changed meanwhile", "", ObjectChangedError, again=True),
@@ -76,13 +90,6 @@ CAUSES = (
         + "|InvalidAccessKey|Invalid Access Key",
         "the credentials are refused{code}",
         "check key and secret; {source}",
-        denied=True,
-    ),
-    Cause(
-        r"169\.254\.\d+\.\d+|metadata\.google\.internal|token request|AssumeRoleWithWebIdentity|[Cc]redential error|"
-        r"Credential \{|CredentialsNot|NoCredentials",
-        "no credentials could be had{file}",
-        "{source}; {ways}",
         denied=True,
     ),
     Cause(
@@ -191,7 +198,7 @@ def explain(error: Exception, call: str, location: ObjectLocation, key: str, sou
         "message": _found(r"<Message>([^<\n]*)", text, " ({})"),
         "region": _found(r"<Region>([a-z0-9-]+)<", text, ", {}"),
         "status": _found(r"status code: (\d+)", text, " (HTTP {})"),
-        "file": _found(r"file from ([^:\n]*: [^\n(]*)", text, " (file {})"),
+        "file": _found(r"service account file(?: from|:)([^\n(\"]*)", text, " ({})"),
         "source": source,
         "ways": WAYS[location.service],
     }
