@@ -44,6 +44,20 @@ class GatedServer:
             finally:
                 gate.unlink(missing_ok=True)
 
+    @contextmanager
+    def loading_held(self, model: str) -> Iterator[Path]:
+        """Whoever loads the model waits until this is left, or the file that it gives is removed."""
+        gate = self._gates / f"{model}.load"
+        gate.touch()
+        try:
+            yield gate
+        finally:
+            gate.unlink(missing_ok=True)
+
+    def wait_loading(self, model: str) -> None:
+        """Until somebody loads the model."""
+        wait_until((self._gates / f"{model}.loading").exists, f"load of {model}", self.process)
+
     def __enter__(self) -> "GatedServer":
         return self
 

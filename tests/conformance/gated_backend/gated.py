@@ -1,7 +1,7 @@
 """A backend for the tests' server: an identity whose executions wait for as long as a certain file is there.
 
 The file is named in the model's parameters. By making and removing it, a test decides when a request is being executed
-and how many wait behind it.
+and how many wait behind it. A file beside it, `.load`, holds up loading in the same way, and `.loading` says so.
 """
 
 import time
@@ -52,4 +52,8 @@ class GatedBackend:
         return None
 
     def load(self, source: ModelSource) -> GatedModel:
-        return GatedModel(Path(source.config.parameters["gate"].string_value))
+        gate = Path(source.config.parameters["gate"].string_value)
+        while gate.with_suffix(".load").exists():
+            gate.with_suffix(".loading").touch()
+            time.sleep(0.005)
+        return GatedModel(gate)

@@ -76,6 +76,15 @@ def test_bytes_that_are_no_text(body):
         load_from_json(body, "m")
 
 
+def test_a_large_file():
+    data = bytes(range(256)) * 4000 + b"end"
+    text = base64.b64encode(data).decode()
+    assert load({"config": "{}", "file:1/x": text}).files == {"1/x": data}
+    for wrong in (text[:300_000], text[:-1], text[:262_142] + "==" + text[262_144:], text + "AA==", text[:500] + "\n"):
+        with pytest.raises(AtollError, match="in base64"):
+            load({"config": "{}", "file:1/x": wrong[: -1 if wrong == text[:300_000] else None]})
+
+
 def test_a_long_name_is_cut_in_the_error():
     with pytest.raises(AtollError) as refused:
         load({"x" * 1_000_000: "y"})

@@ -1,0 +1,78 @@
+"""The server ends while models are being loaded."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.conformance.gated import GatedServer, start_gated
+from tests.conformance.process import ServerProcess
+from tests.conformance.wire import Exchange
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+INFER = json.dumps({"inputs": [{"name": "INPUT0", "datatype": "INT32", "shape": [1], "data": [7]}]}).encode()
+EXPLICIT = "--model-control-mode=explicit"
+LEFT_BEHIND = "Exit timeout expired. Exiting immediately"
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GatedServer]:
+    """A server of the test's own, with the options that it is parametrized with."""
+    with start_gated(tmp_path, *request.node.callspec.params["options"]) as gated:
+        yield gated
+
+
+def load_over_http(server: ServerProcess) -> Exchange:
+    return server.exchange("POST", "/v2/repository/models/plain/load", timeout_s=60)
+
+
+def infer_over_http(server: ServerProcess) -> Exchange:
+    return server.exchange("POST", "/v2/models/plain/infer", body=INFER, timeout_s=60)
+
+
+@pytest.mark.parametrize("options", [(EXPLICIT,), (EXPLICIT, "--grpc-transport=grpcio")])
+def test_a_load_that_has_begun_is_finished_and_answered(server: GatedServer, options: tuple[str, ...]) -> None:
+    process = server.process
+    with (
+        server.loading_held("plain") as gate,
+        ThreadPoolExecutor(1) as threads,
+        grpc.insecure_channel(process.grpc) as channel,
+    ):
+        over_http = threads.submit(load_over_http, process)
+        server.wait_loading("plain")
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        over_grpc = stub.RepositoryModelLoad.future(service_pb2.RepositoryModelLoadRequest(model_name="plain"))
+        stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=30)
+        process.terminate()
+        process.wait_for_log("Waiting for in-flight requests to complete.")
+        gate.unlink()
+        assert over_http.result(60).status == 200
+        assert over_grpc.exception(60) is None
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("options", [(EXPLICIT, "--exit-timeout-secs=1")])
+def test_a_load_that_does_not_end_is_left_behind(server: GatedServer, options: tuple[str, ...]) -> None:
+    process = server.process
+    with server.loading_held("plain"), ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(load_over_http, process)
+        server.wait_loading("plain")
+        process.terminate()
+        assert process.wait(30) in (0, 1)
+        assert loading.result(30).status == 0  # the connection ends without an answer
+
+
+@pytest.mark.parametrize("options", [("--model-memory-budget=1GiB",)])
+def test_a_request_that_waits_for_its_model_is_answered(server: GatedServer, options: tuple[str, ...]) -> None:
+    process = server.process
+    with server.loading_held("plain") as gate, ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(infer_over_http, process) for _ in range(2)]
+        server.wait_loading("plain")
+        process.terminate()
+        process.wait_for_log("Waiting for in-flight requests to complete.")
+        gate.unlink()
+        for one in waiting:
+            assert one.result(60).status in (200, 503)
+        assert process.wait() == 0
