@@ -328,11 +328,7 @@ class Server:
         not enough.
         """
         self._stopping = True
-        deadline_ns = monotonic_ns() + int(timeout * NS_PER_SECOND)
-        models = [model for model in self._table.models() if model.ready]
-        for model in models:
-            model.refuse()
-        return all([model.drain(deadline_ns) for model in models])
+        return self._fleet.drain(monotonic_ns() + int(timeout * NS_PER_SECOND))
 
     def stop(self, timeout: float | None = None) -> None:
         """Drain for at most `timeout` seconds (the option `exit_timeout_secs`, if None) and free every model.

@@ -14,6 +14,7 @@ from time import monotonic, monotonic_ns
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.override import read_override
+from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig
 from atoll.errors import (
     AtollError,
@@ -147,17 +148,32 @@ class ModelControl:
         """The same for a model of this repository."""
         with self._operation(key) as record:
             for left in range(self._retry_count, -1, -1):
-                record.failed.clear()
+                record.failed = {}
                 try:
                     self._load(record, repository, override, files)
                     return
                 except Exception as error:
                     known = _as_atoll_error(key, error)
                     if not left:
-                        record.error = known
-                        logger.error("failed to load '%s': %s", key, known)
+                        self._failed(record, known)
+                        if repository is None:
+                            self._forget(record)
                         raise known from error
                     logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
+
+    def _failed(self, record: _Record, error: AtollError) -> None:
+        logger.error("failed to load '%s': %s", record.key, error)
+        with self._lock:
+            record.error = error
+            if record.served is None:
+                record.states = dict(record.failed)
+
+    def _forget(self, record: _Record) -> None:
+        """Of a model that no repository has nothing is left, however many names clients think of."""
+        if record.served is None:
+            with self._lock:
+                self._records.pop(record.key, None)
+            self._table.forget(record.key.name)
 
     def _load(
         self,
@@ -181,7 +197,7 @@ class ModelControl:
                 return
             folder = repository.folder(key.name)
         try:
-            after = self._prepared(folder, tokens, temporary, override)
+            after = self._prepared(record, folder, tokens, temporary, override)
             try:
                 for problem in after.complete.warnings:
                     logger.warning("%s", problem)
@@ -199,6 +215,7 @@ class ModelControl:
 
     def _prepared(
         self,
+        record: _Record,
         folder: ModelFolder,
         tokens: Mapping[str, str],
         temporary: TemporaryModel | None,
@@ -215,8 +232,11 @@ class ModelControl:
             if folder != given:
                 written = self._written(folder, override)
             complete = self._completion.complete(folder, written)
-        except BaseException:
+        except BaseException as error:
             agents.load_fail()
+            versions = choose_versions(written.config.version_policy, folder.versions)
+            record.failed = {str(version): _unavailable(error) for version in versions}
+            self._table.know(folder.name, record.failed)
             raise
         return _Served(tokens, complete, {}, agents, temporary, override is not None)
 
@@ -231,9 +251,10 @@ class ModelControl:
         key, complete = record.key, after.complete
         kept = _unchanged(before, after) if before is not None else {}
         built: dict[int, Model] = {}
-        for version in complete.configs:
-            if version not in kept and (before is None or version not in before.models):
-                record.states[str(version)] = (ModelState.LOADING, "")
+        with self._lock:
+            for version in complete.configs:
+                if before is None or version not in before.models:
+                    record.states[str(version)] = (ModelState.LOADING, "")
         self._table.know(key.name, map(str, complete.configs))
         try:
             for version in complete.configs:
@@ -247,19 +268,17 @@ class ModelControl:
                 model.unload(deadline_ns=0)
             with self._lock:
                 for version in complete.configs:
-                    state = _UNLOADED if version in built or version in kept else _unavailable(error)
-                    record.failed[str(version)] = state
-                    if record.states.get(str(version), state)[0] is ModelState.LOADING:
-                        record.states[str(version)] = state
-                    if state is not _UNLOADED:
-                        break  # those after it were not tried
+                    loaded = version in built or version in kept
+                    record.failed[str(version)] = _UNLOADED if loaded else _unavailable(error)
+                    if record.states[str(version)][0] is ModelState.LOADING:
+                        record.states[str(version)] = record.failed[str(version)]
             raise
         after.models = dict(sorted({**kept, **built}.items()))
-        record.served = after
-        record.error = None
+        with self._lock:
+            record.served = after
+            record.error = None
+            record.states |= {str(version): (ModelState.READY, "") for version in after.models}
         self._table.serve(key, after.models.values())
-        for version in after.models:
-            record.states[str(version)] = (ModelState.READY, "")
         if before is not None:
             self._dismiss(record, before, [model for model in before.models.values() if model not in kept.values()])
 
@@ -301,6 +320,8 @@ class ModelControl:
                 self._table.put_to_sleep([key.name])
             self._table.serve(key, ())
             self._dismiss(record, before, list(before.models.values()))
+            if before.temporary is not None and key not in self._catalog.list().models:
+                self._forget(record)
 
     # ---- what follows a change
 
@@ -344,7 +365,7 @@ class ModelControl:
                 entries.append(self._untried(record.key))
             for version, (state, reason) in states:
                 entries.append(IndexEntry(record.key.name, version, state.value, reason))
-        return sorted(entries)
+        return sorted(entries, key=lambda entry: entry.place)
 
     def _untried(self, key: ModelKey) -> IndexEntry:
         if self._table.is_asleep(key.name):
@@ -369,21 +390,30 @@ class ModelControl:
 
     @contextmanager
     def _operation(self, key: ModelKey) -> Iterator[_Record]:
-        """This model's turn: one operation at a time, in the order in which they come."""
-        with self._lock:
-            record = self._records.setdefault(key, _Record(key))
-        with record.operation:
-            if self._stopped:
-                raise UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
-            yield record
+        """This model's turn: one operation at a time."""
+        while True:
+            with self._lock:
+                record = self._records.setdefault(key, _Record(key))
+            with record.operation:
+                if self._stopped:
+                    raise UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
+                if self._records.get(key) is record:
+                    yield record
+                    return
+                # it was forgotten meanwhile, and another may have taken its place
 
     # ---- stop
+
+    def drain(self, deadline_ns: int) -> bool:
+        """Wait until the models on their way out are gone; False when the deadline came first."""
+        return self._departures.wait(deadline_ns)
 
     def stop(self, deadline_ns: int) -> bool:
         """Take every model out of service and free it; nothing is loaded after that. False when a request outlasted
         the deadline.
         """
         self._stopped = True
+        self._departures.hurry(deadline_ns)
         clean = True
         for record in self._all_records():
             # a load that is under way ends by itself; its model is never served
@@ -398,7 +428,7 @@ class ModelControl:
                     self._dismiss(record, before, list(before.models.values()))
             finally:
                 record.operation.release()
-        return self._departures.finish(deadline_ns) and clean
+        return self._departures.wait(deadline_ns) and clean
 
 
 _CONFIG_FILES = frozenset({"config.pbtxt", "config.json", "config.yaml", "config.yml"})
@@ -442,7 +472,7 @@ def _unavailable(error: BaseException) -> tuple[ModelState, str]:
 def _not_polled(name: str, error: AtollError) -> str:
     """The real server's words, and the cause, which it leaves to its log."""
     text = f"failed to load '{name}', failed to poll from model repository"
-    return text if text in str(error) else f"{text}: {error}"
+    return str(error) if text in str(error) else f"{text}: {error}"
 
 
 def _steps(served: _Served | None) -> list[str]:

@@ -1,6 +1,5 @@
 """Models that were taken out of service: they answer what they have taken, are freed, and their memory goes back."""
 
-import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -17,11 +16,13 @@ _CLOSE_NS = 10_000_000_000  # an idle instance's thread ends at once; this long 
 
 
 class Departures:
-    """Owns what is leaving: `see_off` as often as there is something, `finish` once, at the end. Thread-safe."""
+    """Owns what is leaving: `see_off` as often as there is something, then `hurry`, and `wait` at the end.
+    Thread-safe.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[threading.Thread, Sequence[Model]] = {}
+        self._changed = threading.Condition()
+        self._waiting: list[Sequence[Model]] = []
         self._deadline_ns: int | None = None
 
     def see_off(
@@ -35,51 +36,49 @@ class Departures:
         """
         for model in models:
             model.retire(successor)
-        if all(not model.in_flight() for model in models):
+        if not any(model.in_flight() for model in models):
             self._free(models, gone)
             return
-        thread = threading.Thread(target=self._wait_and_free, args=(models, gone), name="unload", daemon=True)
-        with self._lock:
-            self._waiting[thread] = models
-        thread.start()
+        with self._changed:
+            self._waiting.append(models)
+        threading.Thread(target=self._wait_and_free, args=(models, gone), name="unload", daemon=True).start()
 
     def _wait_and_free(self, models: Sequence[Model], gone: Callable[[], None]) -> None:
         for model in models:
             while not model.drain(monotonic_ns() + _LOOK_NS):
-                deadline_ns = self._deadline_ns
-                if deadline_ns is not None and monotonic_ns() > deadline_ns:
+                if self._deadline_ns is not None and monotonic_ns() > self._deadline_ns:
                     break
-        self._free(models, gone)
-        with self._lock:
-            self._waiting.pop(threading.current_thread(), None)
+        try:
+            self._free(models, gone)
+        finally:
+            with self._changed:
+                self._waiting = [one for one in self._waiting if one is not models]
+                self._changed.notify_all()
 
     def _free(self, models: Sequence[Model], gone: Callable[[], None]) -> None:
+        stopping = self._deadline_ns
         for model in models:
-            deadline_ns = monotonic_ns() + _CLOSE_NS if self._deadline_ns is None else self._deadline_ns
-            if not model.unload(deadline_ns):
+            if not model.unload(monotonic_ns() + _CLOSE_NS if stopping is None else stopping):
                 logger.error("model '%s' is still executing and could not be freed", model.name)
         gone()
-        if models:
-            gc.collect()
+        if models and stopping is None:  # a process that ends gives everything back
             give_back_freed()
 
     def in_flight(self) -> int:
         """How many requests the leaving models still have."""
-        with self._lock:
-            waiting = list(self._waiting.values())
-        return sum(model.in_flight() for models in waiting for model in models)
+        with self._changed:
+            return sum(model.in_flight() for models in self._waiting for model in models)
 
-    def finish(self, deadline_ns: int) -> bool:
-        """Wait until all are gone; what is not by the deadline is stopped. False when something was."""
+    def hurry(self, deadline_ns: int) -> None:
+        """What is not done by this time is stopped: the server ends."""
         self._deadline_ns = deadline_ns
-        clean = True
-        while True:
-            with self._lock:
-                thread = next(iter(self._waiting), None)
-            if thread is None:
-                return clean
-            thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9 + 2 * _LOOK_NS / 1e9)
-            if thread.is_alive():
-                clean = False
-                with self._lock:
-                    self._waiting.pop(thread, None)
+
+    def wait(self, deadline_ns: int) -> bool:
+        """Until all that was seen off is gone; False when the deadline came first, and a little later."""
+        with self._changed:
+            while self._waiting:
+                left_ns = deadline_ns + 2 * _LOOK_NS - monotonic_ns()
+                if left_ns <= 0:
+                    return False
+                self._changed.wait(left_ns / 1e9)
+        return True

@@ -209,6 +209,7 @@ class Fleet:
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
         """See `Server.unload_model`."""
         self._demand_explicit()
+        self.table.wake(name)
         self._control.unload(name, unload_dependents=unload_dependents)
         self._failures.pop(name, None)
 
@@ -257,12 +258,19 @@ class Fleet:
 
     # ---- stop
 
+    def drain(self, deadline_ns: int) -> bool:
+        """Take no new requests, and wait until all taken are answered; False when the deadline came first."""
+        models = [model for model in self.table.models() if model.ready]
+        for model in models:
+            model.refuse()
+        return all([model.drain(deadline_ns) for model in models] + [self._control.drain(deadline_ns)])
+
     def stop(self, deadline_ns: int) -> bool:
         """Free every model; nothing is loaded after that. False when a request outlasted the deadline."""
         if self._poller is not None:
-            self._poller.stop()
+            self._poller.stop(deadline_ns)
         if self._residency is not None:
-            self._residency.stop()
+            self._residency.stop(deadline_ns)
         clean = self._control.stop(deadline_ns)
         self.memory_pool.close()
         return clean

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class IndexEntry:
     """A line of the repository index. `version` and `state` are "" for a model that nobody has tried to load."""
 
@@ -11,3 +11,8 @@ class IndexEntry:
     version: str = ""
     state: str = ""
     reason: str = ""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it stands in the index: by name, then number."""
+        return self.name, int(self.version or 0)

@@ -61,11 +61,11 @@ class Poller:
             self.look(monotonic_ns())
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; what it is loading is loaded first."""
+    def stop(self, deadline_ns: int) -> None:
+        """End the thread, which finishes what it is loading; after the deadline it is left to that."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(max(deadline_ns - monotonic_ns(), 0) / NS_PER_SECOND + 1)
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause_ns() / NS_PER_SECOND):

@@ -6,8 +6,8 @@ One thread loads, one model after the other, so that the growth of the process c
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from time import monotonic, sleep
+from queue import SimpleQueue
+from time import monotonic, monotonic_ns, sleep
 
 from atoll.errors import AtollError, InternalError, UnavailableError
 from atoll.models.budget import Resident, choose_victims
@@ -36,8 +36,10 @@ class Residency:
         self._waiting: dict[str, list[Then]] = {}
         self._sizes: dict[str, int] = {}  # as measured when last loaded
         self._too_large: dict[str, dict[str, str]] = {}  # models that can never fit, as their files were
-        self._loading = ThreadPoolExecutor(1, thread_name_prefix="wake")
+        self._wanted: SimpleQueue[str | None] = SimpleQueue()  # names to load; None ends the thread
         self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="wake", daemon=True)
+        self._thread.start()
 
     def wake(self, name: str, then: Then) -> None:
         """Load the model unless it is loaded; `then` gets None, or the error, from any thread."""
@@ -51,7 +53,7 @@ class Residency:
                     waiting.append(then)
                     return
                 self._waiting[name] = [then]
-                self._loading.submit(self._wake, name)
+                self._wanted.put(name)
                 return
         then(UnavailableError(f"Request for model: '{name}' came while the server is stopping"))
 
@@ -71,6 +73,10 @@ class Residency:
         answered.wait()
         if errors[0] is not None:
             raise errors[0]
+
+    def _run(self) -> None:
+        while (name := self._wanted.get()) is not None and not self._stopped:
+            self._wake(name)
 
     def _wake(self, name: str) -> None:
         error: AtollError | None = None
@@ -147,11 +153,12 @@ class Residency:
                 logger.info("unloading '%s', the least recently used, to make room for '%s'", name, key.name)
                 self._control.unload_key(victim, asleep=True)
 
-    def stop(self) -> None:
-        """Load nothing more; who still waits is told so."""
+    def stop(self, deadline_ns: int) -> None:
+        """Load nothing more; who still waits is told so. A load that outlasts the deadline is left behind."""
         with self._lock:
             self._stopped = True
-        self._loading.shutdown(wait=True, cancel_futures=True)
+        self._wanted.put(None)
+        self._thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9 + 1)
         with self._lock:
             waiting = [then for group in self._waiting.values() for then in group]
             self._waiting.clear()

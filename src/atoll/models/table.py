@@ -49,6 +49,11 @@ class ModelTable:
     def _know(self, name: str, versions: Iterable[str]) -> None:
         self._known = {**self._known, name: self._known.get(name, frozenset()) | frozenset(versions)}
 
+    def forget(self, name: str) -> None:
+        """Nobody ever heard of this name."""
+        with self._writing:
+            self._known = {known: versions for known, versions in self._known.items() if known != name}
+
     def put_to_sleep(self, names: Iterable[str]) -> None:
         """Models that are not loaded until somebody asks for them: `find` then raises ModelAsleepError."""
         with self._writing:
