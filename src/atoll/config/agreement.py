@@ -31,29 +31,59 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
     )
     for kind, tensors, signatures in sides:
         by_name = {one.name: one for one in signatures}
+        meant = _meant(config, kind, tensors, signatures)
         for index, tensor in enumerate(tensors):
             path = f"{kind}[{index}]"
-            if tensor.name not in by_name:
-                problems.append(_unexpected(path, kind, tensor.name, signatures))
+            signature = by_name.get(tensor.name)
+            if signature is None:
+                signature = meant.get(tensor.name)
+                problems.append(_unexpected(path, kind, tensor.name, signatures, signature))
+            if signature is None:
                 continue
             size = config.max_batch_size if batching else 0
-            problems += _type(path, kind, tensor, by_name[tensor.name], config.name, size)
+            problems += _type(path, kind, tensor, signature, config.name, size)
             if not (isinstance(tensor, ModelInput) and tensor.allow_ragged_batch):
-                problems += _shape(path, tensor, by_name[tensor.name], config.name, size, bool(found.batching))
+                problems += _shape(path, tensor, signature, config.name, size, bool(found.batching))
     return problems
 
 
-def _unexpected(path: str, kind: str, name: str, signatures: Sequence[TensorSignature]) -> Problem:
+def _meant(
+    config: ModelConfig,
+    kind: str,
+    tensors: Sequence[ModelInput | ModelOutput],
+    signatures: Sequence[TensorSignature],
+) -> dict[str, TensorSignature]:
+    """For names that the model file does not have, the tensor that each likely stands for: one of a similar name, or
+    the only one that is left."""
+    named = {one.name for one in tensors} | server_made_inputs(config)
+    free = {one.name: one for one in signatures if one.name not in named}
+    wrong = [one.name for one in tensors if one.name not in {signature.name for signature in signatures}]
+    meant: dict[str, TensorSignature] = {}
+    for name in wrong:
+        near = suggestion(name, free)
+        if near is not None:
+            meant[name] = free.pop(near)
+    left = [name for name in wrong if name not in meant]
+    if kind == "input" and len(left) == 1 and len(free) == 1:
+        meant[left[0]] = next(iter(free.values()))
+    return meant
+
+
+def _unexpected(
+    path: str, kind: str, name: str, signatures: Sequence[TensorSignature], meant: TensorSignature | None
+) -> Problem:
     names = ", ".join(one.name for one in signatures)
-    near = suggestion(name, [one.name for one in signatures])
     message = f"unexpected inference {kind} '{name}', allowed {kind}s are: {names}"
-    remedy = f"Did you mean '{near}'?" if near else "Name the tensor as the model file does."
+    remedy = f"Did you mean '{meant.name}'?" if meant else "Name the tensor as the model file does."
     return Problem(f"{path}.name", message, f"'{name}'", _listed(signatures), remedy)
+
+
+_ONE_OF = "one of the model file's: "
 
 
 def _listed(signatures: Sequence[TensorSignature]) -> str:
     shown = ", ".join(f"{one.name} {one.data_type.config_name} {_text(one.shape)}" for one in signatures)
-    return f"one of the model file's: {shown}" if shown else "none: the model file has none"
+    return f"{_ONE_OF}{shown}" if shown else "none: the model file has none"
 
 
 def _text(shape: Sequence[int] | None) -> str:
@@ -63,7 +93,9 @@ def _text(shape: Sequence[int] | None) -> str:
 def _missing_inputs(config: ModelConfig, found: ModelSignature) -> Iterator[Problem]:
     known = {one.name for one in config.input} | server_made_inputs(config)
     missing = [one for one in found.inputs if one.name not in known and not one.optional]
-    if not missing:
+    names_of_file = {one.name for one in found.inputs}
+    misnamed = [one for one in config.input if one.name not in names_of_file]
+    if len(missing) <= len(misnamed):  # none is missing, or each goes by a wrong name, of which more is said below
         return
     message = (
         f"unable to load model '{config.name}', configuration expects {len(config.input)} inputs, "
@@ -71,9 +103,8 @@ def _missing_inputs(config: ModelConfig, found: ModelSignature) -> Iterator[Prob
     )
     has = ", ".join(one.name for one in config.input) or "no inputs"
     names = ", ".join(one.name for one in missing)
-    yield Problem(
-        "input", message, has, f"also {names}", f"Add {names}, or leave all inputs out to have them filled in."
-    )
+    remedy = f"Add {names}, or leave all inputs out to have them filled in."
+    yield Problem("input", message, has, f"also {_listed(missing).removeprefix(_ONE_OF)}", remedy)
 
 
 def _type(

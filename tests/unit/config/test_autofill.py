@@ -203,8 +203,12 @@ def test_names_types_and_missing_inputs() -> None:
         'input [{ name: "i" data_type: TYPE_FP32 dims: [3] }] '
         'output [{ name: "O" data_type: TYPE_FP32 dims: [2] }] max_batch_size: 8'
     )
-    missing, unexpected, datatype = check(wrong, found)
-    assert "configuration expects 1 inputs, model provides 2" in missing.message
+    unexpected, datatype = check(wrong, replace(found, inputs=found.inputs[:1]))
+    assert unexpected.message == "unexpected inference input 'i', allowed inputs are: I"
+    missing, unexpected, datatype = check(replace(wrong, input=()), found)[0], *check(wrong, found)[1:]
+    assert "configuration expects 0 inputs, model provides 2" in missing.message
+    assert missing.expected == "also I TYPE_FP32 [-1,3], J TYPE_FP32 [-1]"
+    assert "configuration expects 1 inputs, model provides 2" in check(wrong, found)[0].message
     assert unexpected.path == "input[0].name"
     assert unexpected.message == "unexpected inference input 'i', allowed inputs are: I, J"
     assert unexpected.remedy == "Did you mean 'I'?"
@@ -213,6 +217,25 @@ def test_names_types_and_missing_inputs() -> None:
     assert datatype.found.startswith("O TYPE_FP32 dims: [2], which is [-1,2] with the batch dimension")
     assert datatype.expected == "O TYPE_INT64 [-1,2] as in the model file"
     assert datatype.remedy == "Set data_type: TYPE_INT64."
+
+
+def test_a_tensor_under_a_wrong_name_is_compared_with_the_one_it_stands_for() -> None:
+    found = signature({"PIXELS": (-1, 3), "MASK": (-1, 3)}, {"O": (-1, 2), "P": (-1, 2)})
+    wrong = config(
+        'input [{ name: "mask" data_type: TYPE_FP32 dims: [3] }, { name: "image" data_type: TYPE_FP64 dims: [5] }] '
+        'output [{ name: "Q" data_type: TYPE_INT64 dims: [2] }] max_batch_size: 8'
+    )
+    problems = check(wrong, found)
+    assert [one.path for one in problems] == [
+        "input[0].name",
+        "input[1].name",
+        "input[1].data_type",
+        "input[1].dims",
+        "output[0].name",
+    ]
+    assert problems[0].remedy == "Did you mean 'MASK'?"
+    assert problems[1].remedy == "Did you mean 'PIXELS'?"  # the only one left
+    assert problems[4].remedy == "Name the tensor as the model file does."  # outputs may be left out: it may be neither
 
 
 def test_ragged_inputs_reshapes_and_unserved_outputs_agree() -> None:
