@@ -95,7 +95,6 @@ class BlockingCalls:
 
     def _ended(self, call: BlockingCall, result: Any, error: AtollError | None) -> None:
         self._running -= 1
-        self._finish(call, result, error)
         while self._waiting and self._running < self._threads:
             following = self._waiting.popleft()
             if following.cancelled:
@@ -104,8 +103,12 @@ class BlockingCalls:
                 self._start(following)
             except AtollError as refused:
                 self._finish(following, None, refused)
+        self._finish(call, result, error)
 
-    @staticmethod
-    def _finish(call: BlockingCall, result: Any, error: AtollError | None) -> None:
-        if not call.cancelled:
+    def _finish(self, call: BlockingCall, result: Any, error: AtollError | None) -> None:
+        if call.cancelled:
+            return
+        try:
             call.then(result, error)
+        except Exception:  # one client's trouble; the others wait for their answers too
+            logger.exception("the outcome of a %s call could not be answered", self._name)

@@ -87,7 +87,7 @@ class Waking:
             logger.debug("model '%s' woke after its event loop had closed", name)
 
     def _release(self, name: str, error: AtollError | None) -> None:
-        waiters = self._waiting.pop(name)
+        waiters = self._waiting.pop(name, {})
         self._count -= len(waiters)
         self._go_on(list(waiters), error)
 

@@ -75,6 +75,13 @@ async def test_so_many_at_once_so_many_wait_and_no_more():
     assert (await outcomes.wait(5))[-1] == (5, None, None)
 
 
+async def test_an_answer_that_breaks_holds_up_nobody():
+    outcomes, blocking = Outcomes(), calls(threads=1)
+    blocking.submit(lambda: None, lambda *_: 1 / 0)
+    blocking.submit(lambda: None, partial(outcomes.take, "next"))
+    assert await outcomes.wait(1) == [("next", None, None)]
+
+
 async def test_who_gives_up_waiting_makes_room():
     outcomes, blocking, let_go = Outcomes(), calls(threads=1, waiting=1), threading.Event()
     blocking.submit(lambda: let_go.wait(WAIT_S), partial(outcomes.take, "first"))
@@ -126,7 +133,7 @@ async def test_a_system_without_threads(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     let_go.set()
-    error = (await outcomes.wait(2))[1][2]
+    error = {name: error for name, _, error in await outcomes.wait(2)}["queued"]
     assert isinstance(error, AtollError)
     assert "can't start new thread" in str(error)
     with pytest.raises(UnavailableError, match="can't start new thread"):
