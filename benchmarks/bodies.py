@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +22,11 @@ def tensor_bytes(tensor: Tensor, vocabulary: int | None) -> bytes:
 
 def http_request(case: Case) -> tuple[dict[str, str], bytes]:
     """Headers and body of a POST to /v2/models/MODEL/infer, binary tensors in both directions."""
-    raw = [tensor_bytes(tensor, case.vocabulary) for tensor in case.inputs]
+    return http_infer_request(case.inputs, [tensor_bytes(tensor, case.vocabulary) for tensor in case.inputs])
+
+
+def http_infer_request(tensors: Sequence[Tensor], raw: Sequence[bytes]) -> tuple[dict[str, str], bytes]:
+    """The same with given contents: one row of each tensor."""
     inputs = [
         {
             "name": tensor.name,
@@ -29,7 +34,7 @@ def http_request(case: Case) -> tuple[dict[str, str], bytes]:
             "shape": [1, *tensor.dims],
             "parameters": {"binary_data_size": len(data)},
         }
-        for tensor, data in zip(case.inputs, raw, strict=True)
+        for tensor, data in zip(tensors, raw, strict=True)
     ]
     document = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(document))}
@@ -37,18 +42,25 @@ def http_request(case: Case) -> tuple[dict[str, str], bytes]:
 
 
 def grpc_message(case: Case) -> bytes:
-    """An inference.ModelInferRequest with gRPC's five-byte frame before it.
+    """An inference.ModelInferRequest with gRPC's five-byte frame before it."""
+    raw = [tensor_bytes(tensor, case.vocabulary) for tensor in case.inputs]
+    message = model_infer_request(case.model, case.inputs, raw)
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+def model_infer_request(model: str, tensors: Sequence[Tensor], raw: Sequence[bytes]) -> bytes:
+    """An inference.ModelInferRequest of one row.
 
     Written by hand, because generated protobuf classes would be one more thing to build; the field numbers are those of
     Triton's published service definition: model_name 1, inputs 5 (name 1, datatype 2, shape 3), raw_input_contents 7.
     """
-    message = _field(1, case.model.encode())
-    for tensor in case.inputs:
+    message = _field(1, model.encode())
+    for tensor in tensors:
         shape = b"".join(_varint(size) for size in (1, *tensor.dims))
         message += _field(5, _field(1, tensor.name.encode()) + _field(2, tensor.datatype.encode()) + _field(3, shape))
-    for tensor in case.inputs:
-        message += _field(7, tensor_bytes(tensor, case.vocabulary))
-    return struct.pack(">BI", 0, len(message)) + message
+    for data in raw:
+        message += _field(7, data)
+    return message
 
 
 def perf_analyzer_data(case: Case, rows: int = 16) -> str:

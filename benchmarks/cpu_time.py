@@ -30,8 +30,8 @@ def parse_stat(text: str) -> ProcessStat:
     )
 
 
-def tree_ticks(stats: Iterable[ProcessStat], root: int) -> int:
-    """The ticks of `root`, its descendants, and orphans of theirs: whoever else is in the session that `root` leads."""
+def tree_of(stats: Iterable[ProcessStat], root: int) -> list[ProcessStat]:
+    """`root`, its descendants, and orphans of theirs: whoever else is in the session that `root` leads."""
     by_pid = {stat.pid: stat for stat in stats}
     belongs: dict[int, bool] = {root: True}
 
@@ -42,11 +42,21 @@ def tree_ticks(stats: Iterable[ProcessStat], root: int) -> int:
             belongs[stat.pid] = stat.session == root or (parent is not None and is_member(parent))
         return belongs[stat.pid]
 
-    return sum(stat.ticks for stat in by_pid.values() if is_member(stat))
+    return [stat for stat in by_pid.values() if is_member(stat)]
+
+
+def tree_ticks(stats: Iterable[ProcessStat], root: int) -> int:
+    """The ticks of the process tree of `root`."""
+    return sum(stat.ticks for stat in tree_of(stats, root))
 
 
 def tree_seconds(root: int, proc: Path = Path("/proc")) -> float:
     """Processor seconds that the process tree of `root` has used so far, to one clock tick (usually 10 ms)."""
+    return tree_ticks(process_stats(proc), root) / os.sysconf("SC_CLK_TCK")
+
+
+def process_stats(proc: Path = Path("/proc")) -> list[ProcessStat]:
+    """Every process of this machine."""
     stats = []
     for entry in proc.iterdir():
         if entry.name.isdigit():
@@ -54,7 +64,7 @@ def tree_seconds(root: int, proc: Path = Path("/proc")) -> float:
                 stats.append(parse_stat((entry / "stat").read_text()))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # ended since the listing
-    return tree_ticks(stats, root) / os.sysconf("SC_CLK_TCK")
+    return stats
 
 
 def parse_busy_ticks(text: str) -> int:

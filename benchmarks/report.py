@@ -14,8 +14,8 @@ FOREIGN_CORES = 0.15
 
 def render(samples: Sequence[Sample], environment: Mapping[str, object], failures: Sequence[str] = ()) -> str:
     """`failures`: what could not be measured, and why, one text each."""
-    parts = ["# Atoll beside the real Triton and the bare runtime", _environment(environment), "## Measured"]
-    parts += [_table(_HEAD, _figures(samples)), _READING, "## Targets", _table(_TARGET_HEAD, _targets(samples))]
+    parts = ["# Atoll beside the real Triton and the bare runtime", environment_lines(environment), "## Measured"]
+    parts += [table(_HEAD, _figures(samples)), _READING, "## Targets", table(_TARGET_HEAD, _targets(samples))]
     parts += [f"{len(_unmeasured(samples))} of {len(TARGETS)} targets have no part in what was measured here."]
     parts += _warnings(samples) + [f"Failed: {failure}" for failure in failures]
     return "\n\n".join(parts) + "\n"
@@ -36,7 +36,8 @@ _READING = (
 )
 
 
-def _environment(environment: Mapping[str, object]) -> str:
+def environment_lines(environment: Mapping[str, object]) -> str:
+    """What a result belongs to, as a Markdown list."""
     return "\n".join(f"- {key}: {value}" for key, value in environment.items())
 
 
@@ -133,7 +134,8 @@ def _or_dash(found: Spread | None, show: Callable[[float], str]) -> str:
     return "-" if found is None else show(found.median)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -15,9 +14,10 @@ from benchmarks.environment import busy_warning, describe
 from benchmarks.load import LoadError, LoadGenerator, PerfAnalyzer, WrkAndH2load
 from benchmarks.measure import Bench
 from benchmarks.plan import CASES, CONCURRENCY, PROTOCOLS, YARDSTICKS, Case, Protocol, Side
+from benchmarks.progress import progress
 from benchmarks.report import render
 from benchmarks.samples import Sample
-from benchmarks.servers import RunningServer, ServerError, lay_out_repository, make_onnx_files, serving
+from benchmarks.servers import ATOLL, RIVAL, RunningServer, ServerError, lay_out_repository, make_onnx_files, serving
 
 HERE = Path(__file__).parent
 GENERATORS: dict[str, Callable[[Path], LoadGenerator]] = {"perf_analyzer": PerfAnalyzer, "wrk": WrkAndH2load}
@@ -51,11 +51,11 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--load", choices=list(GENERATORS), default="perf_analyzer", help="wrk: wrk for HTTP, h2load for gRPC")
     add(
-        "--atoll", default=f"{shlex.quote(sys.executable)} -m atoll serve", metavar="COMMAND",
+        "--atoll", default=ATOLL, metavar="COMMAND",
         help="starts the server under test; takes tritonserver's options (default: this interpreter's `atoll serve`)",
     )  # fmt: skip
     add(
-        "--rival", default=shlex.quote(str(HERE / "real-triton")), metavar="COMMAND",
+        "--rival", default=RIVAL, metavar="COMMAND",
         help="starts the server that serves the yardstick (default: benchmarks/real-triton); empty: none",
     )  # fmt: skip
     add(
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failures.append(str(error))
     except KeyboardInterrupt:
         failures.append("interrupted; the figures are of what was measured until then")
-    _progress("")
+    progress("")
     if samples:
         _write(output, render(samples, environment, failures), environment, samples)
     for failure in failures:
@@ -155,7 +155,7 @@ def _measure_all(bench: Bench, plan: Sequence[Cell], samples: list[Sample], fail
     """One model that cannot be measured does not cost the others' figures; a server that has ended does."""
     for number, (round_number, protocol, concurrency, case) in enumerate(plan, 1):
         name = f"round {round_number}: {case.side} {case.model} {protocol} {concurrency}"
-        _progress(f"[{number}/{len(plan)}] {name}")
+        progress(f"[{number}/{len(plan)}] {name}")
         try:
             samples.append(bench.sample(round_number, case, protocol, concurrency))
         except (LoadError, BareLoopError, OSError) as error:
@@ -165,7 +165,7 @@ def _measure_all(bench: Bench, plan: Sequence[Cell], samples: list[Sample], fail
 @contextlib.contextmanager
 def _servers(options: argparse.Namespace, cases: Sequence[Case], output: Path) -> Iterator[dict[Side, RunningServer]]:
     """Both servers stay up all the time, so that no turn meets a cold one; samples record what the idle one used."""
-    _progress("generating models and starting the servers")
+    progress("generating models and starting the servers")
     make_onnx_files(_onnx_files())
     yardsticks = [YARDSTICKS[name] for name in dict.fromkeys(case.yardstick for case in cases) if name is not None]
     sides: list[tuple[Side, str, Sequence[Case], int]] = [("atoll", options.atoll, cases, options.port)]
@@ -192,9 +192,3 @@ def _write(output: Path, report: str, environment: dict[str, object], samples: S
     (output / "report.md").write_text(report)
     print(report)
     print(f"raw samples: {output / 'samples.json'}")
-
-
-def _progress(line: str) -> None:
-    """One line that overwrites itself on a terminal; nothing in a pipe."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

@@ -20,7 +20,11 @@ from benchmarks.plan import Case, Protocol, Side
 
 HERE = Path(__file__).parent
 
+ATOLL = f"{shlex.quote(sys.executable)} -m atoll serve"
+RIVAL = shlex.quote(str(HERE / "real-triton"))
+
 READY_SECONDS = 120.0
+LOOK_SECONDS = 0.1
 STOP_SECONDS = 30.0
 
 
@@ -85,11 +89,22 @@ def parameter_lines(parameters: Mapping[str, str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(side: Side, command: str, repository: Path, first_port: int, log: Path) -> Iterator[RunningServer]:
+def serving(
+    side: Side,
+    command: str,
+    repository: Path,
+    first_port: int,
+    log: Path,
+    *,
+    ready_seconds: float = READY_SECONDS,
+    look_seconds: float = LOOK_SECONDS,
+) -> Iterator[RunningServer]:
     """Runs `command` with the options that both servers share, on three ports from `first_port`, until the block ends.
 
+    `look_seconds`: how often it is asked whether it is ready.
+
     Raises:
-        ServerError: the server ended, or was not ready within two minutes; the end of its log is in the message.
+        ServerError: the server ended, or was not ready within `ready_seconds`; the end of its log is in the message.
     """
     http_port, grpc_port, metrics_port = range(first_port, first_port + 3)
     _refuse_taken_ports(first_port, metrics_port)
@@ -102,23 +117,25 @@ def serving(side: Side, command: str, repository: Path, first_port: int, log: Pa
         )  # fmt: skip
     server = RunningServer(side, process, http_port, grpc_port)
     try:
-        _wait_until_ready(server, command, log)
+        _wait_until_ready(server, command, log, ready_seconds, look_seconds)
         yield server
     finally:
         _stop(process)
 
 
-def _wait_until_ready(server: RunningServer, command: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+def _wait_until_ready(
+    server: RunningServer, command: str, log: Path, ready_seconds: float, look_seconds: float
+) -> None:
+    deadline = time.monotonic() + ready_seconds
     while not _is_ready(server.http_port):
         ended = server.process.poll() is not None
         if ended or time.monotonic() > deadline:
             what = (
-                f"ended with status {server.process.returncode}" if ended else f"was not ready in {READY_SECONDS:g} s"
+                f"ended with status {server.process.returncode}" if ended else f"was not ready in {ready_seconds:g} s"
             )
             end = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
             raise ServerError(f"`{command}` {what}. The end of its log, {log}:\n{end}")
-        time.sleep(0.1)
+        time.sleep(look_seconds)
 
 
 def _refuse_taken_ports(first: int, last: int) -> None:
