@@ -13,9 +13,12 @@ def overlay(base: ModelConfig, override: ModelConfig, written: Collection[str] =
     """`base` with everything that `override` says.
 
     Scalars and lists replace, messages merge field by field, maps key by key; a member of a oneof puts out the others.
-    A scalar of its default value and an empty list say nothing, unless their key path is in `written`.
+    A scalar of its default value and an empty list say nothing, unless their key path is in `written`. Platform and
+    backend are two ways to say one thing: with either, both are the override's.
     """
     merged: ModelConfig = _merged(base, override, "", written)
+    if override.platform or override.backend:
+        merged = replace(merged, platform=override.platform, backend=override.backend)
     return merged
 
 
