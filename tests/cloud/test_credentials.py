@@ -1,6 +1,9 @@
 """Which credentials are used: Triton's file and variables, profiles, in the documented order; and wrong ones."""
 
 import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,9 @@ import pytest
 from tests.cloud.stand_ins import Opener
 from tests.cloud.xml_store import Asked, Fault, XmlStore
 
-from atoll.errors import ConfigError, UnavailableError
-from atoll.repositories.aws_profile import MAX_FILE_BYTES
+from atoll.errors import ConfigError, MissingExtraError, UnavailableError
+from atoll.repositories import aws_profile
+from atoll.repositories.aws_profile import MAX_FILE_BYTES, AwsKeys
 from atoll.repositories.credentials import Connection, connection
 from atoll.repositories.object_location import parse_location
 
@@ -325,3 +329,38 @@ def test_an_azure_managed_identity(xml_store: XmlStore, opened: Opener, monkeypa
     assert opened(f"as://{xml_store.address}/acc/container", environment).names() == []
     assert xml_store.asked[0].query["client_id"] == "me"
     assert xml_store.asked[-1].headers["authorization"] == "Bearer of-identity"
+
+
+def test_keys_that_expire_are_fetched_again(
+    xml_store: XmlStore, opened: Opener, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def fetch(name: str, needs: str) -> AwsKeys:
+        fetched.append(f"{name}-{len(fetched)}")
+        return AwsKeys(fetched[-1], "s", "t", datetime.now(UTC) + timedelta(seconds=1))
+
+    monkeypatch.setattr(aws_profile, "_keys_by_botocore", fetch)
+    repository = opened(f"s3://{xml_store.address}/models", {"HOME": str(home), "AWS_PROFILE": "role"})
+    signed: set[str] = set()
+    for _ in range(500):
+        repository.names()
+        signed.add(xml_store.asked[-1].headers["authorization"].partition("Credential=")[2].partition("/")[0])
+        if len(signed) > 1:
+            break
+        time.sleep(0.01)
+    assert len(signed) > 1
+    assert signed <= set(fetched)
+
+
+def test_without_obstore(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    repository = opened("s3://bucket/models")
+    for call in (
+        repository.names,
+        lambda: repository.folder("m"),
+        lambda: repository.files("m"),
+        repository.server_config,
+    ):
+        with pytest.raises(MissingExtraError, match=r"need obstore: pip install 'atoll\[cloud\]'"):
+            call()

@@ -262,6 +262,14 @@ def test_names_of_objects_that_no_file_may_have(store: XmlStore, opened: Opener,
     assert {path.name for path in tmp_path.iterdir()} == {"cache"}
 
 
+@pytest.mark.parametrize("key", ["r/../evil", "r//evil"])
+def test_such_a_name_directly_in_the_repository(store: XmlStore, opened: Opener, key: str) -> None:
+    """The client refuses the whole listing of the repository then; the error says which object to remove."""
+    store.objects[key] = b"x"
+    with pytest.raises(ConfigError, match=r"list of .*/models/r failed: .* a name that no file can have: 'r/.*/"):
+        opened(here(store)).names()
+
+
 def test_an_object_below_another_one(store: XmlStore, opened: Opener) -> None:
     store.objects["r/m/1"] = b"not a folder"
     with pytest.raises(ConfigError, match=r"r/m/1 is an object of 12 bytes, and others lie below it"):

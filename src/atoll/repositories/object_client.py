@@ -42,13 +42,13 @@ class ObjectClient:
         self._lock = threading.Lock()
         self._store: Any = None
         self._source = ""
+        self._endpoint = ""
 
     def top_level(self) -> tuple[list[str], dict[str, StoredObject]]:
         """The names of the folders directly in the location, and the objects directly in it, by name."""
-        import_obstore()
+        store = self._opened()
         import obstore
 
-        store = self._opened()
         prefix = self._location.prefix
         try:
             found = obstore.list_with_delimiter(store, prefix or None)
@@ -65,10 +65,9 @@ class ObjectClient:
 
     def objects(self, folder: str) -> list[StoredObject]:
         """Everything below a folder of the location; one more than MAX_OBJECTS at most. Empty where nothing is."""
-        import_obstore()
+        store = self._opened()
         import obstore
 
-        store = self._opened()
         prefix = self._location.key(folder)
         found: list[StoredObject] = []
         try:
@@ -82,10 +81,9 @@ class ObjectClient:
 
     def exists(self, one: StoredObject) -> bool:
         """Whether there is an object of exactly this name: a marker of a folder is listed without its last slash."""
-        import_obstore()
+        store = self._opened()
         import obstore
 
-        store = self._opened()
         try:
             obstore.head(store, one.key)
         except Exception as error:  # as above
@@ -100,10 +98,9 @@ class ObjectClient:
 
         Raises ObjectChangedError where it is another one by now, UnavailableError where it ends early.
         """
-        import_obstore()
+        store = self._opened()
         import obstore
 
-        store = self._opened()
         options: Any = {} if (start, end) == (0, one.size) else {"range": (start, end)}
         if one.etag:
             options["if_match"] = one.etag
@@ -129,13 +126,15 @@ class ObjectClient:
 
     def endpoint(self) -> str:
         """The address that is asked where the location does not say it: it is part of what a cache belongs to."""
-        return connection(self._location, self._text, self._environment).endpoint
+        self._opened()
+        return self._endpoint
 
     def _opened(self) -> Any:
         with self._lock:
             if self._store is None:
+                import_obstore()
                 found = connection(self._location, self._text, self._environment)
-                self._source = found.source
+                self._source, self._endpoint = found.source, found.endpoint
                 try:
                     self._store = self._open(found)
                 except Exception as error:  # as above: a key that is no key, a file that is not there

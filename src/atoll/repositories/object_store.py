@@ -40,7 +40,9 @@ Progress = Callable[[str, int, int], None]
 
 
 def default_cache_directory(location: str, environment: Mapping[str, str]) -> Path:
-    """Where downloads go unless an operator says otherwise: Triton's variable for the service, or the user's cache."""
+    """Where downloads go unless an operator says otherwise: Triton's variable for the service, or the user's cache, as
+    the XDG Base Directory Specification has it.
+    """
     named = environment.get(MOUNT_VARIABLES[parse_location(location).service], "")
     if named:
         return Path(named)
@@ -65,16 +67,13 @@ class ObjectStoreRepository:
         on_progress: Progress | None = None,
         patience: Patience | None = None,
     ) -> None:
-        """Raises ConfigError for a location or credentials that cannot be understood."""
+        """Raises ConfigError for a location that cannot be understood."""
         self.location = location
         variables = os.environ if environment is None else environment
         self._place = parse_location(location)
         self._client = ObjectClient(self._place, location, variables, patience or Patience())
         self._on_progress = on_progress
-        base = cache_directory or default_cache_directory(location, variables)
-        place = self._place
-        identity = (place.service.value, self._client.endpoint(), place.account, place.bucket, place.prefix)
-        self._directory = base / digest(*identity)
+        self._base = cache_directory or default_cache_directory(location, variables)
         self._cache: RepositoryCache | None = None
         self._lock = threading.Lock()
         self._seen = False
@@ -229,7 +228,9 @@ class ObjectStoreRepository:
     def _opened_cache(self) -> RepositoryCache:
         with self._lock:
             if self._cache is None:
-                self._cache = RepositoryCache(self._directory, self._place.url(self._place.prefix))
+                place = self._place
+                identity = (place.service.value, self._client.endpoint(), place.account, place.bucket, place.prefix)
+                self._cache = RepositoryCache(self._base / digest(*identity), place.url(place.prefix))
                 self._sweep(self._cache)
             return self._cache
 

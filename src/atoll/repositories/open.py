@@ -1,6 +1,5 @@
 """From what the operator gave as a model repository to the repository: a folder, a bare file, or an object store."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,17 +25,11 @@ def open_repository(
     if is_object_store(location):
         return ObjectStoreRepository(
             location,
-            cache_directory=Path(cache_directory) if cache_directory else _cache_of_user(environment),
+            cache_directory=Path(cache_directory) if cache_directory else None,
             environment=environment,
             on_progress=on_progress,
         )
     return LocalRepository(location, external_symlinks=external_symlinks)
-
-
-def _cache_of_user(environment: Mapping[str, str]) -> Path:
-    """Where programs keep what they can fetch again: see the XDG Base Directory Specification."""
-    root = environment.get("XDG_CACHE_HOME", "")
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "atoll" / "repositories"
 
 
 class ListedModel:
