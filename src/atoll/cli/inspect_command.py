@@ -4,18 +4,34 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from atoll.cli.arguments import add_options, values_of
+from atoll.cli.problem_document import problem_document, problem_text
+from atoll.config.config_file import FORMS
 from atoll.config.json_form import to_json
+from atoll.config.platforms import guess_backend
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.config.textproto import write_config_text
-from atoll.errors import AtollError
+from atoll.errors import AtollError, InvalidArgumentError, NotFoundError
 from atoll.models.fleet import Fleet
 from atoll.models.inspection import Inspection
+from atoll.models.location import Location, location_of, repositories_below
 from atoll.options import OPTIONS, ServerOptions, library_options
+from atoll.repositories.local import LocalRepository
+from atoll.repositories.object_store import is_object_store
 
-_OPTIONS = frozenset({"backend-config", "model-config-name", "follow-external-symlinks", "repository-cache-directory"})
+_OPTIONS = frozenset(
+    {
+        "disable-auto-complete-config",
+        "backend-config",
+        "model-config-name",
+        "config",
+        "follow-external-symlinks",
+        "repository-cache-directory",
+    }
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,24 +42,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """0 where the model could be read and served so, 1 where not. What is printed is a config.pbtxt as it stands: what
-    the file holds is said in comments.
+    """0 where the model would be served so; 1 where what is written about it cannot be used, 2 where there is no model
+    or nobody can tell what it is. What is printed is a config.pbtxt as it stands: what the file holds is said in
+    comments.
     """
-    values = values_of(namespace)
-    options = ServerOptions(**library_options(values))
     try:
-        fleet = Fleet(options, os.environ)
-        try:
-            inspection = fleet.inspect(namespace.model)
-        finally:
-            fleet.stop(deadline_ns=0)
+        inspection = _inspect(namespace)
     except AtollError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(_document(inspection), indent=2) if namespace.json else _text(inspection))
+        return 2
     for problem in inspection.problems:
-        print(f"{'warning' if problem.warning else 'error'}: {problem}", file=sys.stderr)
-    return 0
+        print(problem_text(problem), file=sys.stderr)
+    print(json.dumps(_document(inspection), indent=2) if namespace.json else _text(inspection))
+    return 0 if inspection.usable else 1
+
+
+def _inspect(namespace: argparse.Namespace) -> Inspection:
+    model: str = namespace.model
+    repository = ""
+    if is_object_store(model):
+        repository = model.rstrip("/").rpartition("/")[0]
+    else:
+        path = Path(model).resolve() if Path(model).name in ("", "..") else Path(model)
+        model = str(path)
+        _demand_model(path)
+        repository = model if path.is_file() else str(path.parent)
+    # the repository's own configuration file counts here as it does when the model is served
+    options = ServerOptions(**library_options(values_of(namespace)), model_repository=(repository,))
+    fleet = Fleet(options, os.environ)
+    try:
+        return fleet.inspect(model)
+    finally:
+        fleet.stop(deadline_ns=0)
+
+
+def _demand_model(path: Path) -> None:
+    """Raises NotFoundError, InvalidArgumentError saying what to name instead, where a path is no model's."""
+    kind = location_of(path)
+    if kind is Location.NOTHING:
+        raise NotFoundError(f"there is nothing at {path}: name a model file, or a model's folder")
+    if kind is Location.FILE and (path.suffix == ".pbtxt" or (path.stem == "config" and path.suffix in FORMS)):
+        raise InvalidArgumentError(f"{path} is a configuration, not a model: name the model's folder, {path.parent}")
+    if kind is Location.FILE and not guess_backend([f"model{path.suffix}"]) and not _config_beside(path):
+        raise InvalidArgumentError(
+            f"{path} is no model file of a kind that is known by its ending: name the model's folder, which says in "
+            "its configuration what the file is"
+        )
+    if kind is Location.REPOSITORY:
+        names = LocalRepository(path, external_symlinks=True).names()
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise InvalidArgumentError(
+            f"{path} is a repository of the models {', '.join(names[:_SHOWN])}{more}: name one of them, such as "
+            f"{path / names[0]}; atoll validate looks at all of them"
+        )
+    if kind is Location.ABOVE:
+        raise InvalidArgumentError(
+            f"{path} holds repositories, such as {repositories_below(path)[0]}: name a model's folder in one of them"
+        )
+    if kind is Location.VERSION:
+        raise InvalidArgumentError(
+            f"{path} is a version's folder: name the model's folder, {path.absolute().parent}, or the file in it"
+        )
+
+
+def _config_beside(path: Path) -> bool:
+    return any((path.parent / f"config{ending}").exists() for ending in FORMS)
+
+
+_SHOWN = 10  # names in an error
 
 
 def _text(inspection: Inspection) -> str:
@@ -55,6 +121,8 @@ def _text(inspection: Inspection) -> str:
     else:
         lines += [f"# the file has: {one}" for one in _listed(signature)]
         lines.append(f"# {_batching(signature)}")
+    if not inspection.usable:
+        lines.append("# WHAT IS WRITTEN ABOUT IT CANNOT BE USED; with nothing written it would be served with this:")
     return "\n".join([*lines, "", write_config_text(inspection.config).rstrip()])
 
 
@@ -100,5 +168,7 @@ def _document(inspection: Inspection) -> dict[str, Any]:
             "outputs": tensors(signature.outputs),
             "batching": signature.supports_batching(),
         },
+        "ok": inspection.usable,
         "config": to_json(inspection.config),
+        "problems": [problem_document(one) for one in inspection.problems],
     }

@@ -4,15 +4,18 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from atoll.cli.arguments import add_options, values_of
-from atoll.config.problems import Problem
+from atoll.cli.problem_document import problem_document, problem_text
 from atoll.errors import AtollError
 from atoll.models.diagnosis import Diagnosis
 from atoll.models.fleet import Fleet
+from atoll.models.location import Location, location_of, repositories_below
 from atoll.options import OPTIONS, ServerOptions, library_options
+from atoll.repositories.object_store import is_object_store
 
 _OPTIONS = frozenset(
     {
@@ -39,17 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """0 where every model can be served, 1 where one cannot, 2 where the repositories cannot be read."""
+    """0 where every model can be served, 1 where one cannot, 2 where the repositories cannot be read or hold none."""
     values = dict(values_of(namespace))
     repositories = (*values["model_repository"], *namespace.paths)
     if not repositories and not values["config"]:
-        print("atoll validate: name a model repository or a model file", file=sys.stderr)
-        return 2
+        return _refuse("name a model repository or a model file", namespace.json)
+    mistakes = [text for text in map(_mistake, repositories) if text]
+    if mistakes:
+        return _refuse("\n".join(mistakes), namespace.json)
     options = ServerOptions(**library_options(values), model_repository=repositories)
+    found: list[Diagnosis] = []
     try:
         fleet = Fleet(options, os.environ)
         try:
-            found = []
             for diagnosis in fleet.diagnose(load_files=not namespace.no_load):
                 found.append(diagnosis)
                 if not namespace.json:
@@ -57,51 +62,71 @@ def run(namespace: argparse.Namespace) -> int:
         finally:
             fleet.stop(deadline_ns=0)
     except AtollError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if namespace.json:
-        print(json.dumps({"models": [_document(one) for one in found]}, indent=2))
-    else:
-        print(_summary(found))
+        return _refuse(str(error), namespace.json)
+    if not found:
+        return _refuse(f"there are no models in {', '.join(repositories) or values['config']}", namespace.json)
+    print(json.dumps(_document(found), indent=2) if namespace.json else _summary(found))
     return 0 if all(one.healthy for one in found) else 1
+
+
+def _refuse(text: str, as_json: bool) -> int:
+    """Nothing could be validated: that must not pass for a repository in which all is well."""
+    print(f"error: {text}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"ok": False, "models": [], "error": text}, indent=2))
+    return 2
+
+
+def _mistake(location: str) -> str:
+    """What to name instead, where a path is something near to a repository but none; "" elsewhere."""
+    path = Path(location)
+    kind = Location.OPEN if is_object_store(location) else location_of(path)
+    if kind is Location.MODEL:
+        return (
+            f"{location} is a model's folder, which holds its versions: name the folder above it as the repository, "
+            f"{path.absolute().parent}, or look at this model with: atoll inspect {location}"
+        )
+    if kind is Location.VERSION:
+        return (
+            f"{location} is a version's folder, which holds a model's files: name the folder above the model's as the "
+            f"repository, {path.absolute().parent.parent}, or a model file in it"
+        )
+    if kind is Location.ABOVE:
+        return f"{location} holds repositories, and no models: name {_some(map(str, repositories_below(path)))}"
+    return ""
+
+
+def _some(names: Iterable[str], limit: int = 10) -> str:
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _text(diagnosis: Diagnosis) -> str:
     versions = ", ".join(map(str, diagnosis.versions))
-    verdict = (f"ok (version {versions})" if versions else "ok") if diagnosis.healthy else "cannot be served"
-    lines = [f"{diagnosis.model}: {verdict}"]
-    for problem in diagnosis.problems:
-        kind = "warning" if problem.warning else "error"
-        lines.append("\n".join("  " + line for line in f"{kind}: {problem}".splitlines()))
-    return "\n".join(lines)
+    label = "version" if len(diagnosis.versions) == 1 else "versions"
+    verdict = (f"ok ({label} {versions})" if versions else "ok") if diagnosis.healthy else "cannot be served"
+    problems = [line for problem in diagnosis.problems for line in problem_text(problem).splitlines()]
+    return "\n  ".join([f"{diagnosis.model}: {verdict}", *problems])
 
 
 def _summary(found: Sequence[Diagnosis]) -> str:
     broken = sum(not one.healthy for one in found)
-    return f"{len(found)} models, {broken} cannot be served" if found else "no models"
+    warnings = sum(any(problem.warning for problem in one.problems) for one in found)
+    models = "1 model" if len(found) == 1 else f"{len(found)} models"
+    return f"{models}, {broken} cannot be served" + (f", {warnings} with a warning" if warnings else "")
 
 
-def _document(diagnosis: Diagnosis) -> dict[str, Any]:
+def _document(found: Sequence[Diagnosis]) -> dict[str, Any]:
     return {
-        "model": diagnosis.model,
-        "repository": diagnosis.repository,
-        "ok": diagnosis.healthy,
-        "versions": list(diagnosis.versions),
-        "problems": [_problem(one) for one in diagnosis.problems],
+        "ok": all(one.healthy for one in found),
+        "models": [
+            {
+                "model": one.model,
+                "repository": one.repository,
+                "ok": one.healthy,
+                "versions": list(one.versions),
+                "problems": [problem_document(problem) for problem in one.problems],
+            }
+            for one in found
+        ],
     }
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    """Keys with nothing to say are left out."""
-    parts = {
-        "severity": "warning" if problem.warning else "error",
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "key": problem.path,
-        "message": problem.message,
-        "found": problem.found,
-        "expected": problem.expected,
-        "remedy": problem.remedy,
-    }
-    return {key: value for key, value in parts.items() if value}

@@ -1,17 +1,23 @@
 """What a model's files hold, beside the complete configuration with which it would be served."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.config.model_config import ModelConfig
-from atoll.config.problems import Problem
+from atoll.config.problems import Problem, errors_of
 from atoll.config.signature import ModelSignature
-from atoll.models.completion import Completion
-from atoll.repositories.repository import Repository
+from atoll.config.written import WrittenConfig
+from atoll.errors import AtollError
+from atoll.models.completion import CompleteModel, Completion
+from atoll.repositories.repository import ModelFolder, Repository
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`signature` is what the newest version's file says, None where its backend cannot tell."""
+    """`signature` is what the newest version's file says, None where its backend cannot tell.
+
+    Where the configuration as it is written cannot be used, `problems` says why, and `config` is the one that the model
+    would have if nothing but its backend and its file were written.
+    """
 
     model: str
     version: int
@@ -19,12 +25,46 @@ class Inspection:
     signature: ModelSignature | None
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def usable(self) -> bool:
+        """Whether the model would be served with what is written."""
+        return not errors_of(self.problems)
+
 
 def inspect(repository: Repository, name: str, completion: Completion) -> Inspection:
-    """The model `name` of a repository. Raises AtollError with everything that is wrong."""
+    """The model `name` of a repository. Raises AtollError with everything that is wrong where even the model's files do
+    not tell what it is.
+    """
     folder = repository.folder(name)
-    written = completion.written(folder)
-    complete = completion.complete(folder, written)
+    written: WrittenConfig | None = None
+    try:
+        written = completion.written(folder)
+        return _inspection(folder, completion, completion.complete(folder, written))
+    except AtollError as error:
+        try:
+            found = _inspection(folder, completion, completion.complete(folder, _least(written)))
+        except AtollError:
+            raise error from None
+        return replace(found, problems=_problems(error) + found.problems)
+
+
+def _least(written: WrittenConfig | None) -> WrittenConfig:
+    """As little as tells which file is the model, of what could be read."""
+    if written is None:
+        return WrittenConfig(config=ModelConfig())
+    config = written.config
+    least = ModelConfig(
+        platform=config.platform, backend=config.backend, default_model_filename=config.default_model_filename
+    )
+    return WrittenConfig(config=least)
+
+
+def _inspection(folder: ModelFolder, completion: Completion, complete: CompleteModel) -> Inspection:
     version, config = list(complete.configs.items())[-1]
     signature = complete.backend.signature(completion.source(folder, config, version))
-    return Inspection(name, version, config, signature, complete.warnings)
+    return Inspection(folder.name, version, config, signature, complete.warnings)
+
+
+def _problems(error: AtollError) -> tuple[Problem, ...]:
+    problems: tuple[Problem, ...] = getattr(error, "problems", ())
+    return problems or (Problem("", str(error), "", "", ""),)
