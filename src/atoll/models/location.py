@@ -70,7 +70,8 @@ def _folders(path: Path, left: Iterator[int]) -> list[Path]:
     """Those in a folder, sorted; none where it cannot be listed."""
     try:
         with os.scandir(path) as entries:
-            found = [entry.name for entry, _ in zip(entries, left, strict=False) if entry.is_dir()]
+            # not entry.is_dir(), which raises for links in a circle
+            found = [entry.name for entry, _ in zip(entries, left, strict=False) if os.path.isdir(entry)]
     except OSError:
         return []
     return [path / name for name in sorted(found) if not name.startswith(".")]
