@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atoll.config.config_file import FORMS, file_problem, is_there, read_error, read_file
+from atoll.config.fields import fields_of
 from atoll.config.model_config import ModelConfig
 from atoll.config.overlay import overlay
 from atoll.config.places import Place, Reading, located, parents
-from atoll.config.problems import Problem, errors_of
+from atoll.config.problems import Problem, errors_of, suggestion
 from atoll.config.validate import validate_config
 from atoll.errors import ConfigError
 
@@ -61,7 +62,7 @@ def read_written(directory: Path, *, config_name: str = "", environment: Mapping
     """
     problems: list[Problem] = []
     file = _main_file(directory, config_name, problems)
-    base = Reading(ModelConfig(), {}, []) if file is None else read_file(file, ModelConfig, environment)
+    base = Reading(ModelConfig(), {}, []) if file is None else _read(file, environment)
     problems += sorted([*base.problems, *_further(base, directory.name)], key=lambda one: (one.line, one.column))
     overrides = {}
     for version, path in _override_files(directory / "versions", problems).items():
@@ -79,6 +80,20 @@ def read_written(directory: Path, *, config_name: str = "", environment: Mapping
         version_places={version: _laid_over(base.places, one.places) for version, one in overrides.items()},
         warnings=tuple(problems),
     )
+
+
+def _read(file: Path, environment: Mapping[str, str] | None) -> Reading:
+    reading = read_file(file, ModelConfig, environment)
+    known = {one.name for one in fields_of(ModelConfig)}
+    if file.suffix != ".json" or reading.record is None or not reading.places or known.intersection(reading.places):
+        return reading
+    if any(suggestion(one.path, known) for one in reading.problems):
+        return reading
+    # it has fields, and none of ours or like ours
+    message = "this is the configuration of something else"
+    found = ", ".join(list(reading.places)[:5])
+    remedy = "If it belongs to the model's own library, put a config.pbtxt beside it, which may be empty."
+    return Reading(None, {}, [file_problem(file, message, found, "fields such as backend and input", remedy)])
 
 
 def _further(reading: Reading, name: str) -> list[Problem]:

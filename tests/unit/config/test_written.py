@@ -139,6 +139,20 @@ def test_config_pbtxt_counts_where_the_model_has_a_config_json_of_another_kind(t
     ]
 
 
+def test_a_config_json_of_another_kind_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "hidden_size": 768}')
+    (found,) = problems(tmp_path)
+    assert "this is the configuration of something else. Found architectures, hidden_size" in str(found)
+    assert "put a config.pbtxt beside it, which may be empty" in str(found)
+    (tmp_path / "config.pbtxt").touch()
+    assert read(tmp_path).config == ModelConfig()
+
+
+def test_a_config_json_of_one_misspelt_field(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"inptu": []}')
+    assert "Did you mean 'input'?" in str(problems(tmp_path)[0])
+
+
 def test_json_and_yaml_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "config.yml").write_text("{}")
