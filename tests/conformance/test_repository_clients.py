@@ -81,6 +81,12 @@ def test_a_configuration_of_the_request(client: AnyClient) -> None:
     assert ones(client, "matrix").sum() == 6
     with pytest.raises(InferenceServerException, match="failed to load 'matrix', failed to poll from model repository"):
         client.call("load_model", "matrix", config='{"nofield":1}')
+    for wrong, cause in (
+        ('"name":"other"', "directory name must equal"),
+        ('"max_batch_size":-1', "must be non-negative"),
+    ):
+        with pytest.raises(InferenceServerException, match=f"load failed for model 'matrix': .*{cause}"):
+            client.call("load_model", "matrix", config=f"{{{wrong}}}")
     assert ones(client, "matrix").sum() == 6
 
 

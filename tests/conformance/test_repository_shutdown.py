@@ -76,3 +76,14 @@ def test_a_request_that_waits_for_its_model_is_answered(server: GatedServer, opt
         for one in waiting:
             assert one.result(60).status in (200, 503)
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize("options", [("--model-memory-budget=1GiB", "--exit-timeout-secs=1")])
+def test_a_model_that_never_wakes_does_not_keep_the_server(server: GatedServer, options: tuple[str, ...]) -> None:
+    process = server.process
+    with server.loading_held("plain"), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(infer_over_http, process)
+        server.wait_loading("plain")
+        process.terminate()
+        assert process.wait(30) in (0, 1)
+        assert waiting.result(30).status == 0
