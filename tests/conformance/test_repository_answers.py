@@ -49,13 +49,13 @@ DIFFERENT = (
         ('override {"max_batch_size":-1}: load matrix', 'override {"name":"other"}: load matrix'),
         400,
         "load failed for model 'matrix': version 1 is at UNAVAILABLE state: ",
-        "It can be read, and is wrong: the client is told so. With the real server it cannot be read, says the log only.",
+        "The client is told what is wrong with its request; with the real server only the log says it.",
     ),
     Different(
         ("file ../x: load matrix", "file 1/../../x: load matrix"),
         400,
         "must stay within model directory",
-        "The client is told what is wrong with its request; with the real server only the log says it.",
+        "The same.",
     ),
 )
 DIFFERENT_NAMES = {name: different for different in DIFFERENT for name in different.questions}
