@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.cloud.stand_ins import AWS, S3, SHORT, Opener, installed_azurite
+from tests.cloud.stand_ins import AWS, FEW_RETRIES, S3, Opener, installed_azurite
 from tests.cloud.xml_store import XmlStore, running
 
 from atoll.repositories.object_store import ObjectStoreRepository
@@ -30,7 +30,7 @@ def opened(tmp_path: Path) -> Iterator[Opener]:
     repositories: list[ObjectStoreRepository] = []
 
     def open_one(location: str, environment: dict[str, str] = AWS, **options: Any) -> ObjectStoreRepository:
-        options = {"cache_directory": tmp_path / "cache", "patience": SHORT, **options}
+        options = {"cache_directory": tmp_path / "cache", "patience": FEW_RETRIES, **options}
         repositories.append(ObjectStoreRepository(location, environment=environment, **options))
         return repositories[-1]
 

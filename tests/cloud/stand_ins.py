@@ -17,7 +17,8 @@ AZURITE = "azurite@3.35.0"
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # published
 AWS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "never-to-be-seen", "HOME": "/nonexistent"}
-SHORT = Patience(connect_s=2, silence_s=1, request_s=20, retries=1, retry_s=5)
+FEW_RETRIES = Patience(connect_s=20, silence_s=20, request_s=60, retries=1, retry_s=30)
+IMPATIENT = Patience(connect_s=1, silence_s=0.5, request_s=2, retries=1, retry_s=2)
 
 Opener = Callable[..., ObjectStoreRepository]
 

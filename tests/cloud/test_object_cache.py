@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_a_process_that_is_killed_in_the_middle(store: XmlStore, opened: Opener,
     assert reached.wait(60)
     while len([path for path in tmp_path.glob("cache/*/models/m/blobs/*") if path.suffix != ".part"]) < 1:
         assert other.poll() is None
+        time.sleep(0.01)
     other.send_signal(signal.SIGKILL)
     other.communicate(timeout=60)
     over.set()

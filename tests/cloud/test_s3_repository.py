@@ -140,9 +140,8 @@ def test_what_is_not_there(s3: S3, opened: Opener) -> None:
         NotFoundError, match=r"list of s3://http://[\d.:]+/no-such-bucket/models failed: no such bucket"
     ):
         opened(f"s3://{s3.address}/no-such-bucket/models").names()
-    with pytest.raises(
-        NotFoundError, match=r"failed to stat file s3://.*/modles.*no object whose name begins with 'modles/'"
-    ):
+    expected = r"model repository 's3://.*/modles': repository path is not a valid directory: .* begins with 'modles/'"
+    with pytest.raises(NotFoundError, match=expected):
         opened(here(s3, "/modles")).names()
     with pytest.raises(NotFoundError, match="model 'n' is not in s3://"):
         opened(here(s3)).folder("n")

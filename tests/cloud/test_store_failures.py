@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.cloud.stand_ins import AWS, Opener, contents
+from tests.cloud.stand_ins import AWS, IMPATIENT, Opener, contents
 from tests.cloud.xml_store import Asked, Fault, XmlStore, error_body
 
 from atoll.errors import AtollError, ConfigError, NotFoundError, UnavailableError
@@ -98,7 +98,7 @@ def test_a_store_that_accepts_and_says_nothing(store: XmlStore, opened: Opener) 
     store.decide = lambda asked: Fault(silence=over)
     try:
         with pytest.raises(UnavailableError, match=r"list of .* failed: timed out; check that"):
-            opened(here(store)).names()
+            opened(here(store), patience=IMPATIENT).names()
     finally:
         over.set()
 
@@ -108,7 +108,7 @@ def test_a_download_that_stalls(store: XmlStore, opened: Opener, tmp_path: Path)
     store.decide = lambda asked: Fault(silence=over) if is_get(asked) else None
     try:
         with pytest.raises(UnavailableError, match=r"get of .*/r/m/.* failed: timed out"):
-            opened(here(store)).folder("m")
+            opened(here(store), patience=IMPATIENT).folder("m")
     finally:
         over.set()
     nothing_half(tmp_path / "cache")

@@ -6,6 +6,7 @@ instance metadata, Google's application default credentials, Azure's identities)
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from atoll.errors import ConfigError
 from atoll.repositories.aws_profile import AwsKeys, read_profile, text_of
 from atoll.repositories.object_location import ObjectLocation, Service
+
+logger = logging.getLogger(__name__)
 
 CREDENTIAL_FILE = "TRITON_CLOUD_CREDENTIAL_PATH"
 KNOWN_KEYS = {
@@ -67,7 +70,7 @@ def _credential_entry(service: Service, text: str, environment: Mapping[str, str
     matching = [prefix for prefix in section if text.startswith(prefix)]
     if not matching:
         raise ConfigError(
-            f"Cannot match credential for path {text}: {path} ({CREDENTIAL_FILE}) has no prefix of it under "
+            f"Cannot match credential for path  {text}: {path} ({CREDENTIAL_FILE}) has no prefix of it under "
             f'"{service.value}"; add one, or "" for all others'
         )
     prefix = max(matching, key=len)
@@ -81,12 +84,14 @@ def _checked(service: Service, path: Path, prefix: str, value: Any) -> Any:
             raise ConfigError(f"{where}: expected the path of a service account's key file, a string")
         return value
     known = KNOWN_KEYS[service]
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+    if not isinstance(value, dict) or not all(isinstance(value.get(key, ""), str) for key in known):
         raise ConfigError(f"{where}: expected an object of strings with the keys {', '.join(sorted(known))}")
     unknown = sorted(value.keys() - known)
-    if unknown:
-        raise ConfigError(f"{where}: unknown key '{unknown[0][:80]}'; it may have {', '.join(sorted(known))}")
-    return value
+    if unknown:  # Triton takes such files
+        logger.warning(
+            "%s: unknown key '%s' is ignored; known are %s", where, unknown[0][:80], ", ".join(sorted(known))
+        )
+    return {key: value.get(key, "") for key in known}
 
 
 def _entry_source(prefix: str) -> str:

@@ -92,8 +92,8 @@ class ObjectStoreRepository:
         elif not self._seen:
             kind = "container" if self._place.service is Service.AZURE else "bucket"
             raise NotFoundError(
-                f"failed to stat file {self.location}: model repository path '{self.location}' does not exist: the "
-                f"{kind} '{self._place.bucket}' has no object whose name begins with '{self._place.prefix}/'"
+                f"model repository '{self.location}': repository path is not a valid directory: the {kind} "
+                f"'{self._place.bucket}' has no object whose name begins with '{self._place.prefix}/'"
                 + ("; check that host and port are those of the store's API" if self._place.endpoint else "")
             )
         return [name for name in folders if not self._is_ignored(name)]
