@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.house.names_in_code import command_options
 
 from atoll.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "examples" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs" / "reference").glob("*.md"),
+    ]
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = ("atoll validate", "atoll inspect")
 PREPARATION = ("scripts/", "pip install", "python benchmarks", "python -m benchmarks", "benchmarks/")  # run elsewhere
 
 
@@ -57,7 +66,8 @@ def test_a_shell_block_is_read_as_a_shell_reads_it() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_of_kinds_that_are_tested(page: Path) -> None:
     for command in all_commands(page):
-        assert command.startswith(("atoll serve", "curl ", *PREPARATION)), f"nothing runs this: {command}"
+        known = ("atoll serve", *COMMANDS, "curl ", *PREPARATION)
+        assert command.startswith(known), f"nothing runs this: {command}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -68,7 +78,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_options_that_the_documents_name_exist() -> None:
-    known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | {"--help"}
+    known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | command_options()
     foreign = {"--name"}  # stands for any
     for page in PAGES:
         if page.name == "benchmarks.md":  # about the benchmark's own options
@@ -98,9 +108,8 @@ def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Pa
     typed = all_commands(page)
     programs = [block.text for block in blocks(page) if block.language == "python"]
     servers = [shlex.split(command)[2:] for command in typed if command.startswith("atoll serve")]
-    for arguments in servers:
-        serve(arguments)
-    running = serve(["examples/models"])
+    started = [serve(arguments) for arguments in servers]
+    running = started[explicit] if (explicit := _explicit(servers)) is not None else serve(["examples/models"])
 
     def here(text: str) -> str:
         for usual, port in ((8000, running.http), (8001, running.grpc), (8002, running.metrics)):
@@ -108,6 +117,11 @@ def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Pa
         return text
 
     for command in typed:
+        if command.startswith(COMMANDS):
+            words = [str(empty_environment / "atoll"), *shlex.split(command)[1:]]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            assert done.stdout.strip(), command
         if command.startswith("curl"):
             done = subprocess.run(here(command), shell=True, capture_output=True, text=True, timeout=60, check=True)
             assert done.stdout.strip(), command
@@ -124,3 +138,8 @@ def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Pa
             check=False,
         )
         assert done.returncode == 0, f"{program}\n{done.stderr}"
+
+
+def _explicit(servers: list[list[str]]) -> int | None:
+    """Which of a page's servers takes orders: what a page that starts one says to type is meant for it."""
+    return next((i for i, words in enumerate(servers) if "--model-control-mode=explicit" in words), None)
