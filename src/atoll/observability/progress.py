@@ -1,5 +1,6 @@
 """What a terminal shows while models are loaded: one line that is drawn anew, with the log passing above it."""
 
+import os
 import shutil
 import threading
 from time import monotonic
@@ -28,6 +29,8 @@ class LoadDisplay:
     def begin(self, model: str, total: int) -> None:
         """A model of `total` begins to load."""
         with self._lock:
+            if self._done >= self._total:  # those of before are all there: these are others
+                self._done = self._failed = 0
             self._total = total
             self._loading.setdefault(model, "")
             self._draw()
@@ -43,6 +46,8 @@ class LoadDisplay:
     def download(self, model: str, received: int, total: int) -> None:
         """So many bytes of its files have come."""
         with self._lock:
+            if model not in self._loading:
+                return
             self._loading[model] = f" {received >> 20}/{total >> 20} MiB" if received < total else ""
             self._draw()
 
@@ -61,12 +66,19 @@ class LoadDisplay:
             return
         self._drawn_at = now
         failed = f", {self._failed} failed" if self._failed else ""
-        names = ", ".join(name + progress for name, progress in self._loading.items())
+        names = ", ".join(_shown(name) + progress for name, progress in self._loading.items())
         text = f"Loading models: {self._done} of {self._total}{failed}" + (f"; now {names}" if names else "")
-        width = shutil.get_terminal_size().columns - 1
+        width = self._columns() - 1
         self._line = text if len(text) <= width else text[: max(width - 3, 0)] + "..."
         self._stream.write(_CLEAR + self._line)
         self._stream.flush()
+
+    def _columns(self) -> int:
+        """Of the terminal that is drawn on; standard output may be elsewhere."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or shutil.get_terminal_size().columns
+        except (OSError, ValueError):
+            return shutil.get_terminal_size().columns
 
     # ---- what the log writes
 
@@ -83,3 +95,8 @@ class LoadDisplay:
     def flush(self) -> None:
         """The stream's own."""
         self._stream.flush()
+
+
+def _shown(name: str) -> str:
+    """A folder's name may hold anything, but nothing that moves a terminal's cursor."""
+    return name if name.isprintable() else ascii(name)[1:-1]
