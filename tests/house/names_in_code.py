@@ -14,7 +14,7 @@ from typing import Any
 
 from atoll.backends.onnxruntime.options import _CONFIG_ENTRY
 from atoll.cli.inspect_command import _document as inspect_document
-from atoll.cli.main import COMMANDS, main
+from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
 from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
@@ -132,7 +132,7 @@ def exit_statuses() -> set[str]:
                 if isinstance(node, ast.Return) and node.value is not None:
                     numbers = [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
                     found |= {f"atoll {command}: {one}" for one in numbers if type(one) is int and _plain(node.value)}
-    return found | {"atoll serve: 0"}  # which atoll/serve.py returns
+    return found | {"atoll serve: 0", f"atoll: {PIPE_CLOSED}"}  # the first is what atoll/serve.py returns
 
 
 def _plain(node: ast.AST) -> bool:

@@ -1,6 +1,7 @@
 """`atoll COMMAND ...`: finds the command and runs it. Each is a file here, imported when it is asked for."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,6 +13,7 @@ COMMANDS = {
     "validate": ("atoll.cli.validate_command", "say what is wrong with the models of a repository, without serving"),
     "inspect": ("atoll.cli.inspect_command", "show what a model holds and the config.pbtxt that would be used"),
 }
+PIPE_CLOSED = 128 + 13  # what a shell says of a program that SIGPIPE ended
 
 
 class Command(Protocol):
@@ -35,5 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if namespace.command is None:
         parser.print_help()
         return 2
-    status: int = import_module(COMMANDS[namespace.command][0]).run(namespace)
+    try:
+        status: int = import_module(COMMANDS[namespace.command][0]).run(namespace)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever reads has enough, as in `atoll validate models | head`; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     return status

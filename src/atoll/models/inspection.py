@@ -62,7 +62,17 @@ def _least(written: WrittenConfig | None) -> WrittenConfig:
 def _inspection(folder: ModelFolder, completion: Completion, complete: CompleteModel) -> Inspection:
     version, config = list(complete.configs.items())[-1]
     signature = complete.backend.signature(completion.source(folder, config, version))
-    return Inspection(folder.name, version, config, signature, complete.warnings)
+    return Inspection(folder.name, version, config, signature, (*complete.warnings, *_own(complete, version)))
+
+
+def _own(complete: CompleteModel, version: int) -> list[Problem]:
+    """Saved as the whole model's configuration, this one would become that of versions that have another now."""
+    own = [one for one in complete.written.versions if one in complete.folder.versions]
+    if not own or list(complete.folder.versions) == [version]:
+        return []
+    message = f"versions have configurations of their own: {', '.join(map(str, own))}; this is version {version}'s"
+    remedy = "Do not save it as the configuration of the whole model."
+    return [Problem("", message, "", "", remedy, warning=True, file=str(complete.folder.directory / "versions"))]
 
 
 def _problems(error: AtollError) -> tuple[Problem, ...]:

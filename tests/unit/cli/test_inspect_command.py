@@ -133,6 +133,20 @@ def test_a_named_configuration(tmp_path: Path, capsys: Capture) -> None:
     assert read_config_text(capsys.readouterr().out, "out").max_batch_size == 32
 
 
+def test_versions_with_configurations_of_their_own_are_warned_of(tmp_path: Path, capsys: Capture) -> None:
+    folder = write_model(tmp_path, "m", 3, config="max_batch_size: 2")
+    (folder / "versions").mkdir()
+    (folder / "versions" / "2.yaml").write_text("max_batch_size: 32\n")
+    assert inspect(folder) == 0
+    assert "of their own" not in capsys.readouterr().err  # there is no version 2
+    write_model(tmp_path, "m", 3, version=2)
+    assert inspect(folder) == 0
+    captured = capsys.readouterr()
+    assert read_config_text(captured.out, "out").max_batch_size == 32
+    assert "warning: " in captured.err
+    assert "versions have configurations of their own: 2; this is version 2's" in captured.err
+
+
 @pytest.mark.parametrize("path", [".", "..", "../", "../../m/"])
 def test_paths_that_end_in_dots(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     folder = write_model(tmp_path, "m", 3)

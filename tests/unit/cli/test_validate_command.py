@@ -248,3 +248,18 @@ def test_as_a_process_in_a_pipe(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "broken: cannot be served" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["validate"], ["inspect"], ["validate", "--json"], ["inspect", "--json"]])
+def test_a_reader_that_has_enough(tmp_path: Path, command: list[str]) -> None:
+    folder = write_model(tmp_path, "m", 1)
+    target = folder if command[0] == "inspect" else tmp_path
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        words = [sys.executable, "-m", "atoll", *command, str(target)]
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert done.returncode == 128 + 13
+    assert done.stderr == ""
