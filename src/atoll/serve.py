@@ -1,7 +1,6 @@
 """A server process: options in, a server with its frontends, signals, and the order of shutdown."""
 
 import asyncio
-import ctypes
 import gc
 import ipaddress
 import logging
@@ -18,6 +17,7 @@ from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
 from atoll.models.fleet import LoadProgress
+from atoll.models.memory import keep_freed_memory
 from atoll.observability.logs import configure_logs, table
 from atoll.observability.progress import LoadDisplay
 from atoll.options import library_options
@@ -26,7 +26,6 @@ from atoll.server import Server
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLD = 20_000  # container objects more than before; Python's own is 700
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Frontend(Protocol):
@@ -173,20 +172,3 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 50)
-
-
-def keep_freed_memory(limit_bytes: int) -> bool:
-    """Let glibc keep freed blocks below this size instead of giving each back to the system; True when it agreed.
-
-    Otherwise every large tensor is mapped, page by page, on each request: docs/decisions/003 has the figures. Does
-    nothing where the C library is another, or for 0. To be called before threads exist, and never in somebody else's
-    process.
-    """
-    if limit_bytes <= 0:
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    limit = min(limit_bytes, 2**31 - 1)
-    return bool(mallopt(M_MMAP_THRESHOLD, limit)) and bool(mallopt(M_TRIM_THRESHOLD, limit))

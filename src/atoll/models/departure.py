@@ -63,6 +63,9 @@ class Departures:
         gone()
         if models and stopping is None:  # a process that ends gives everything back
             give_back_freed()
+            for model in models:
+                if model.arena is not None:
+                    model.arena.release()
 
     def in_flight(self) -> int:
         """How many requests the leaving models still have."""

@@ -15,7 +15,7 @@ from atoll.execution.pool import InstancePool
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.labels import read_labels
-from atoll.models.memory import Growth
+from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
 from atoll.models.request_validation import request_spec, validate
 from atoll.observability.metrics import metric_labels
@@ -58,8 +58,11 @@ class Loader:
         Raises ConfigError, or the backend's own error; nothing is then left running.
         """
         started_ns = monotonic_ns()
+        arena = ArenaHold()
         growth = Growth() if self._measure else None
         model = self._build(complete, version, namespace)
+        model.arena = arena
+        arena.renew()  # reading a model takes up to twice its size, which is free now
         if growth is not None:
             model.memory_bytes = growth.measure()
         model.recorder.record_load(monotonic_ns() - started_ns)

@@ -1,6 +1,10 @@
 """The memory of this process, and of the machine."""
 
 import ctypes
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,18 +95,105 @@ def machine_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgrou
 def give_back_freed() -> bool:
     """Return what the C library keeps of freed memory to the system; whether something was returned.
 
-    Without it the memory of an unloaded model stays with the process (glibc keeps it for the next allocation).
+    Without it the memory of an unloaded model stays with the process (glibc keeps it for the next allocation). What is
+    free at the end of another thread's arena stays still: see ArenaHold.
     """
-    trim = _malloc_trim()
-    return bool(trim(0)) if trim is not None else False
+    functions = _allocation()
+    return bool(functions.malloc_trim(0)) if functions is not None else False
+
+
+class ArenaHold:
+    """A block of memory, through which what is freed beside it goes back to the system, whoever frees it.
+
+    glibc gives each thread an arena. malloc_trim(3) returns the free memory inside all of them, but not that at the end
+    of one, up to 64 MiB, unless it is the first thread's. That end is returned only when a block of 64 KiB or more is
+    freed there, and M_TRIM_THRESHOLD allows it. So whoever allocates much that another thread will free makes one of
+    these first, in the same thread, and calls `release` after it is freed.
+    """
+
+    def __init__(self) -> None:
+        self._free: weakref.finalize[[int], ArenaHold] | None = None
+        self._take()
+
+    def _take(self) -> None:
+        functions = _allocation()
+        if functions is None:
+            return
+        block = functions.malloc(_HOLD_BYTES)
+        if block:
+            self._free = weakref.finalize(self, functions.free, block)
+            self._free.atexit = False
+
+    def renew(self) -> None:
+        """Return what is free now, and hold on. In the thread that made this."""
+        self.release()
+        self._take()
+
+    def release(self) -> None:
+        """Return what is free now. From any thread; calling it again does nothing more."""
+        give_back_freed()  # first, because it also joins free pieces to those at the end
+        if self._free is not None:
+            with _trimming_all():
+                self._free()
+            give_back_freed()  # what the arena's end has left to the pieces before it
+
+
+# More than the 64 KiB at which free(3) looks at the end of the arena (FASTBIN_CONSOLIDATION_THRESHOLD in glibc's
+# malloc.c), and less than M_MMAP_THRESHOLD's default of 128 KiB, from which on a block is in no arena.
+_HOLD_BYTES = 96 << 10
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_TRIM_ALL_BYTES = 128 << 10  # glibc's own M_TRIM_THRESHOLD
+
+_kept_bytes = 0  # what `keep_freed_memory` set
+_threshold_lock = threading.Lock()
+
+
+def keep_freed_memory(limit_bytes: int) -> bool:
+    """Let glibc keep freed blocks below this size instead of giving each back to the system; True when it agreed.
+
+    Otherwise every large tensor is mapped, page by page, on each request: docs/decisions/003 has the figures. Does
+    nothing where the C library is another, or for 0. To be called before threads exist, and never in somebody else's
+    process.
+    """
+    global _kept_bytes
+    functions = _allocation()
+    if limit_bytes <= 0 or functions is None:
+        return False
+    limit = min(limit_bytes, 2**31 - 1)
+    agreed = bool(functions.mallopt(M_MMAP_THRESHOLD, limit)) and bool(functions.mallopt(M_TRIM_THRESHOLD, limit))
+    if agreed:
+        _kept_bytes = limit
+    return agreed
+
+
+@contextmanager
+def _trimming_all() -> Iterator[None]:
+    """Free memory is not kept meanwhile, if `keep_freed_memory` said so. Other threads' requests are slower then."""
+    functions = _allocation()
+    if functions is None or not _kept_bytes:
+        yield  # the thresholds are somebody else's
+        return
+    with _threshold_lock:
+        functions.mallopt(M_TRIM_THRESHOLD, _TRIM_ALL_BYTES)
+        try:
+            yield
+        finally:
+            functions.mallopt(M_TRIM_THRESHOLD, _kept_bytes)
 
 
 @cache
-def _malloc_trim() -> Any:
+def _allocation() -> Any:
+    """The C library, if it is glibc."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        library = ctypes.CDLL(None)
+        library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+        library.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+        library.malloc_trim.argtypes = [ctypes.c_size_t]
     except (OSError, AttributeError):
-        return None  # another C library than glibc
+        return None
+    return library
 
 
 @cache

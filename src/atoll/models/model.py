@@ -11,6 +11,7 @@ from atoll.errors import UnavailableError
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
 from atoll.models.lifecycle import Lifecycle, ModelState
+from atoll.models.memory import ArenaHold
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
 from atoll.observability.statistics import ModelStatistics, StatisticsRecorder
 from atoll.request import InferenceRequest
@@ -48,6 +49,7 @@ class Model:
         self.decoupled = config.decoupled
         self.labels: Mapping[str, tuple[str, ...]] = labels or {}
         self.memory_bytes = 0  # by how much the process grew while it was built; 0 where nobody measured
+        self.arena: ArenaHold | None = None  # of the thread that built it; to be released when it is gone
         self._successor: Callable[[InferenceRequest], Model] | None = None
         self.lifecycle.move(ModelState.LOADING)
         pool.start()
