@@ -22,6 +22,7 @@ from atoll.repositories.repository import ModelFolder
 
 logger = logging.getLogger(__name__)
 
+GPUS = ()  # no backend of this version runs on one
 Settings = Mapping[str, Mapping[str, str]]
 
 
@@ -128,7 +129,7 @@ class Completion:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)
         whole = signature is not None or self._options.disable_auto_complete_config
-        problems += validate_config(config, folder.name, complete=whole)
+        problems += validate_config(config, folder.name, complete=whole, gpus=GPUS)
         config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
         problems += find_unserved(config)
         return config, problems

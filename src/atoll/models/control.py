@@ -35,6 +35,7 @@ from atoll.models.model import Model
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.fingerprint import changed_versions
+from atoll.repositories.lease import Lease
 from atoll.repositories.overrides import TemporaryModel, write_override
 from atoll.repositories.repository import ModelFolder, Repository
 from atoll.request import InferenceRequest
@@ -50,6 +51,8 @@ class _Served:
     complete: CompleteModel
     models: dict[int, Model]
     agents: AgentChain
+    lease: Lease | None = None  # None where the files came with the request
+    leases: dict[int, Lease] = field(default_factory=dict)  # of each version, that of the folder it was built from
     temporary: TemporaryModel | None = None
     overridden: bool = False
 
@@ -184,7 +187,7 @@ class ModelControl:
     ) -> None:
         key, before = record.key, record.served
         started = monotonic()
-        temporary = None
+        temporary = lease = None
         tokens: Mapping[str, str] = {}
         if files:
             temporary = write_override(key.name, files)
@@ -196,8 +199,10 @@ class ModelControl:
                 record.error = None
                 return
             folder = repository.folder(key.name)
+            lease = Lease(repository, folder)
         try:
-            after = self._prepared(record, folder, tokens, temporary, override)
+            after = self._prepared(record, folder, override)
+            after.files, after.lease, after.temporary = tokens, lease, temporary
             try:
                 for problem in after.complete.warnings:
                     logger.warning("%s", problem)
@@ -208,19 +213,14 @@ class ModelControl:
         except BaseException:
             if temporary is not None:
                 temporary.remove()
+            if lease is not None:
+                lease.drop()
             raise
         after.agents.load_complete()
         names = ", ".join(str(version) for version in after.models)
         logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
 
-    def _prepared(
-        self,
-        record: _Record,
-        folder: ModelFolder,
-        tokens: Mapping[str, str],
-        temporary: TemporaryModel | None,
-        override: ModelConfig | None,
-    ) -> _Served:
+    def _prepared(self, record: _Record, folder: ModelFolder, override: ModelConfig | None) -> _Served:
         """The model as it is to be served, before anything of it is loaded."""
         written = self._written(folder, override)
         self._table.know(folder.name)
@@ -238,7 +238,7 @@ class ModelControl:
             record.failed = {str(version): _unavailable(error) for version in versions}
             self._table.know(folder.name, record.failed)
             raise
-        return _Served(tokens, complete, {}, agents, temporary, override is not None)
+        return _Served({}, complete, {}, agents, overridden=override is not None)
 
     def _written(self, folder: ModelFolder, override: ModelConfig | None) -> WrittenConfig:
         try:
@@ -274,6 +274,10 @@ class ModelControl:
                         record.states[str(version)] = record.failed[str(version)]
             raise
         after.models = dict(sorted({**kept, **built}.items()))
+        if before is not None:
+            after.leases = {version: before.leases[version] for version in kept if version in before.leases}
+        if after.lease is not None:
+            after.leases |= {version: after.lease.hold() for version in built}
         with self._lock:
             record.served = after
             record.error = None
@@ -332,6 +336,7 @@ class ModelControl:
             for version in gone:
                 record.states[version] = (ModelState.UNLOADING, "")
         before.agents.unload()
+        leases = [before.leases[int(one.version)] for one in models if int(one.version) in before.leases]
 
         def freed() -> None:
             with self._lock:
@@ -339,6 +344,8 @@ class ModelControl:
                     if record.states.get(version, (None, ""))[0] is ModelState.UNLOADING:
                         record.states[version] = _UNLOADED
             before.agents.unload_complete()
+            for lease in [*leases, *([before.lease] if before.lease is not None else [])]:
+                lease.drop()
             if before.temporary is not None:
                 before.temporary.remove()
             if models:
@@ -403,6 +410,10 @@ class ModelControl:
                 # it was forgotten meanwhile, and another may have taken its place
 
     # ---- stop
+
+    def refuse(self) -> None:
+        """Begin no more loads and unloads."""
+        self._stopped = True
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until the models on their way out are gone; False when the deadline came first."""

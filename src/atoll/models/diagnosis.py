@@ -9,7 +9,8 @@ from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.loader import Loader
 from atoll.repositories.agents.chain import AgentChain
-from atoll.repositories.repository import Repository
+from atoll.repositories.lease import leased
+from atoll.repositories.repository import ModelFolder, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ def diagnose(
         yield Diagnosis(str(key), "", (), _problems(error))
     for key, repository in listing.models.items():
         try:
-            yield _diagnose(key, repository, completion, loader, external_symlinks)
+            with leased(repository, key.name) as folder:
+                yield _diagnose(key, repository, folder, completion, loader, external_symlinks)
         except AtollError as error:
             yield Diagnosis(str(key), repository.location, (), _problems(error))
         except Exception as error:
@@ -51,9 +53,13 @@ def diagnose(
 
 
 def _diagnose(
-    key: ModelKey, repository: Repository, completion: Completion, loader: Loader | None, external_symlinks: bool
+    key: ModelKey,
+    repository: Repository,
+    folder: ModelFolder,
+    completion: Completion,
+    loader: Loader | None,
+    external_symlinks: bool,
 ) -> Diagnosis:
-    folder = repository.folder(key.name)
     written = completion.written(folder)
     agents = AgentChain.of(
         written.config.model_repository_agents, folder, written.config, external_symlinks=external_symlinks

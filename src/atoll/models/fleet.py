@@ -260,6 +260,9 @@ class Fleet:
 
     def drain(self, deadline_ns: int) -> bool:
         """Take no new requests, and wait until all taken are answered; False when the deadline came first."""
+        if self._poller is not None:
+            self._poller.cease()
+        self._control.refuse()
         models = [model for model in self.table.models() if model.ready]
         for model in models:
             model.refuse()
@@ -272,5 +275,7 @@ class Fleet:
         if self._residency is not None:
             self._residency.stop(deadline_ns)
         clean = self._control.stop(deadline_ns)
+        for repository in self._catalog.repositories:
+            repository.close()
         self.memory_pool.close()
         return clean

@@ -8,6 +8,7 @@ from atoll.config.signature import ModelSignature
 from atoll.config.written import WrittenConfig
 from atoll.errors import AtollError
 from atoll.models.completion import CompleteModel, Completion
+from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
 
 
@@ -35,7 +36,11 @@ def inspect(repository: Repository, name: str, completion: Completion) -> Inspec
     """The model `name` of a repository. Raises AtollError with everything that is wrong where even the model's files do
     not tell what it is.
     """
-    folder = repository.folder(name)
+    with leased(repository, name) as folder:
+        return _inspect(folder, completion)
+
+
+def _inspect(folder: ModelFolder, completion: Completion) -> Inspection:
     written: WrittenConfig | None = None
     try:
         written = completion.written(folder)

@@ -61,6 +61,10 @@ class Poller:
             self.look(monotonic_ns())
         self._thread.start()
 
+    def cease(self) -> None:
+        """Look no more. What is being loaded goes on."""
+        self._stop.set()
+
     def stop(self, deadline_ns: int) -> None:
         """End the thread, which finishes what it is loading; after the deadline it is left to that."""
         self._stop.set()
@@ -96,6 +100,8 @@ class Poller:
         self._act({key: one for key, one in listing.models.items() if self._is_due(key, one, now_ns)}, now_ns)
         if not listing.unreachable:  # of those nobody knows which models are gone
             for key in self._watches.keys() - listing.models.keys() - listing.clashes.keys():
+                if self._stop.is_set():
+                    return
                 if self._watches[key].observe({}, now_ns) is not None or not self._watches[key].known:
                     del self._watches[key]
                     self._retries.pop(key, None)

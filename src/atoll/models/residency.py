@@ -14,6 +14,7 @@ from atoll.models.budget import Resident, choose_victims
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.control import ModelControl
 from atoll.models.table import ModelTable
+from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ class Residency:
             raise self._no_use(name, self._sizes[name])  # to load it again would push out others for nothing
         size = self._sizes.get(name)
         if size is None:  # a guess, which alone refuses nothing
-            size = min(_on_disk(repository.folder(name)), self.budget)
+            with leased(repository, name) as folder:
+                size = min(_on_disk(folder), self.budget)
         self._make_room(key, min(size, self.budget))
         self._control.load_key(key, repository)
         self._sizes[name] = size = sum(model.memory_bytes for model in self._table.served(key).values())

@@ -70,6 +70,12 @@ class LocalRepository:
         directory = self._directory(name)
         return model_folder(name, directory, self.location, [os.path.realpath(self._path)], self._external_symlinks)
 
+    def release(self, folder: ModelFolder) -> None:
+        """Nothing to do: the files lie where they are."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
     def server_config(self) -> Path | None:
         """config.pbtxt at the root, where there is one.
 

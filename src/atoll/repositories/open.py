@@ -52,6 +52,12 @@ class ListedModel:
         self._demand(name)
         return replace(self._inner.folder(self._folder_name), name=self._name, repository=self.location)
 
+    def release(self, folder: ModelFolder) -> None:
+        self._inner.release(folder)
+
+    def close(self) -> None:
+        self._inner.close()
+
     def server_config(self) -> Path | None:
         return None
 

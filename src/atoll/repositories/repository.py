@@ -42,8 +42,15 @@ class Repository(Protocol):
     def folder(self, name: str) -> ModelFolder:
         """The model on local disk, downloaded first where it lies elsewhere: complete, or an error.
 
-        What an earlier call returned stays readable. Raises NotFoundError, ConfigError, UnavailableError.
+        What a call returned stays readable until it is given back with `release`. Raises NotFoundError, ConfigError,
+        UnavailableError.
         """
+
+    def release(self, folder: ModelFolder) -> None:
+        """Nobody reads any more what one call of `folder` returned."""
+
+    def close(self) -> None:
+        """Nothing is asked any more; what is on disk for it alone may go."""
 
     def server_config(self) -> Path | None:
         """The server's own configuration file at the repository's root (config.pbtxt), on local disk; None without."""

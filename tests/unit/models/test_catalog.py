@@ -29,6 +29,12 @@ class Shelf:
     def folder(self, name: str) -> ModelFolder:
         raise AssertionError("nobody asked for files")
 
+    def release(self, folder: ModelFolder) -> None:
+        raise AssertionError("nobody has any")
+
+    def close(self) -> None:
+        pass
+
     def server_config(self) -> Path | None:
         return None
 

@@ -34,6 +34,12 @@ class Store:
     def folder(self, name: str) -> ModelFolder:
         raise AssertionError("the poller itself reads no model")
 
+    def release(self, folder: ModelFolder) -> None:
+        raise AssertionError("nobody has any")
+
+    def close(self) -> None:
+        pass
+
     def server_config(self) -> Path | None:
         return None
 

@@ -450,3 +450,47 @@ def test_a_failing_model_is_tried_again(repository: Path, monkeypatch: pytest.Mo
     tries.clear()
     with atoll.Server(repository, model_load_retry_count=2) as server:
         assert factor_of(server) == 2
+
+
+# ---- what is borrowed goes back
+
+
+def test_every_folder_goes_back_to_its_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads that succeed, fail, keep versions or change instances: each folder is released as often as it was given."""
+    from atoll.repositories.local import LocalRepository
+
+    given: list[Path] = []
+    folder = LocalRepository.folder
+
+    def counted(self: LocalRepository, name: str) -> Any:
+        found = folder(self, name)
+        given.append(found.directory)
+        return found
+
+    monkeypatch.setattr(LocalRepository, "folder", counted)
+    monkeypatch.setattr(LocalRepository, "release", lambda self, found: given.remove(found.directory))
+    config = repository / "m" / "config.pbtxt"
+    with atoll.Server(repository, model_control_mode="explicit") as server:
+        config.write_text("version_policy { all {} }")
+        server.load_model("m")
+        assert len(given) == 1
+        write_model(repository, "m", 3, version=2)
+        server.load_model("m")
+        assert len(given) == 2  # version 1 goes on from the first
+        config.write_text("version_policy { all {} } instance_group [ { count: 3 kind: KIND_CPU } ]")
+        server.load_model("m")
+        assert len(given) == 3
+        replace_file(repository / "m" / "2" / "model.onnx", b"garbage")
+        with pytest.raises(atoll.AtollError):
+            server.load_model("m")
+        assert len(given) == 3
+        write_model(repository, "m", 4, version=2)
+        write_model(repository, "m", 5, version=1)
+        server.load_model("m")
+        assert len(given) == 1
+        server.load_model("m", config='{"backend": "onnxruntime"}')
+        server.load_model("m", config='{"backend": "onnxruntime"}', files={"1/model.onnx": scale_model(9)})
+        assert not given
+        server.load_model("m")
+        assert len(given) == 1
+    assert not given
