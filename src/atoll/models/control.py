@@ -7,9 +7,8 @@ different models run at the same time.
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from time import monotonic, monotonic_ns
 
 from atoll.config.model_config import ModelConfig
@@ -18,7 +17,6 @@ from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig
 from atoll.errors import (
     AtollError,
-    Code,
     ConfigError,
     InternalError,
     InvalidArgumentError,
@@ -26,47 +24,21 @@ from atoll.errors import (
     UnavailableError,
 )
 from atoll.models.catalog import Catalog, Listing, ModelKey
-from atoll.models.completion import CompleteModel, Completion
+from atoll.models.completion import Completion
 from atoll.models.departure import Departures
 from atoll.models.index import IndexEntry
-from atoll.models.lifecycle import ModelState
-from atoll.models.loader import Loader, same_but_instances
+from atoll.models.loader import Loader
 from atoll.models.model import Model
+from atoll.models.record import UNLOADED, Record, failure, untried
+from atoll.models.served import Served, unchanged
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
-from atoll.repositories.fingerprint import changed_versions
 from atoll.repositories.lease import Lease
-from atoll.repositories.overrides import TemporaryModel, write_override
+from atoll.repositories.overrides import write_override
 from atoll.repositories.repository import ModelFolder, Repository
 from atoll.request import InferenceRequest
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Served:
-    """What is served of a model, and what it was loaded from."""
-
-    files: Mapping[str, str]
-    complete: CompleteModel
-    models: dict[int, Model]
-    agents: AgentChain
-    lease: Lease | None = None  # None where the files came with the request
-    leases: dict[int, Lease] = field(default_factory=dict)  # of each version, that of the folder it was built from
-    temporary: TemporaryModel | None = None
-    overridden: bool = False
-
-
-@dataclass(slots=True)
-class _Record:
-    """One model: the lock that its operations take in turn, what is served of it, and what the index says."""
-
-    key: ModelKey
-    operation: threading.Lock = field(default_factory=threading.Lock)
-    served: _Served | None = None
-    states: dict[str, tuple[ModelState, str]] = field(default_factory=dict)
-    failed: dict[str, tuple[ModelState, str]] = field(default_factory=dict)  # of the last load, where it failed
-    error: AtollError | None = None  # with which the last load failed
 
 
 class UnreadableModelError(ConfigError):
@@ -94,7 +66,8 @@ class ModelControl:
         self._external_symlinks = external_symlinks
         self._departures = Departures()
         self._lock = threading.Lock()
-        self._records: dict[ModelKey, _Record] = {}
+        self._records: dict[ModelKey, Record] = {}
+        self._refusing = False
         self._stopped = False
 
     # ---- load
@@ -132,11 +105,11 @@ class ModelControl:
 
     def _load_failed(self, key: ModelKey, error: AtollError) -> str:
         """In the real server's words: which versions could not be loaded, and why."""
-        record = self._records[key]
         with self._lock:
-            states = [(version, *state) for version, state in record.failed.items()]
+            record = self._records.get(key)
+        failed = record.failed if record is not None else {}
         lines = "".join(
-            f"version {version} is at {state.value} state: {reason};\n" for version, state, reason in states
+            f"version {version} is at {state.value} state: {reason};\n" for version, (state, reason) in failed.items()
         )
         return f"load failed for model '{key.name}': {lines or str(error)}"
 
@@ -158,20 +131,14 @@ class ModelControl:
                 except Exception as error:
                     known = _as_atoll_error(key, error)
                     if not left:
-                        self._failed(record, known)
+                        logger.error("failed to load '%s': %s", key, known)
+                        record.fail(known)
                         if repository is None:
                             self._forget(record)
                         raise known from error
                     logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
 
-    def _failed(self, record: _Record, error: AtollError) -> None:
-        logger.error("failed to load '%s': %s", record.key, error)
-        with self._lock:
-            record.error = error
-            if record.served is None:
-                record.states = dict(record.failed)
-
-    def _forget(self, record: _Record) -> None:
+    def _forget(self, record: Record) -> None:
         """Of a model that no repository has nothing is left, however many names clients think of."""
         if record.served is None:
             with self._lock:
@@ -180,7 +147,7 @@ class ModelControl:
 
     def _load(
         self,
-        record: _Record,
+        record: Record,
         repository: Repository | None,
         override: ModelConfig | None,
         files: Mapping[str, bytes] | None,
@@ -195,7 +162,7 @@ class ModelControl:
         else:
             assert repository is not None, "only a model that comes with its files has no repository"
             tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
-            if before is not None and override is None and not before.overridden and before.files == tokens:
+            if before is not None and override is None and before.is_from(tokens):
                 record.error = None
                 return
             folder = repository.folder(key.name)
@@ -220,7 +187,7 @@ class ModelControl:
         names = ", ".join(str(version) for version in after.models)
         logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
 
-    def _prepared(self, record: _Record, folder: ModelFolder, override: ModelConfig | None) -> _Served:
+    def _prepared(self, record: Record, folder: ModelFolder, override: ModelConfig | None) -> Served:
         """The model as it is to be served, before anything of it is loaded."""
         written = self._written(folder, override)
         self._table.know(folder.name)
@@ -235,10 +202,10 @@ class ModelControl:
         except BaseException as error:
             agents.load_fail()
             versions = choose_versions(written.config.version_policy, folder.versions)
-            record.failed = {str(version): _unavailable(error) for version in versions}
+            record.failed = {str(version): failure(error) for version in versions}
             self._table.know(folder.name, record.failed)
             raise
-        return _Served({}, complete, {}, agents, overridden=override is not None)
+        return Served(complete, agents, overridden=override is not None)
 
     def _written(self, folder: ModelFolder, override: ModelConfig | None) -> WrittenConfig:
         try:
@@ -246,15 +213,12 @@ class ModelControl:
         except ConfigError as error:
             raise UnreadableModelError(str(error), error.problems) from error
 
-    def _bring_up(self, record: _Record, before: _Served | None, after: _Served) -> None:
+    def _bring_up(self, record: Record, before: Served | None, after: Served) -> None:
         """Build what is new, keep what has not changed, and let the one follow the other."""
         key, complete = record.key, after.complete
-        kept = _unchanged(before, after) if before is not None else {}
+        kept = unchanged(before, after)
         built: dict[int, Model] = {}
-        with self._lock:
-            for version in complete.configs:
-                if before is None or version not in before.models:
-                    record.states[str(version)] = (ModelState.LOADING, "")
+        record.begin(complete.configs)
         self._table.know(key.name, map(str, complete.configs))
         try:
             for version in complete.configs:
@@ -266,25 +230,14 @@ class ModelControl:
             for model in built.values():
                 model.refuse()
                 model.unload(deadline_ns=0)
-            with self._lock:
-                for version in complete.configs:
-                    loaded = version in built or version in kept
-                    record.failed[str(version)] = _UNLOADED if loaded else _unavailable(error)
-                    if record.states[str(version)][0] is ModelState.LOADING:
-                        record.states[str(version)] = record.failed[str(version)]
+            loaded = {*built, *kept}
+            record.failed = {str(one): UNLOADED if one in loaded else failure(error) for one in complete.configs}
             raise
-        after.models = dict(sorted({**kept, **built}.items()))
-        if before is not None:
-            after.leases = {version: before.leases[version] for version in kept if version in before.leases}
-        if after.lease is not None:
-            after.leases |= {version: after.lease.hold() for version in built}
-        with self._lock:
-            record.served = after
-            record.error = None
-            record.states |= {str(version): (ModelState.READY, "") for version in after.models}
+        after.take_over(before, kept, built)
+        record.succeed(after)
         self._table.serve(key, after.models.values())
         if before is not None:
-            self._dismiss(record, before, [model for model in before.models.values() if model not in kept.values()])
+            self._dismiss(record, before, {v: one for v, one in before.models.items() if v not in kept})
 
     def _update(self, model: Model, config: ModelConfig, folder: ModelFolder) -> None:
         if model.config.instance_group == config.instance_group:
@@ -307,7 +260,7 @@ class ModelControl:
                 f"failed to unload '{name}', there are {len(serving)} models of that name in different namespaces"
             )
         for record in serving or found:
-            steps = _steps(record.served)
+            steps = record.served.steps() if record.served is not None else []
             self.unload_key(record.key)
             if unload_dependents:
                 for step in steps:
@@ -323,35 +276,25 @@ class ModelControl:
             if asleep:
                 self._table.put_to_sleep([key.name])
             self._table.serve(key, ())
-            self._dismiss(record, before, list(before.models.values()))
+            self._dismiss(record, before, before.models)
             if before.temporary is not None and key not in self._catalog.list().models:
                 self._forget(record)
 
     # ---- what follows a change
 
-    def _dismiss(self, record: _Record, before: _Served, models: Sequence[Model]) -> None:
+    def _dismiss(self, record: Record, before: Served, models: Mapping[int, Model]) -> None:
         """These versions of what was served before are not served any more: they finish what they have, and go."""
-        gone = {model.version for model in models} - self._table.served(record.key).keys()
-        with self._lock:
-            for version in gone:
-                record.states[version] = (ModelState.UNLOADING, "")
+        gone = {model.version for model in models.values()} - self._table.served(record.key).keys()
+        record.leave(gone)
         before.agents.unload()
-        leases = [before.leases[int(one.version)] for one in models if int(one.version) in before.leases]
 
         def freed() -> None:
-            with self._lock:
-                for version in gone:
-                    if record.states.get(version, (None, ""))[0] is ModelState.UNLOADING:
-                        record.states[version] = _UNLOADED
-            before.agents.unload_complete()
-            for lease in [*leases, *([before.lease] if before.lease is not None else [])]:
-                lease.drop()
-            if before.temporary is not None:
-                before.temporary.remove()
+            record.left(gone)
+            before.let_go(models)
             if models:
-                logger.info("successfully unloaded '%s' version %s", record.key, ", ".join(m.version for m in models))
+                logger.info("successfully unloaded '%s' version %s", record.key, ", ".join(map(str, models)))
 
-        self._departures.see_off(models, self._successor, freed)
+        self._departures.see_off(list(models.values()), self._successor, freed)
 
     def _successor(self, request: InferenceRequest) -> Model:
         return self._table.find(request.model_name, request.model_version)
@@ -360,24 +303,15 @@ class ModelControl:
 
     def index(self, listing: Listing) -> list[IndexEntry]:
         """Every model of the listing, and every other that was loaded, with the states of its versions."""
-        entries = [self._untried(key) for key in {*listing.models, *listing.clashes} - self._records.keys()]
-        for record in self._all_records():
-            with self._lock:
-                states = sorted(record.states.items(), key=lambda one: int(one[0]))
-            if record.served is None and self._table.is_asleep(record.key.name):
-                states = []
-            if not states and record.error is not None:
-                entries.append(IndexEntry(record.key.name, "", ModelState.UNAVAILABLE.value, str(record.error)))
-            elif not states:
-                entries.append(self._untried(record.key))
-            for version, (state, reason) in states:
-                entries.append(IndexEntry(record.key.name, version, state.value, reason))
+        with self._lock:
+            records = dict(self._records)
+        entries = [
+            untried(key, self._table.is_asleep(key.name))
+            for key in {*listing.models, *listing.clashes} - records.keys()
+        ]
+        for key, record in records.items():
+            entries += record.entries(self._table.is_asleep(key.name))
         return sorted(entries, key=lambda entry: entry.place)
-
-    def _untried(self, key: ModelKey) -> IndexEntry:
-        if self._table.is_asleep(key.name):
-            return IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, _ASLEEP)
-        return IndexEntry(key.name)
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""
@@ -391,19 +325,21 @@ class ModelControl:
         """How many requests the models that are on their way out still have."""
         return self._departures.in_flight()
 
-    def _all_records(self) -> list[_Record]:
+    def _all_records(self) -> list[Record]:
         with self._lock:
             return list(self._records.values())
 
     @contextmanager
-    def _operation(self, key: ModelKey) -> Iterator[_Record]:
-        """This model's turn: one operation at a time."""
+    def _operation(self, key: ModelKey) -> Iterator[Record]:
+        """This model's turn: one operation at a time. Those that have come before `refuse` get theirs until `stop`."""
+        if self._refusing:
+            raise _stopping()
         while True:
             with self._lock:
-                record = self._records.setdefault(key, _Record(key))
+                record = self._records.setdefault(key, Record(key))
             with record.operation:
                 if self._stopped:
-                    raise UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
+                    raise _stopping()
                 if self._records.get(key) is record:
                     yield record
                     return
@@ -412,8 +348,8 @@ class ModelControl:
     # ---- stop
 
     def refuse(self) -> None:
-        """Begin no more loads and unloads."""
-        self._stopped = True
+        """Take no more loads and unloads."""
+        self._refusing = True
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until the models on their way out are gone; False when the deadline came first."""
@@ -423,7 +359,7 @@ class ModelControl:
         """Take every model out of service and free it; nothing is loaded after that. False when a request outlasted
         the deadline.
         """
-        self._stopped = True
+        self._refusing = self._stopped = True
         self._departures.hurry(deadline_ns)
         clean = True
         for record in self._all_records():
@@ -436,62 +372,20 @@ class ModelControl:
                 before, record.served = record.served, None
                 if before is not None:
                     self._table.serve(record.key, ())
-                    self._dismiss(record, before, list(before.models.values()))
+                    self._dismiss(record, before, before.models)
             finally:
                 record.operation.release()
         return self._departures.wait(deadline_ns) and clean
 
 
-_CONFIG_FILES = frozenset({"config.pbtxt", "config.json", "config.yaml", "config.yml"})
-_CONFIG_FOLDERS = ("configs/", "versions/")
-
-
-def _unchanged(before: _Served, after: _Served) -> dict[int, Model]:
-    """The versions that are served already as they are to be served, their number of instances aside."""
-    if any(one.temporary or one.complete.written.config.model_repository_agents for one in (before, after)):
-        return {}
-    changes = changed_versions(_model_files(before.files), _model_files(after.files))
-    if changes.shared or before.complete.backend is not after.complete.backend:
-        return {}
-    return {
-        version: before.models[version]
-        for version, config in after.complete.configs.items()
-        if version in before.models
-        and version not in changes.versions
-        and same_but_instances(before.complete.configs[version], config)
-    }
-
-
-def _model_files(files: Mapping[str, str]) -> dict[str, str]:
-    """Without the configuration's: what they say is compared, not when they were written."""
-    return {
-        path: token
-        for path, token in files.items()
-        if path not in _CONFIG_FILES and not path.startswith(_CONFIG_FOLDERS)
-    }
-
-
-_ASLEEP = "not in memory; loaded when a request asks for it"
-_UNLOADED = (ModelState.UNAVAILABLE, "unloaded")
-
-
-def _unavailable(error: BaseException) -> tuple[ModelState, str]:
-    code = error.code if isinstance(error, AtollError) else Code.INTERNAL
-    return ModelState.UNAVAILABLE, f"{code.value}: {error}"
+def _stopping() -> UnavailableError:
+    return UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
 
 
 def _not_polled(name: str, error: AtollError) -> str:
     """The real server's words, and the cause, which it leaves to its log."""
     text = f"failed to load '{name}', failed to poll from model repository"
     return str(error) if text in str(error) else f"{text}: {error}"
-
-
-def _steps(served: _Served | None) -> list[str]:
-    """The models that an ensemble is made of."""
-    if served is None:
-        return []
-    ensembles = (config.ensemble_scheduling for config in served.complete.configs.values())
-    return [step.model_name for one in ensembles if one is not None for step in one.step]
 
 
 def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:

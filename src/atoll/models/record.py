@@ -1,0 +1,96 @@
+"""One model as its operations see it: whose turn it is, what is served, and what the repository index says of it."""
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from atoll.errors import AtollError, Code
+from atoll.models.catalog import ModelKey
+from atoll.models.index import IndexEntry
+from atoll.models.lifecycle import ModelState
+from atoll.models.served import Served
+
+State = tuple[ModelState, str]
+
+ASLEEP = "not in memory; loaded when a request asks for it"
+UNLOADED: State = (ModelState.UNAVAILABLE, "unloaded")
+
+
+class Record:
+    """`operation` is held by whoever loads or unloads the model; `served` and `error` change under it.
+
+    `error` is that of the last load, where it failed; `failed` says how far its versions came.
+    """
+
+    def __init__(self, key: ModelKey):
+        self.key = key
+        self.operation = threading.Lock()
+        self.served: Served | None = None
+        self.error: AtollError | None = None
+        self.failed: Mapping[str, State] = {}
+        self._lock = threading.Lock()
+        self._states: dict[str, State] = {}
+
+    # ---- a load
+
+    def begin(self, versions: Iterable[int]) -> None:
+        """These are being loaded; those of them that are served go on."""
+        with self._lock:
+            for version in versions:
+                if self.served is None or version not in self.served.models:
+                    self._states[str(version)] = (ModelState.LOADING, "")
+
+    def succeed(self, served: Served) -> None:
+        """This is served from now on."""
+        with self._lock:
+            self.served = served
+            self.error = None
+            self._states |= {str(version): (ModelState.READY, "") for version in served.models}
+
+    def fail(self, error: AtollError) -> None:
+        """The load failed; what was served is served on."""
+        with self._lock:
+            self.error = error
+            if self.served is None:
+                self._states = dict(self.failed)
+            else:
+                stays = {str(version) for version in self.served.models}
+                self._states |= {version: one for version, one in self.failed.items() if version not in stays}
+
+    # ---- an unload
+
+    def leave(self, versions: Iterable[str]) -> None:
+        """These take no more requests."""
+        with self._lock:
+            self._states |= dict.fromkeys(versions, (ModelState.UNLOADING, ""))
+
+    def left(self, versions: Iterable[str]) -> None:
+        """These are gone, unless they have been loaded again meanwhile."""
+        with self._lock:
+            for version in versions:
+                if self._states.get(version, UNLOADED)[0] is ModelState.UNLOADING:
+                    self._states[version] = UNLOADED
+
+    # ---- the index
+
+    def entries(self, asleep: bool) -> list[IndexEntry]:
+        """Its lines: one for each version that anybody tried to load, or one for the model."""
+        name = self.key.name
+        with self._lock:
+            states = {} if asleep and self.served is None else dict(self._states)
+            error = self.error
+        if states:
+            return [IndexEntry(name, version, state.value, reason) for version, (state, reason) in states.items()]
+        if error is not None:
+            return [IndexEntry(name, "", ModelState.UNAVAILABLE.value, str(error))]
+        return [untried(self.key, asleep)]
+
+
+def untried(key: ModelKey, asleep: bool) -> IndexEntry:
+    """The line of a model that nobody has tried to load."""
+    return IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, ASLEEP) if asleep else IndexEntry(key.name)
+
+
+def failure(error: BaseException) -> State:
+    """The state of a version that could not be loaded, in the real server's form: `Internal: what happened`."""
+    code = error.code if isinstance(error, AtollError) else Code.INTERNAL
+    return ModelState.UNAVAILABLE, f"{code.value}: {error}"
