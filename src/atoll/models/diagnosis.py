@@ -88,7 +88,7 @@ def _load(complete: CompleteModel, loader: Loader) -> tuple[Problem, ...]:
         try:
             model = loader.build(complete, version)
         except AtollError as error:
-            problems += [_of_version(one, version) for one in _problems(error)]
+            problems += [_of_version(one, complete, version) for one in _problems(error)]
         else:
             model.refuse()
             model.unload(deadline_ns=0)
@@ -100,5 +100,8 @@ def _problems(error: AtollError) -> tuple[Problem, ...]:
     return problems or (Problem("", str(error), "", "", ""),)
 
 
-def _of_version(problem: Problem, version: int) -> Problem:
-    return problem if problem.path else Problem("", f"version {version}: {problem.message}", "", "", "")
+def _of_version(problem: Problem, complete: CompleteModel, version: int) -> Problem:
+    """With the place where its key is written, or else with the version that it is about."""
+    if problem.path:
+        return complete.written.locate([problem], version)[0]
+    return Problem("", f"version {version}: {problem.message}", "", "", "")

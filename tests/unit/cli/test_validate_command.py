@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,19 @@ def test_what_is_wrong_with_one_version_does_not_hide_another(tmp_path: Path, ca
     assert "version 1: " in out
     assert "version 2: " in out
     assert "version 3: " not in out
+
+
+def test_what_only_loading_shows_has_its_place_too(tmp_path: Path, capsys: Capture) -> None:
+    lines = [
+        "max_batch_size: 4",
+        'model_warmup { name: "w" batch_size: 1',
+        '  inputs { key: "IN" value { data_type: TYPE_FP32 dims: [ 2 ] input_data_file: "none" } } }',
+    ]
+    write_model(tmp_path, "m", 1, config="\n".join(lines))
+    assert validate(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert re.search(rf"error: {tmp_path}/m/config.pbtxt:[23]:\d+: model_warmup\[0\]\.inputs", out)
+    assert validate(tmp_path, "--no-load") == 0
 
 
 def test_warnings_are_said_and_are_no_failure(tmp_path: Path, capsys: Capture) -> None:
