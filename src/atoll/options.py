@@ -51,6 +51,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("repository-settle-secs", float, 2.0, "Seconds for which a changed model's files must stay the same before polling loads it.", "Models", minimum=0, source=OURS),
     Option("load-model", list, (), "A model to load at start with --model-control-mode=explicit; may be given several times. '*' alone is all of them.", "Models"),
     Option("model-config-name", str, "", "Take each model's configuration from configs/NAME.pbtxt where it has that file.", "Models"),
+    Option("repoagent-directory", str, "", "Accepted and ignored: tritonserver's repository agents are shared libraries from there, Atoll's are installed packages.", "Models"),
     Option("model-namespacing", bool, False, "Serve models of one name from several repositories, each in the namespace of its repository.", "Models"),
     Option("model-memory-budget", str, "", "Memory that models may take: bytes, a number with KiB, MiB or GiB, or a percentage of the machine's. Models are then loaded when first asked for, and the least recently used idle ones make room.", "Models", source=OURS),
     Option("config", str, "", "File of server-wide settings: model_config_list, backend_config, model_config. What the command line says wins.", "Models", source=OURS),

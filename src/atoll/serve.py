@@ -57,6 +57,11 @@ def serve(values: Mapping[str, Any]) -> int:
         warning=values["log_warning"],
         error=values["log_error"],
     )
+    if values["repoagent_directory"]:
+        logger.warning(
+            "--repoagent-directory is ignored: the shared libraries there are not loaded. Agents come as installed "
+            "packages; the checksum agent is built in"
+        )
     keep_freed_memory(values["malloc_keep_bytes"])
     server = Server(values["model_repository"], **library_options(values))
     try:

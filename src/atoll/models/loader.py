@@ -60,7 +60,11 @@ class Loader:
         started_ns = monotonic_ns()
         arena = ArenaHold()
         growth = Growth() if self._measure else None
-        model = self._build(complete, version, namespace)
+        try:
+            model = self._build(complete, version, namespace)
+        except BaseException:
+            arena.release()
+            raise
         model.arena = arena
         arena.renew()  # reading a model takes up to twice its size, which is free now
         if growth is not None:

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from atoll.tensor import DataType
 
 PROVIDERS = ["CPUExecutionProvider"]
 GLOBAL_THREADS_SINCE = "1.23"
+SPINNING_SESSIONS = 2  # for each processor; the threads of further ones rest between two pieces of work
 FATAL = 4  # ONNX Runtime's levels of logging run from 0, verbose, to this
 
 
@@ -35,12 +37,16 @@ class OnnxRuntimeBackend:
         self._onnxruntime = _import_onnxruntime()
         self._lock = threading.Lock()
         self._has_global_threads = False
+        self._live_sessions = 0
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the file says. Raises ConfigError naming the file and the cause where it cannot be read."""
         path = find_model_file(source)
         # Without optimizations, which change no input or output and take most of a load's time, and with one thread.
-        settings = SessionSettings(graph_level="ORT_DISABLE_ALL", intra_op_thread_count=1)
+        shared = session_settings(source).global_threads  # with a pool for all, no session may have its own
+        if shared:
+            self._make_global_threads(session_settings(source))
+        settings = SessionSettings(graph_level="ORT_DISABLE_ALL", intra_op_thread_count=1, global_threads=shared)
         return signature_of(self._session(source, path, settings, log_level=FATAL), path)
 
     def load(self, source: ModelSource) -> "OnnxModel":
@@ -54,9 +60,19 @@ class OnnxRuntimeBackend:
                 f"model '{source.name}': cpu_execution_accelerator '{accelerator}' is not available; "
                 "remove it from optimization.execution_accelerators in config.pbtxt"
             )
+        with self._lock:
+            crowded = self._live_sessions >= SPINNING_SESSIONS * (os.cpu_count() or 1)
+        if crowded:
+            settings = settings.resting()
         session = self._session(source, path, settings)
         _refuse_strings_into_bf16(source, session)
-        return OnnxModel(self._onnxruntime, session, settings)
+        with self._lock:
+            self._live_sessions += 1
+        return OnnxModel(self._onnxruntime, session, settings, self._closed)
+
+    def _closed(self) -> None:
+        with self._lock:
+            self._live_sessions -= 1
 
     def _session(self, source: ModelSource, path: Path, settings: SessionSettings, log_level: int | None = None) -> Any:
         options = session_options(self._onnxruntime, settings)
@@ -90,10 +106,11 @@ class OnnxRuntimeBackend:
 class OnnxModel:
     """One session, which all instances of the model share; see docs/decisions/004-onnxruntime-sessions.md."""
 
-    def __init__(self, onnxruntime: Any, session: Any, settings: SessionSettings):
+    def __init__(self, onnxruntime: Any, session: Any, settings: SessionSettings, closed: Callable[[], None]):
         self._onnxruntime = onnxruntime
         self._session = session
         self._settings = settings
+        self._closed = closed
         self._inputs = _tensors(session.get_inputs())
         self._outputs = _tensors(session.get_outputs())
         used = {*self._inputs.values(), *self._outputs.values()}
@@ -114,6 +131,7 @@ class OnnxModel:
     def close(self) -> None:
         """Free the session, and with it the weights and the threads."""
         del self._session
+        self._closed()
 
     def _run_options(self) -> Any:
         options = self._onnxruntime.RunOptions()

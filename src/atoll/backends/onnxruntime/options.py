@@ -7,7 +7,7 @@ Runtime as they are.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atoll.backends.api import ModelSource
@@ -20,6 +20,7 @@ MAX_THREADS = 1024  # beyond any machine; creating a million threads would end t
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
 _DEFAULT_GRAPH_LEVEL = "ORT_ENABLE_ALL"
 
+_SPINNING = "session.intra_op.allow_spinning"
 _CONFIG_ENTRY = re.compile(r"(session|optimization|ep|mlas)\..+")
 _SHRINKAGE = re.compile(r"(cpu:0|gpu:\d+)(;(cpu:0|gpu:\d+))*")
 _SWITCHES = {"0": False, "1": True, "false": False, "true": True}
@@ -50,6 +51,10 @@ class SessionSettings:
     mem_pattern: bool = True
     arena_shrinkage: str = ""
     config_entries: Mapping[str, str] = field(default_factory=dict)
+
+    def resting(self) -> "SessionSettings":
+        """The same with threads that do not spin between two pieces of work, unless somebody says what they do."""
+        return replace(self, config_entries={_SPINNING: "0", **self.config_entries})
 
 
 def session_settings(source: ModelSource) -> SessionSettings:

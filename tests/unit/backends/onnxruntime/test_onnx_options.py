@@ -1,14 +1,17 @@
 """Parameters under Triton's names: what they set, and what is said of bad ones."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from atoll.backends.onnxruntime.backend import SPINNING_SESSIONS, OnnxRuntimeBackend
 from atoll.backends.onnxruntime.options import session_options, session_settings
 from atoll.config.model_config import ModelOperations, ModelOptimizationPolicy
 from atoll.errors import ConfigError
@@ -201,6 +204,41 @@ print(out["OUT"].tolist())
 def test_the_global_thread_pool_is_shared_by_all_models(models: Any) -> None:
     source = models.identity("FP32")
     assert in_a_fresh_python(GLOBAL_THREADS, str(source.model_directory)) == "[[1.0, 1.0]]\n"
+
+
+SHARED_BY_A_SERVER = """
+import os, sys
+import atoll
+
+options = {"backend_config": ["onnxruntime,enable-global-threadpool=1"]}
+with atoll.Server(sys.argv[1], **options) as server:
+    print(len(server.models()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
+def test_a_server_whose_models_are_looked_into_first_shares_threads_too() -> None:
+    examples = Path(__file__).parents[4] / "examples" / "models"
+    assert in_a_fresh_python(SHARED_BY_A_SERVER, str(examples)) == f"{len(list(examples.iterdir()))}\n"
+
+
+def test_the_threads_of_many_models_rest(models: Any) -> None:
+    backend = OnnxRuntimeBackend()
+    source = models.identity("FP32")
+    few = SPINNING_SESSIONS * (os.cpu_count() or 1)
+    loaded = [backend.load(source) for _ in range(few)]
+    assert not any(one._settings.config_entries for one in loaded)
+    rests = backend.load(source)
+    assert rests._settings.config_entries == {"session.intra_op.allow_spinning": "0"}
+    says = replace(source, settings={"session.intra_op.allow_spinning": "1"})
+    spins = backend.load(says)
+    assert spins._settings.config_entries == {"session.intra_op.allow_spinning": "1"}
+    for one in (rests, spins, loaded.pop()):
+        one.close()
+    again = backend.load(source)
+    assert not again._settings.config_entries
+    for one in (again, *loaded):
+        one.close()
 
 
 MISSING = """
