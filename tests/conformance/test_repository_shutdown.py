@@ -37,17 +37,19 @@ def test_a_load_that_has_begun_is_finished_and_answered(server: GatedServer, opt
     process = server.process
     with (
         server.loading_held("plain") as gate,
+        server.loading_held("unbatched") as other_gate,
         ThreadPoolExecutor(1) as threads,
         grpc.insecure_channel(process.grpc) as channel,
     ):
         over_http = threads.submit(load_over_http, process)
         server.wait_loading("plain")
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        over_grpc = stub.RepositoryModelLoad.future(service_pb2.RepositoryModelLoadRequest(model_name="plain"))
-        stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=30)
+        over_grpc = stub.RepositoryModelLoad.future(service_pb2.RepositoryModelLoadRequest(model_name="unbatched"))
+        server.wait_loading("unbatched")
         process.terminate()
         process.wait_for_log("Waiting for in-flight requests to complete.")
         gate.unlink()
+        other_gate.unlink()
         assert over_http.result(60).status == 200
         assert over_grpc.exception(60) is None
         assert process.wait() == 0
