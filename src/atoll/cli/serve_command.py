@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until a signal; 0 after an orderly end, 1 when it could not start or had to leave requests behind."""
+    from atoll.models.location import mistake_about
     from atoll.serve import serve
 
     values = dict(values_of(namespace))
@@ -31,6 +32,8 @@ def run(namespace: argparse.Namespace) -> int:
         return serve(values)
     except AtollError as error:
         print(f"error: {error}", file=sys.stderr)
+        for mistake in filter(None, map(mistake_about, values["model_repository"])):
+            print(f"hint: {mistake}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.strerror or error}", file=sys.stderr)
     return 1

@@ -4,8 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from atoll.cli.arguments import add_options, values_of
@@ -13,9 +12,8 @@ from atoll.cli.problem_document import problem_document, problem_text
 from atoll.errors import AtollError
 from atoll.models.diagnosis import Diagnosis
 from atoll.models.fleet import Fleet
-from atoll.models.location import Location, location_of, repositories_below
+from atoll.models.location import mistake_about
 from atoll.options import OPTIONS, ServerOptions, library_options
-from atoll.repositories.object_store import is_object_store
 
 _OPTIONS = frozenset(
     {
@@ -47,7 +45,7 @@ def run(namespace: argparse.Namespace) -> int:
     repositories = (*values["model_repository"], *namespace.paths)
     if not repositories and not values["config"]:
         return _refuse("name a model repository or a model file", namespace.json)
-    mistakes = [text for text in map(_mistake, repositories) if text]
+    mistakes = [text for text in map(mistake_about, repositories) if text]
     if mistakes:
         return _refuse("\n".join(mistakes), namespace.json)
     options = ServerOptions(**library_options(values), model_repository=repositories)
@@ -75,30 +73,6 @@ def _refuse(text: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"ok": False, "models": [], "error": text}, indent=2))
     return 2
-
-
-def _mistake(location: str) -> str:
-    """What to name instead, where a path is something near to a repository but none; "" elsewhere."""
-    path = Path(location)
-    kind = Location.OPEN if is_object_store(location) else location_of(path)
-    if kind is Location.MODEL:
-        return (
-            f"{location} is a model's folder, which holds its versions: name the folder above it as the repository, "
-            f"{path.absolute().parent}, or look at this model with: atoll inspect {location}"
-        )
-    if kind is Location.VERSION:
-        return (
-            f"{location} is a version's folder, which holds a model's files: name the folder above the model's as the "
-            f"repository, {path.absolute().parent.parent}, or a model file in it"
-        )
-    if kind is Location.ABOVE:
-        return f"{location} holds repositories, and no models: name {_some(map(str, repositories_below(path)))}"
-    return ""
-
-
-def _some(names: Iterable[str], limit: int = 10) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _text(diagnosis: Diagnosis) -> str:

@@ -66,26 +66,23 @@ class Catalog:
         models = {key: repository for key, repository in found.items() if key not in clashes}
         return Listing(models, clashes, unreachable)
 
-    def find(self, name: str) -> tuple[ModelKey, Repository]:
-        """The one repository that has a model of this name now.
+    def find(self, name: str) -> dict[ModelKey, Repository]:
+        """The repositories that have a model of this name now: one, or with namespaces perhaps several.
 
-        Raises NotFoundError where none has, ConfigError where several have, UnavailableError where one that could not
-        be asked may have it.
+        Raises NotFoundError where none has, ConfigError where several have and cannot, UnavailableError where one that
+        could not be asked may have it.
         """
-        listing = self.list()
-        return one_of(name, listing)
+        return named(name, self.list())
 
     def _key(self, name: str, repository: Repository) -> ModelKey:
         return ModelKey(name, repository.location if self.namespacing else "")
 
 
-def one_of(name: str, listing: Listing) -> tuple[ModelKey, Repository]:
-    """The model of this name in a listing. Raises as `Catalog.find` does."""
-    found = [(key, repository) for key, repository in listing.models.items() if key.name == name]
-    if len(found) == 1:
-        return found[0]
+def named(name: str, listing: Listing) -> dict[ModelKey, Repository]:
+    """The models of this name in a listing. Raises as `Catalog.find` does."""
+    found = {key: repository for key, repository in listing.models.items() if key.name == name}
     if found:
-        raise _clash(name, [repository.location for _, repository in found])
+        return found
     for key, error in listing.clashes.items():
         if key.name == name:
             raise error
@@ -100,8 +97,8 @@ def one_of(name: str, listing: Listing) -> tuple[ModelKey, Repository]:
 
 def _clash(name: str, locations: Sequence[str]) -> ConfigError:
     return ConfigError(
-        f"model '{name}' is in more than one repository: {', '.join(locations)}; a name must be unique across "
-        "repositories: rename one of the folders, or serve with --model-namespacing=true"
+        f"model appears in two or more repositories: '{name}' is in {', '.join(locations)}; rename one of the folders, "
+        "or serve with --model-namespacing=true"
     )
 
 

@@ -27,6 +27,7 @@ from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import Completion
 from atoll.models.departure import Departures
 from atoll.models.index import IndexEntry
+from atoll.models.lifecycle import ModelState
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.record import UNLOADED, Record, failure, untried
@@ -73,7 +74,8 @@ class ModelControl:
     # ---- load
 
     def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
-        """Load a model, or load it anew; nothing happens where what is served is what lies in the repository.
+        """Load a model, or load it anew; nothing happens where what is served is what lies in the repository. With
+        namespaces, every model of that name.
 
         `config`: a configuration in its JSON form, in place of the one in the repository. `files`: the model's files,
         by path relative to its folder, in place of those in the repository. Returns when the new versions are served.
@@ -83,9 +85,21 @@ class ModelControl:
             if files and not config:
                 raise InvalidArgumentError("Load parameter 'config' must be specified for model file override")
             override = read_override(config) if config else None
-            key, repository = self._find(name, bool(files))
+            found = self._find(name, bool(files))
         except AtollError as error:
             raise InternalError(_not_polled(name, error)) from error
+        for key, repository in found.items():
+            self._load_asked(key, repository, override, files)
+
+    def _load_asked(
+        self,
+        key: ModelKey,
+        repository: Repository | None,
+        override: ModelConfig | None,
+        files: Mapping[str, bytes] | None,
+    ) -> None:
+        """As `load_key`, with what the real server says to clients where it fails."""
+        name = key.name
         try:
             self.load_key(key, repository, override=override, files=files)
         except UnreadableModelError as error:
@@ -95,12 +109,12 @@ class ModelControl:
         except AtollError as error:
             raise ConfigError(self._load_failed(key, error), getattr(error, "problems", ())) from error
 
-    def _find(self, name: str, with_files: bool) -> tuple[ModelKey, Repository | None]:
+    def _find(self, name: str, with_files: bool) -> Mapping[ModelKey, Repository | None]:
         try:
-            return self._catalog.find(name)
+            return {**self._catalog.find(name)}
         except NotFoundError:
             if with_files:
-                return ModelKey(name), None
+                return {ModelKey(name): None}
             raise
 
     def _load_failed(self, key: ModelKey, error: AtollError) -> str:
@@ -250,16 +264,10 @@ class ModelControl:
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
         """Take a model out of service. It answers what it has taken, and is freed after that, in the background.
 
-        `unload_dependents`: with an ensemble also the models of its steps. A name that nobody knows is unloaded
-        already, as for the real server. Raises InvalidArgumentError where several namespaces have the name.
+        With namespaces, every model of that name. `unload_dependents`: with an ensemble also the models of its steps. A
+        name that nobody knows is unloaded already, as for the real server.
         """
-        found = [record for record in self._all_records() if record.key.name == name]
-        serving = [record for record in found if record.served is not None]
-        if len(serving) > 1:
-            raise InvalidArgumentError(
-                f"failed to unload '{name}', there are {len(serving)} models of that name in different namespaces"
-            )
-        for record in serving or found:
+        for record in [record for record in self._all_records() if record.key.name == name]:
             steps = record.served.steps() if record.served is not None else []
             self.unload_key(record.key)
             if unload_dependents:
@@ -305,9 +313,11 @@ class ModelControl:
         """Every model of the listing, and every other that was loaded, with the states of its versions."""
         with self._lock:
             records = dict(self._records)
-        entries = [
-            untried(key, self._table.is_asleep(key.name))
-            for key in {*listing.models, *listing.clashes} - records.keys()
+        entries = [untried(key, self._table.is_asleep(key.name)) for key in listing.models.keys() - records.keys()]
+        entries += [
+            IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, str(error))
+            for key, error in listing.clashes.items()
+            if key not in records
         ]
         for key, record in records.items():
             entries += record.entries(self._table.is_asleep(key.name))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from atoll.errors import AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.memory_pool import HostMemoryPool
-from atoll.models.catalog import Catalog, Listing, ModelKey, one_of
+from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
 from atoll.models.diagnosis import Diagnosis, diagnose
@@ -109,7 +109,9 @@ class Fleet:
             wanted = self._named(listing)
         else:
             if self._options.load_model:
-                logger.warning("--load-model is ignored without --model-control-mode=explicit")
+                raise InvalidArgumentError(
+                    "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
+                )
             wanted = dict(listing.models)
             self._failures.update({str(key): error for key, error in listing.clashes.items()})
         for name, error in self._failures.items():
@@ -144,8 +146,7 @@ class Fleet:
         found: dict[ModelKey, Repository] = {}
         for name in names:
             try:
-                key, repository = one_of(name, listing)
-                found[key] = repository
+                found |= named(name, listing)
             except AtollError as error:
                 self._failures[name] = error
         return found

@@ -4,12 +4,13 @@ Only for explaining a mistake: what it says is a look at names, and decides noth
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 
 from atoll.config.platforms import guess_backend
 from atoll.repositories.fingerprint import version_number
+from atoll.repositories.object_store import is_object_store
 
 MAX_LOOKED_AT = 10_000  # folders and files: an explanation is not worth more
 
@@ -42,6 +43,30 @@ def repositories_below(path: Path) -> list[Path]:
     """The folders in this one that are repositories, sorted."""
     left = iter(range(MAX_LOOKED_AT))
     return [one for one in _folders(path, left) if _holds_models(one, left)]
+
+
+def mistake_about(location: str) -> str:
+    """What to name instead, where a path is something near to a repository but none; "" elsewhere."""
+    path = Path(location)
+    kind = Location.OPEN if is_object_store(location) else location_of(path)
+    if kind is Location.MODEL:
+        return (
+            f"{location} is a model's folder, which holds its versions: name the folder above it as the repository, "
+            f"{path.absolute().parent}, or look at this model with: atoll inspect {location}"
+        )
+    if kind is Location.VERSION:
+        return (
+            f"{location} is a version's folder, which holds a model's files: name the folder above the model's as the "
+            f"repository, {path.absolute().parent.parent}, or a model file in it"
+        )
+    if kind is Location.ABOVE:
+        return f"{location} holds repositories, and no models: name {_some(map(str, repositories_below(path)))}"
+    return ""
+
+
+def _some(names: Iterable[str], limit: int = 10) -> str:
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _kind_of_folder(path: Path) -> Location:

@@ -15,7 +15,7 @@ from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.control import ModelControl
 from atoll.models.table import ModelTable
 from atoll.repositories.lease import leased
-from atoll.repositories.repository import ModelFolder
+from atoll.repositories.repository import ModelFolder, Repository
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,11 @@ class Residency:
             then(error)
 
     def _load(self, name: str) -> None:
-        key, repository = self._catalog.find(name)
+        for key, repository in self._catalog.find(name).items():
+            self._load_one(key, repository)
+
+    def _load_one(self, key: ModelKey, repository: Repository) -> None:
+        name = key.name
         files = repository.files(name)
         if self._too_large.get(name) == files:
             raise self._no_use(name, self._sizes[name])  # to load it again would push out others for nothing

@@ -105,7 +105,8 @@ class ModelTable:
         spaces = [key.namespace for key in self._served if key.name == name]
         if len(spaces) > 1:
             return InvalidArgumentError(
-                f"There are {len(spaces)} identifiers of model '{name}' in global map, model namespace must be provided"
+                f"There are {len(spaces)} identifiers of model '{name}' in global map, "
+                "model namespace must be provided to resolve ambiguity."
             )
         known = self._known.get(name)
         prefix = f"Request for unknown model: '{name}'"

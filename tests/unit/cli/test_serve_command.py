@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +84,11 @@ def test_the_library_takes_its_part_of_the_options() -> None:
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "serve" in capsys.readouterr().out
+
+
+def test_a_models_folder_is_no_repository(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parents[3] / "examples" / "models" / "simple"
+    assert main(["serve", str(folder), "--http-port=0", "--grpc-port=0", "--metrics-port=0"]) == 1
+    errors = capsys.readouterr().err
+    assert f"hint: {folder} is a model's folder" in errors
+    assert f"name the folder above it as the repository, {folder.parent}" in errors

@@ -140,7 +140,7 @@ def test_a_name_in_two_repositories(tmp_path: Path, capsys: Capture) -> None:
     write_model(tmp_path / "b", "other", 1)
     assert validate(tmp_path / "a", tmp_path / "b") == 1
     out = capsys.readouterr().out
-    assert f"model 'm' is in more than one repository: {tmp_path / 'a'}, {tmp_path / 'b'}" in out
+    assert f"model appears in two or more repositories: 'm' is in {tmp_path / 'a'}, {tmp_path / 'b'}" in out
     assert "other: ok (version 1)" in out
     assert validate(tmp_path / "a", tmp_path / "b", "--model-namespacing=true") == 0
 

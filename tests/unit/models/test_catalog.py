@@ -43,7 +43,7 @@ def test_names_are_found_where_they_are() -> None:
     one, other = Shelf("one", ["a"]), Shelf("other", ["b"])
     catalog = Catalog([one, other], namespacing=False)
     assert catalog.list().models == {ModelKey("a"): one, ModelKey("b"): other}
-    assert catalog.find("b") == (ModelKey("b"), other)
+    assert catalog.find("b") == {ModelKey("b"): other}
     with pytest.raises(NotFoundError, match="failed to load 'c', failed to poll from model repository"):
         catalog.find("c")
 
@@ -53,21 +53,20 @@ def test_a_name_that_two_have_is_nobodys() -> None:
     listing = catalog.list()
     assert [key.name for key in listing.models] == ["a", "c"]
     assert "one, other" in str(listing.clashes[ModelKey("b")])
-    with pytest.raises(ConfigError, match="more than one repository"):
+    with pytest.raises(ConfigError, match="two or more repositories"):
         catalog.find("b")
 
 
 def test_in_namespaces_each_has_its_own() -> None:
     catalog = Catalog([Shelf("one", ["a", "b"]), Shelf("other", ["b"])], namespacing=True)
     assert sorted(map(str, catalog.list().models)) == ["one::a", "one::b", "other::b"]
-    assert catalog.find("a")[0] == ModelKey("a", "one")
-    with pytest.raises(ConfigError, match="more than one repository: one, other"):
-        catalog.find("b")
+    assert list(catalog.find("a")) == [ModelKey("a", "one")]
+    assert list(catalog.find("b")) == [ModelKey("b", "one"), ModelKey("b", "other")]
 
 
 def test_what_cannot_be_asked_hides_nothing_else() -> None:
     catalog = Catalog([Shelf("one", ["a"]), Shelf("other", ["b"], down=True)], namespacing=False)
     assert list(catalog.list().models) == [ModelKey("a")]
-    assert catalog.find("a")[0] == ModelKey("a")
+    assert list(catalog.find("a")) == [ModelKey("a")]
     with pytest.raises(UnavailableError, match="no reachable repository has it: list other: timed out"):
         catalog.find("b")

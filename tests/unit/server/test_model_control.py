@@ -98,6 +98,8 @@ def test_load_model_names_what_is_loaded_at_start(repository: Path) -> None:
         assert states(server) == [("m", "", ""), ("other", "1", "READY")]
     with atoll.Server(repository, model_control_mode="explicit", load_model=["*"]) as server:
         assert states(server) == [("m", "1", "READY"), ("other", "1", "READY")]
+    with pytest.raises(atoll.InvalidArgumentError, match="requires setting '--model-control-mode=explicit'"):
+        atoll.Server(repository, load_model=["m"]).start()
     with pytest.raises(atoll.InvalidArgumentError, match="must be the ONLY startup model"):
         atoll.Server(repository, model_control_mode="explicit", load_model=["*", "m"]).start()
 
@@ -409,7 +411,7 @@ def test_a_name_in_two_repositories_is_served_from_neither(tmp_path: Path) -> No
         write_model(tmp_path / place, "same", factor)
         write_model(tmp_path / place, place, factor)
     places = [tmp_path / "a", tmp_path / "b"]
-    with pytest.raises(atoll.ConfigError, match=r"more than one repository: .*/a, .*/b"):
+    with pytest.raises(atoll.ConfigError, match=r"two or more repositories: 'same' is in .*/a, .*/b"):
         atoll.Server(places).start()
     with atoll.Server(places, exit_on_error=False) as server:
         assert factor_of(server, "a") == 2
@@ -425,8 +427,21 @@ def test_namespaces_serve_both(tmp_path: Path) -> None:
     with atoll.Server([tmp_path / "a", tmp_path / "b"], model_namespacing=True) as server:
         assert len(server.models()) == 4
         assert factor_of(server, "b") == 3
-        with pytest.raises(atoll.AtollError, match="2 identifiers of model 'same'"):
+        with pytest.raises(atoll.InvalidArgumentError, match="2 identifiers of model 'same'"):
             factor_of(server, "same")
+
+
+def test_a_name_means_all_of_its_namespaces(tmp_path: Path) -> None:
+    for place, factor in (("a", 2), ("b", 3)):
+        write_model(tmp_path / place, "same", factor)
+    places = [tmp_path / "a", tmp_path / "b"]
+    options: dict[str, Any] = {"model_namespacing": True, "model_control_mode": "explicit"}
+    with atoll.Server(places, load_model=["same"], **options) as server:
+        assert len(server.models()) == 2
+        server.unload_model("same")
+        assert not server.models()
+        server.load_model("same")
+        assert states(server) == [("same", "1", "READY")] * 2
 
 
 # ---- retries
