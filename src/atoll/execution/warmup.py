@@ -88,7 +88,7 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
             try:
                 check(InferenceRequest(config.name, dict(inputs), WarmupAnswers()))
             except AtollError as error:
-                found.append(Problem(f"{path}.inputs", str(error), "", "", "correct this entry of model_warmup"))
+                found.append(Problem(f"{path}.inputs", str(error), "", "", "Correct this entry of model_warmup."))
         problems += found
         samples.append(WarmupSample(one.name, path, one.batch_size, max(one.count, 1), inputs))
     if problems:
@@ -123,7 +123,7 @@ def _inputs(
         try:
             buffer = data.of(name, one, byte_size)
         except ConfigError as error:
-            problems.append(Problem(key, str(error), "", "", "correct this entry of model_warmup"))
+            problems.append(Problem(key, str(error), "", "", "Correct this entry of model_warmup."))
             continue
         shape = (1, *one.dims) if config.max_batch_size > 0 else one.dims
         inputs[name] = Tensor(name, one.data_type, shape, buffer=buffer)
