@@ -86,9 +86,10 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "serve" in capsys.readouterr().out
 
 
-def test_a_models_folder_is_no_repository(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_models_folder_is_no_repository() -> None:
     folder = Path(__file__).parents[3] / "examples" / "models" / "simple"
-    assert main(["serve", str(folder), "--http-port=0", "--grpc-port=0", "--metrics-port=0"]) == 1
-    errors = capsys.readouterr().err
-    assert f"hint: {folder} is a model's folder" in errors
-    assert f"name the folder above it as the repository, {folder.parent}" in errors
+    command = [sys.executable, "-m", "atoll", "serve", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"hint: {folder} is a model's folder" in done.stderr
+    assert f"name the folder above it as the repository, {folder.parent}" in done.stderr
