@@ -16,6 +16,8 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
 
     Outputs of the file that the configuration leaves out are simply not served; inputs must all be there.
     """
+    if config.max_batch_size < 0:  # an error by itself; with or without a batch dimension, the shapes cannot be told
+        return []
     problems: list[Problem] = []
     batching = config.max_batch_size > 0
     if batching and found.batching is False:

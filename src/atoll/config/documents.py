@@ -102,7 +102,7 @@ class _Json:
         number = _NUMBER.match(self._text, self._at)
         if number is None or len(number[0]) > _MAX_NUMBER:
             bare = self._space().isalpha()
-            remedy = "Texts stand in double quotes." if bare else ""
+            remedy = "Texts stand in double quotes." if bare else self._comment_remedy()
             raise self._error("Unexpected token." if bare else "Expected a value.", "a JSON value", remedy)
         self._at = number.end()
         return float(number[0]) if number[1] or number[2] else int(number[0])
@@ -154,13 +154,17 @@ class _Json:
                 return value
 
     def _comma_remedy(self) -> str:
-        return "Remove the comma before it." if self._space() == "}" else ""
+        return "Remove the comma before it." if self._space() == "}" else self._comment_remedy()
+
+    def _comment_remedy(self) -> str:
+        return "Remove the comment: JSON has none." if self._space() in ("/", "#") else ""
 
     def _closes(self, mark: str) -> bool:
         found = self._space()
         if found not in (",", mark) or not found:
             message = "Expected , or } after key:value pair." if mark == "}" else "Expected , or ] after array value."
-            raise self._error(message, f"',' or '{mark}'")
+            remedy = "Put a comma between the two." if found == '"' else self._comment_remedy()
+            raise self._error(message, f"',' or '{mark}'", remedy)
         self._at += 1
         return found == mark
 

@@ -119,8 +119,15 @@ class _Reader:
         opened = self._next
         close = {"{": "}", "<": ">"}.get(self._takes("{", "<"), "")
         if not close:
-            self._expect("{", path, f"{path.rpartition('.')[2]} holds fields: write them in {{ }}.")
+            self._expect("{", path, self._in_braces(record, path))
         return self._fields(record, path, close, opened.offset)
+
+    def _in_braces(self, record: type[Any], path: str) -> str:
+        """What to do about a value that stands where a message does."""
+        only = fields_of(record)[0] if len(fields_of(record)) == 1 else None
+        if only is not None and self._next.kind == ("string" if only.scalar == "string" else "name"):
+            return f"Write {{ {only.name}: {self._next.text[:80]} }}."
+        return f"{path.rpartition('.')[2]} holds fields: write them in {{ }}."
 
     def _fields(self, record: type[Any], path: str, close: str, opened: int) -> Any:
         fields = {one.name: one for one in fields_of(record)}
@@ -154,8 +161,7 @@ class _Reader:
             self._broken(name.offset, path, message, "'['", "the name of a field", "Remove it.")
         if name.kind != "name":
             message = f"Expected identifier, got: {name.text[:80]}"
-            remedy = "A configuration in JSON is named config.json." if name.text == "{" and not path else ""
-            self._broken(name.offset, path, message, _shown(name.text), "the name of a field", remedy)
+            self._broken(name.offset, path, message, _shown(name.text), "the name of a field", _not_a_name(name, path))
         here = key_path(path, name.text)
         field = fields.get(name.text)
         if field is None:
@@ -200,14 +206,20 @@ class _Reader:
         elif not self._takes("]"):
             self._add(elements, field, path, self._next.offset)
             while not self._takes("]"):
-                self._comma(path)
+                self._comma(path, bool(field.record) or field.key is not None)
                 self._add(elements, field, path, self._next.offset)
         return elements
 
-    def _comma(self, path: str) -> None:
-        if self._next.kind == "mark" and self._next.text in "{<":
-            remedy = "Put a comma between the elements of a list."
-            self._note(self._next.offset, path, f'Expected ",", found "{self._next.text}"', "", "a comma", remedy)
+    def _comma(self, path: str, messages: bool) -> None:
+        token = self._next
+        message = f'Expected ",", found "{token.text[:80]}"'
+        if token.kind == "mark" and token.text in "{<":
+            self._note(token.offset, path, message, "", "a comma", "Put a comma between the elements of a list.")
+        elif token.kind == "end" or token.text in ("}", ">") or (messages and token.kind == "name"):
+            name = path.rpartition(".")[2]
+            self._broken(
+                token.offset, path, message, _shown(token.text), "a , or a ]", f"Close the list {name} with ]."
+            )
         else:
             self._expect(",", path)
 
@@ -338,6 +350,21 @@ class _Reader:
                 depth -= 1
             if depth <= 0 and not (token.text == "-" or (token.kind == "string" and self._next.kind == "string")):
                 return
+
+
+def _not_a_name(token: _Token, path: str) -> str:
+    """What to do about a token that stands where the name of a field does."""
+    if token.kind == "string":
+        return "Write the name without quotes."
+    if token.text == "/":
+        return "A comment begins with #."
+    if token.text == "{" and not path:
+        return "A configuration in JSON is named config.json."
+    if token.text == "}" and not path:
+        return "Remove it: each { before it has its } already."
+    if token.text == "]":
+        return f"Close {path} with }} before it." if path else "Remove it: each [ before it has its ] already."
+    return ""
 
 
 def _shown(text: str) -> str:

@@ -131,7 +131,8 @@ def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None)
                 available = ", ".join(map(str, gpus))
                 message = f"{label} specifies invalid or unsupported gpu id {one}. {_GPUS}: {available}"
                 expected = f"one of {available}" if available else "no GPU: this machine has none"
-                add(f"gpus[{position}]", message, one, expected, "Name only GPUs that are there.")
+                remedy = "Name only GPUs that are there." if available else "Remove gpus, and use kind: KIND_CPU."
+                add(f"gpus[{position}]", message, one, expected, remedy)
         if group.profile and backend_of(config) != "tensorrt":
             message = (
                 f"{label} and platform {config.platform} specifies profile field which is only supported for "

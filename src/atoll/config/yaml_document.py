@@ -143,6 +143,21 @@ def _plain(text: str) -> Any:
     return text
 
 
+def _remedy(problem: str, line: str) -> str:
+    """What to do about something that the parser does not understand in this line."""
+    if "'\\t'" in problem:
+        return "Indent with spaces: YAML allows no tabs there."
+    if "${" in line:
+        return "Quote a text with ${NAME} that stands inside { } or [ ]."
+    if (
+        "<block end>" in problem
+        or "mapping values are not allowed" in problem
+        or "could not find expected ':'" in problem
+    ):
+        return "Begin the keys of one message in the same column, each with a : and a space behind it."
+    return ""
+
+
 def read_yaml(text: str, file: str) -> Document:
     """Raises DocumentError."""
     if len(text) > MAX_YAML:
@@ -155,8 +170,8 @@ def read_yaml(text: str, file: str) -> Document:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
         line = text.split("\n")[place.line - 1] if 0 < place.line <= text.count("\n") + 1 else ""
-        remedy = "Quote a text with ${NAME} that stands inside { } or [ ]." if "${" in line else ""
-        raise document_error(place, str(error.problem or error.context or error), "", "", remedy) from None
+        problem = str(error.problem or error.context or error)
+        raise document_error(place, problem, "", "", _remedy(problem, line)) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         offset = getattr(error, "position", None)
         place = Place(file) if offset is None else Lines(text, file).place(offset)

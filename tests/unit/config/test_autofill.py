@@ -181,6 +181,12 @@ def test_a_batch_dimension_that_is_missing() -> None:
     assert "set max_batch_size to the largest batch; if it is not, put it into dims: [-1,3]." in text
 
 
+def test_shapes_are_not_judged_under_an_impossible_batch_size() -> None:
+    impossible = config(IN % "3" + OUT % "2" + "max_batch_size: -1")
+    assert check(impossible, PLAIN) == []
+    assert "max_batch_size" in [one.path for one in validate_config(impossible, "m", complete=False)]
+
+
 def test_a_model_that_cannot_batch_with_a_batch_size() -> None:
     first, *_ = check(config(IN % "4" + OUT % "4" + "max_batch_size: 8"), FIXED)
     assert first.path == "input[0].dims"

@@ -210,3 +210,36 @@ def test_values_that_do_not_fit(document: Any, says: str) -> None:
 def test_a_document_of_mistakes_is_given_up() -> None:
     document = {f"nope{index}": 1 for index in range(1000)} | {"input": [{"dims": "x"}] * 1000}
     assert len(read_document(Document(document, {}), ModelConfig).problems) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ('{"a": 1 // c\n}', "Remove the comment: JSON has none."),
+        ('{# c\n"a": 1}', "Remove the comment: JSON has none."),
+        ('{"a": /* c */ 1}', "Remove the comment: JSON has none."),
+        ('{"a": 1\n"b": 2}', "Put a comma between the two."),
+        ('["a" "b"]', "Put a comma between the two."),
+        ('{"a": 1,}', "Remove the comma before it."),
+    ],
+)
+def test_what_to_do_about_json(text: str, remedy: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        read_json(text, "f")
+    assert caught.value.problem.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "remedy"),
+    [
+        ("a:\n\t- b\n", 2, "Indent with spaces"),
+        ("a:\n- b: 1\n c: 2\n", 3, "in the same column"),
+        ("a: b: c\n", 1, "in the same column"),
+        ("a: 1\nb\nc: 2\n", 3, "each with a :"),
+    ],
+)
+def test_what_to_do_about_yaml(text: str, line: int, remedy: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        read_yaml(text, "f")
+    assert caught.value.problem.line == line
+    assert remedy in caught.value.problem.remedy

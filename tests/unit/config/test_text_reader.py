@@ -200,10 +200,25 @@ def test_what_is_wrong_in_protobufs_words(text: str, line: int, column: int, mes
         ("dynamic_batching: true", "dynamic_batching holds fields: write them in { }."),
         ('parameters { my_key: "x" }', "Write { key: ... value: ... }."),
         ('name: "\\q"', "Write \\\\ for a \\."),
+        ('parameters { key: "k" value: "4" }', 'Write { string_value: "4" }.'),
+        ("response_cache: true", "Write { enable: true }."),
+        ('input [ { name: "I" }\noutput [ { } ]', "Close the list input with ]."),
+        ("input [ { dims: [ 4 } ]", "Close the list dims with ]."),
+        ('input [ { name: "I" }', "Close the list input with ]."),
+        ("instance_group [ { count: 1 ]", "Close instance_group[0] with } before it."),
+        ("input [ { } ] ]", "Remove it: each [ before it has its ] already."),
+        ("input { } }", "Remove it: each { before it has its } already."),
+        ("// a comment", "A comment begins with #."),
+        ('version_policy { "all": { } }', "Write the name without quotes."),
     ],
 )
 def test_what_to_do(text: str, remedy: str) -> None:
     assert remedy in str(read_text(text, ModelConfig, "f").problems[0])
+
+
+def test_a_list_that_is_not_closed_is_one_mistake() -> None:
+    problems = read_text('input [ { name: "I" }\noutput [ { name: "O" } ]', ModelConfig, "f").problems
+    assert [(one.line, one.column, one.path) for one in problems] == [(2, 1, "input")]
 
 
 def test_one_mistake_does_not_hide_the_next() -> None:

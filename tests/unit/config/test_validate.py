@@ -330,6 +330,7 @@ def test_gpus_are_checked_where_they_are_known() -> None:
     assert problems(text) == []
     assert [one.path for one in problems(text, gpus=[0])] == ["instance_group[0].gpus[1]"]
     first, second, third = problems(text, gpus=[])
+    assert first.remedy == "Remove gpus, and use kind: KIND_CPU."
     words = "GPUs with at least the minimum required CUDA compute compatibility of 6.000000 are: "
     assert f"instance group m_0 of model m specifies invalid or unsupported gpu id 0. {words}" == first.message
     assert f"instance group m_0 of model m specifies invalid or unsupported gpu id 3. {words}" == second.message
