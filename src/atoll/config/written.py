@@ -1,8 +1,11 @@
 """What a user wrote about one model: its configuration in any form, its versions' own, and where each key stands."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from atoll.config.config_file import FORMS, file_problem, is_there, read_error, read_file
@@ -127,7 +130,22 @@ def _main_file(directory: Path, config_name: str, problems: list[Problem]) -> Pa
         named = _one_of(directory / "configs", config_name, problems)
         if named is not None:
             return named
-    return _one_of(directory, "config", problems)
+    found = _one_of(directory, "config", problems)
+    if found is None:
+        problems += _misnamed(directory)
+    return found
+
+
+def _misnamed(directory: Path) -> Iterator[Problem]:
+    """Files that somebody likely takes for the configuration of the model, which has none."""
+    with suppress(OSError):
+        for one in islice(directory.iterdir(), _MAX_OVERRIDES):
+            near = get_close_matches(one.name.lower(), [f"config{ending}" for ending in FORMS], 1, cutoff=0.85)
+            if near and one.is_file():
+                message = "this file is not read, and the model has no configuration"
+                yield file_problem(
+                    one, message, "", "", f"If it is meant to be it, rename it to {near[0]}.", warning=True
+                )
 
 
 def _one_of(folder: Path, stem: str, problems: list[Problem]) -> Path | None:

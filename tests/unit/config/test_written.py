@@ -72,6 +72,32 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     assert written.locate([at("name")]) == [at("name")]
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("config.pbtext", "config.pbtxt"),
+        ("config.pbtxt.txt", "config.pbtxt"),
+        ("Config.pbtxt", "config.pbtxt"),
+        ("config.jsn", "config.json"),
+    ],
+)
+def test_a_configuration_of_a_wrong_name_is_told_of(name: str, right: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(PBTXT)
+    written = read(tmp_path)
+    assert written.file is None
+    (warning,) = written.warnings
+    assert warning.file == str(tmp_path / name)
+    assert warning.remedy == f"If it is meant to be it, rename it to {right}."
+    (tmp_path / "config.pbtxt").write_text(PBTXT)
+    assert read(tmp_path).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json", "labels.txt", "configs"])
+def test_other_files_of_a_model_are_no_wrong_names(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir() if name == "configs" else (tmp_path / name).write_text("{}")
+    assert read(tmp_path).warnings == ()
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_the_forms_say_the_same(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(FORMS[name])
