@@ -13,7 +13,7 @@ from time import monotonic_ns
 import numpy as np
 
 from atoll.config.model_config import ModelConfig, ModelWarmup
-from atoll.config.problems import Problem, config_error
+from atoll.config.problems import Problem, config_error, suggestion
 from atoll.errors import AtollError, ConfigError
 from atoll.execution.model_file import read_model_file
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
@@ -80,7 +80,7 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
     for index, one in enumerate(config.model_warmup):
         path = f"model_warmup[{index}]"
         if one.batch_size <= 0:
-            logger.info("warmup sample '%s' of model '%s' has batch_size 0 and is skipped", one.name, config.name)
+            logger.warning("warmup sample '%s' of model '%s' has batch_size 0 and is skipped", one.name, config.name)
             continue
         found = _batch_size_problems(one, path, config)
         inputs = _inputs(one, path, config, data, found) if not found else {}
@@ -88,12 +88,27 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
             try:
                 check(InferenceRequest(config.name, dict(inputs), WarmupAnswers()))
             except AtollError as error:
-                found.append(Problem(f"{path}.inputs", str(error), "", "", "Correct this entry of model_warmup."))
+                found.append(Problem(f"{path}.inputs", str(error), *_unknown_inputs(one, config)))
         problems += found
         samples.append(WarmupSample(one.name, path, one.batch_size, max(one.count, 1), inputs))
     if problems:
         raise config_error(problems, f"model '{config.name}'")
     return samples
+
+
+def _unknown_inputs(sample: ModelWarmup, config: ModelConfig) -> tuple[str, str, str]:
+    """What was found, what is expected and what to do about a sample that is no request to the model."""
+    known = [one.name for one in config.input]
+    unknown = [name for name in sample.inputs if name not in known]
+    if not unknown:
+        return "", "", "Correct this entry of model_warmup."
+    near = suggestion(unknown[0], [name for name in known if name not in sample.inputs])
+    remedy = f"Did you mean '{near}'?" if near else "Give the inputs the model's names."
+    return _quoted(unknown), f"the model's inputs: {_quoted(known)}", remedy
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _inputs(
@@ -110,7 +125,7 @@ def _inputs(
         if any(dim < 0 for dim in one.dims):
             message = f"warmup setting expects all variable-size dimensions are specified for input '{name}'"
             problems.append(
-                Problem(f"{key}.dims", message, str(list(one.dims)), "sizes from 0", "write a size for each")
+                Problem(f"{key}.dims", message, str(list(one.dims)), "sizes from 0", "Write a size for each.")
             )
             continue
         byte_size = element_count(one.dims) * (one.data_type.size or 4)
@@ -118,7 +133,7 @@ def _inputs(
         if left < 0:
             message = f"warmup sample '{sample.name}' is too large with its input '{name}' of {byte_size} bytes"
             limit = f"at most {MAX_SAMPLE_BYTES} bytes in all of a batch of {sample.batch_size}"
-            problems.append(Problem(f"{key}.dims", message, "", limit, "use smaller dims or a smaller batch_size"))
+            problems.append(Problem(f"{key}.dims", message, "", limit, "Use smaller dims or a smaller batch_size."))
             continue
         try:
             buffer = data.of(name, one, byte_size)
@@ -140,7 +155,11 @@ def _batch_size_problems(sample: ModelWarmup, path: str, config: ModelConfig) ->
         f"failed to run warmup sample '{sample.name}': batch size {sample.batch_size} for '{instance}', "
         f"max allowed is {config.max_batch_size}"
     )
-    return [Problem(f"{path}.batch_size", message, "", f"1 to {limit}", "lower it, or raise max_batch_size")]
+    return [
+        Problem(
+            f"{path}.batch_size", message, str(sample.batch_size), f"1 to {limit}", "Lower it, or raise max_batch_size."
+        )
+    ]
 
 
 class _Data:

@@ -188,6 +188,11 @@ def problem_of(config: ModelConfig, directory: Path) -> str:
     return str(caught.value)
 
 
+def test_a_misspelt_input_is_told_of(tmp_path: Path) -> None:
+    text = problem_of(config_of(sample(inputs={"i": fp32(zero_data=True)})), tmp_path)
+    assert text.endswith("Found 'i'; expected the model's inputs: 'I'. Did you mean 'I'?")
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     text = problem_of(config_of(sample(fp32(input_data_file="d"))), tmp_path)
     assert f"failed to open text file for read {tmp_path}/warmup/d: No such file or directory" in text
