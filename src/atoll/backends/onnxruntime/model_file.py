@@ -1,6 +1,8 @@
 """Where a version's ONNX file is, and what is wrong with one that ONNX Runtime does not take."""
 
 import re
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
@@ -22,11 +24,20 @@ def find_model_file(source: ModelSource) -> Path:
     if path.is_dir():
         path = path / DEFAULT_MODEL_FILENAME
     if not path.is_file():
-        raise ConfigError(
-            f"unable to find '{path}' for model '{source.name}'; put the ONNX file there, "
-            "or name it with default_model_filename in config.pbtxt"
-        )
+        message = f"unable to find '{path}' for model '{source.name}'"
+        others = _onnx_files(source.version_directory)
+        if others:
+            remedy = f'rename it to {path.name}, or set default_model_filename: "{others[0]}" in config.pbtxt'
+            raise ConfigError(f"{message}; found {', '.join(others)} there: {remedy}")
+        raise ConfigError(f"{message}; put the ONNX file there, or name it with default_model_filename in config.pbtxt")
     return path
+
+
+def _onnx_files(directory: Path) -> list[str]:
+    """Names of a few ONNX files in the version's directory, which the user may have meant."""
+    with suppress(OSError):
+        return sorted(islice((one.name for one in directory.iterdir() if one.suffix == ".onnx"), 3))
+    return []
 
 
 def error_text(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.config.problems import Problem
 from atoll.errors import ConfigError
 
 MAX_THREADS = 1024  # beyond any machine; creating a million threads would end the process, not the load
@@ -145,9 +146,9 @@ class _Lookup:
         return entries
 
     def wrong(self, key: str, text: str, wanted: str) -> ConfigError:
-        where = (
-            f"parameter '{key}' of model '{self._source.name}'"
-            if key in self._parameters
-            else f"--backend-config=onnxruntime,{key}={text}"
+        if key not in self._parameters:
+            return ConfigError(f"--backend-config=onnxruntime,{key}={text} is '{text}' but must be {wanted}")
+        message = f"parameter '{key}' of model '{self._source.name}' is '{text}' but must be {wanted}"
+        return ConfigError(
+            message, [Problem(f"parameters[{key!r}]", message, "", "", "Correct its value, or leave it out.")]
         )
-        return ConfigError(f"{where} is '{text}' but must be {wanted}")

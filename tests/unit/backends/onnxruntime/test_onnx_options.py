@@ -102,8 +102,9 @@ def test_config_entries_reach_the_session(models: Any, configured: Any) -> None:
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_key(models: Any, configured: Any, key: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^parameter '{key}' of model 'm' is '{value}' but must be"):
+    with pytest.raises(ConfigError, match=rf"^parameter '{key}' of model 'm' is '{value}' but must be") as caught:
         models.backend.load(configured(models.identity("FP32"), {key: value}))
+    assert [one.path for one in caught.value.problems] == [f"parameters[{key!r}]"]
 
 
 def test_a_bad_setting_of_the_backend_names_the_command_line(models: Any, configured: Any) -> None:

@@ -181,6 +181,13 @@ def test_a_missing_file_is_named(models: Any) -> None:
         models.backend.signature(source)
 
 
+def test_a_file_of_another_name_is_told_of(models: Any) -> None:
+    source = models.identity("FP32")
+    (source.version_directory / "model.onnx").rename(source.version_directory / "resnet.onnx")
+    with pytest.raises(ConfigError, match=r"found resnet\.onnx there: rename it to model\.onnx, or set default_model_"):
+        models.backend.signature(source)
+
+
 def test_missing_external_data_is_named(models: Any) -> None:
     tensor = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="weights.bin")
