@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def run(namespace: argparse.Namespace) -> int:
         return 2
     for problem in inspection.problems:
         print(problem_text(problem), file=sys.stderr)
+    if Path(namespace.model).is_file():
+        # the folder that it is saved in gives the model its name, and the file's own name is rarely that
+        inspection = replace(inspection, config=replace(inspection.config, name=""))
     print(json.dumps(_document(inspection), indent=2) if namespace.json else _text(inspection))
     return 0 if inspection.usable else 1
 

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol
@@ -23,6 +25,13 @@ class Command(Protocol):
     run: Callable[[argparse.Namespace], int]
 
 
+def _meant(word: str, command: argparse.ArgumentParser) -> str:
+    """The option of a command that a wrong one likely stands for."""
+    options = re.findall(r"--[\w-]+", command.format_usage())
+    near = get_close_matches(word.partition("=")[0], options, 1, cutoff=0.8)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -33,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
         if name in words[:1]:
             import_module(module).add_arguments(command)
-    namespace = parser.parse_args(words)
+    namespace, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0], commands.choices[words[0]])}")
     if namespace.command is None:
         parser.print_help()
         return 2

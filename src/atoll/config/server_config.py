@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from atoll.config.config_file import FORMS, file_problem, read_error, read_file
+from atoll.config.config_file import FORMS, file_problem, is_there, read_error, read_file
 from atoll.config.fields import fields_of
 from atoll.config.model_config import ModelConfig
 from atoll.config.places import located
@@ -47,7 +47,7 @@ def read_server_config(path: Path, environment: Mapping[str, str] | None) -> Ser
 
     Raises ConfigError with every problem, each with file, line and column.
     """
-    if path.suffix not in FORMS:
+    if path.suffix not in FORMS and is_there(path):
         problem = file_problem(
             path, "the form of the file is not known", f"'{path.suffix}'", f"one of {', '.join(FORMS)}"
         )

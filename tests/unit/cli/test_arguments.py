@@ -109,3 +109,17 @@ def test_names_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
             main([command, "--model-config=x", "m"])
         assert ended.value.code == 2
         assert "--model-config=x" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, right in (
+        (["serve", "--model-repositry=m"], "--model-repository"),
+        (["inspect", "--jsn", "m"], "--json"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+        assert f"(did you mean {right}?)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["validate", "--nonsense"])
+    assert "did you mean" not in capsys.readouterr().err

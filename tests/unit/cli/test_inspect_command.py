@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,14 @@ def test_a_bare_file(tmp_path: Path, capsys: Capture) -> None:
     assert inspect(file) == 0
     out = capsys.readouterr().out
     assert out.startswith("# scale version 1, for the backend onnxruntime\n")
-    assert read_config_text(out, "out") == served(file)
+    assert read_config_text(out, "out") == replace(served(file), name="")
+
+
+def test_what_is_printed_for_a_file_can_be_saved_beside_it(tmp_path: Path, capsys: Capture) -> None:
+    folder = write_model(tmp_path, "resnet", 3)
+    assert inspect(folder / "1" / "model.onnx") == 0
+    (folder / "config.pbtxt").write_text(capsys.readouterr().out)
+    assert served(tmp_path).name == "resnet"
 
 
 @pytest.mark.parametrize(

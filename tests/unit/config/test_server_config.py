@@ -193,6 +193,8 @@ def test_a_models_configuration_in_its_place(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.pbtxt: cannot be read: No such file"):
         read_server_config(tmp_path / "gone.pbtxt", {})
+    with pytest.raises(ConfigError, match=r"gone: cannot be read: No such file"):
+        read_server_config(tmp_path / "gone", {})
     with pytest.raises(ConfigError, match=r"cannot be read\. Found a folder"):
         (tmp_path / "folder.yaml").mkdir()
         read_server_config(tmp_path / "folder.yaml", {})
