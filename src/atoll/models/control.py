@@ -25,7 +25,7 @@ from atoll.errors import (
 )
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import Completion
-from atoll.models.departure import Departures
+from atoll.models.departure import Departures, free
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.loader import Loader
@@ -134,9 +134,12 @@ class ModelControl:
         *,
         override: ModelConfig | None = None,
         files: Mapping[str, bytes] | None = None,
+        asleep: bool = False,
     ) -> None:
-        """The same for a model of this repository."""
+        """The same for a model of this repository. `asleep`: only if it still is; an unload may have come first."""
         with self._operation(key) as record:
+            if asleep and not self._table.is_asleep(key.name):
+                return
             for left in range(self._retry_count, -1, -1):
                 record.failed = {}
                 try:
@@ -144,13 +147,16 @@ class ModelControl:
                     return
                 except Exception as error:
                     known = _as_atoll_error(key, error)
-                    if not left:
+                    if not left or self._stopped:
                         logger.error("failed to load '%s': %s", key, known)
                         record.fail(known)
                         if repository is None:
                             self._forget(record)
                         raise known from error
                     logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
+                except BaseException:
+                    record.fail(UnavailableError("the load was interrupted"))
+                    raise
 
     def _forget(self, record: Record) -> None:
         """Of a model that no repository has nothing is left, however many names clients think of."""
@@ -187,7 +193,7 @@ class ModelControl:
             try:
                 for problem in after.complete.warnings:
                     logger.warning("%s", problem)
-                self._bring_up(record, before, after)
+                kept = self._bring_up(record, before, after)
             except BaseException:
                 after.agents.load_fail()
                 raise
@@ -198,6 +204,8 @@ class ModelControl:
                 lease.drop()
             raise
         after.agents.load_complete()
+        if before is not None:
+            self._dismiss(record, before, {v: one for v, one in before.models.items() if v not in kept})
         names = ", ".join(str(version) for version in after.models)
         logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
 
@@ -227,31 +235,43 @@ class ModelControl:
         except ConfigError as error:
             raise UnreadableModelError(str(error), error.problems) from error
 
-    def _bring_up(self, record: Record, before: Served | None, after: Served) -> None:
-        """Build what is new, keep what has not changed, and let the one follow the other."""
+    def _bring_up(self, record: Record, before: Served | None, after: Served) -> Mapping[int, Model]:
+        """Build what is new, keep what has not changed, and let the one follow the other. Returns what was kept."""
         key, complete = record.key, after.complete
         kept = unchanged(before, after)
         built: dict[int, Model] = {}
         record.begin(complete.configs)
         self._table.know(key.name, map(str, complete.configs))
+        version = 0
         try:
             for version in complete.configs:
                 if version not in kept:
                     built[version] = self._loader.build(complete, version, key.namespace)
             for version, model in kept.items():
                 self._update(model, complete.configs[version], complete.folder)
+            if self._stopped:
+                raise _stopping()
         except BaseException as error:
             for model in built.values():
                 model.refuse()
-                model.unload(deadline_ns=0)
-            loaded = {*built, *kept}
+                free(model, deadline_ns=0)
+            if before is not None:
+                self._restore(before, kept)
+            loaded = {*built, *kept} - {version}  # at which it failed
             record.failed = {str(one): UNLOADED if one in loaded else failure(error) for one in complete.configs}
             raise
         after.take_over(before, kept, built)
         record.succeed(after)
         self._table.serve(key, after.models.values())
-        if before is not None:
-            self._dismiss(record, before, {v: one for v, one in before.models.items() if v not in kept})
+        return kept
+
+    def _restore(self, before: Served, kept: Mapping[int, Model]) -> None:
+        """These go on as they were before a load that failed."""
+        for version, model in kept.items():
+            try:
+                self._update(model, before.complete.configs[version], before.complete.folder)
+            except Exception:
+                logger.exception("the instances of '%s' version %s cannot be restored", model.name, version)
 
     def _update(self, model: Model, config: ModelConfig, folder: ModelFolder) -> None:
         if model.config.instance_group == config.instance_group:
@@ -267,6 +287,7 @@ class ModelControl:
         With namespaces, every model of that name. `unload_dependents`: with an ensemble also the models of its steps. A
         name that nobody knows is unloaded already, as for the real server.
         """
+        self._table.wake(name)
         for record in [record for record in self._all_records() if record.key.name == name]:
             steps = record.served.steps() if record.served is not None else []
             self.unload_key(record.key)
@@ -276,9 +297,15 @@ class ModelControl:
 
     def unload_key(self, key: ModelKey, *, asleep: bool = False) -> None:
         """The same for the model under this key; one that goes to sleep is loaded again when somebody asks for it."""
+        if not asleep:
+            self._table.wake(key.name)
+        if self._records.get(key) is None:
+            return
         with self._operation(key) as record:
             before, record.served = record.served, None
             record.error = None
+            if not asleep:
+                self._table.wake(key.name)  # it may have gone to sleep while this waited for its turn
             if before is None:
                 return
             if asleep:
@@ -308,6 +335,12 @@ class ModelControl:
         return self._table.find(request.model_name, request.model_version)
 
     # ---- ask
+
+    def is_overridden(self, key: ModelKey) -> bool:
+        """Whether what is served is not the repository's own: what is unloaded of it cannot come back by itself."""
+        record = self._records.get(key)
+        served = record.served if record is not None else None
+        return served is not None and (served.overridden or served.temporary is not None)
 
     def index(self, listing: Listing) -> list[IndexEntry]:
         """Every model of the listing, and every other that was loaded, with the states of its versions."""

@@ -15,6 +15,15 @@ _LOOK_NS = 500_000_000  # how often a thread that waits for a busy model looks w
 _CLOSE_NS = 10_000_000_000  # an idle instance's thread ends at once; this long only on a machine that is stuck
 
 
+def free(model: Model, deadline_ns: int) -> None:
+    """As `Model.unload`, once it has refused; a backend that fails at it keeps nothing else from being freed."""
+    try:
+        if not model.unload(deadline_ns):
+            logger.error("model '%s' is still executing and could not be freed", model.name)
+    except Exception:
+        logger.exception("model '%s' version %s could not be freed in whole", model.name, model.version)
+
+
 class Departures:
     """Owns what is leaving: `see_off` as often as there is something, then `hurry`, and `wait` at the end.
     Thread-safe.
@@ -58,9 +67,11 @@ class Departures:
     def _free(self, models: Sequence[Model], gone: Callable[[], None]) -> None:
         stopping = self._deadline_ns
         for model in models:
-            if not model.unload(monotonic_ns() + _CLOSE_NS if stopping is None else stopping):
-                logger.error("model '%s' is still executing and could not be freed", model.name)
-        gone()
+            free(model, monotonic_ns() + _CLOSE_NS if stopping is None else stopping)
+        try:
+            gone()
+        except Exception:
+            logger.exception("what an unloaded model leaves behind could not be cleared away")
         if models and stopping is None:  # a process that ends gives everything back
             give_back_freed()
             for model in models:

@@ -104,6 +104,8 @@ class Fleet:
         listing = self._catalog.list()
         for error in listing.unreachable.values():
             raise error
+        if self._residency is not None:
+            self._residency.start()
         mode = self._options.model_control_mode
         if mode == "explicit":
             wanted = self._named(listing)
@@ -113,14 +115,15 @@ class Fleet:
                     "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
                 )
             wanted = dict(listing.models)
-            self._failures.update({str(key): error for key, error in listing.clashes.items()})
+            if mode != "poll":
+                self._failures.update({str(key): error for key, error in listing.clashes.items()})
         for name, error in self._failures.items():
             logger.error("failed to load '%s': %s", name, error)
         if mode == "poll":
             self._poller = Poller(
                 self._catalog,
                 self._load_polled,
-                self._unload_polled,
+                self._control.unload_key,
                 interval_s=self._options.repository_poll_secs,
                 settle_s=self._options.repository_settle_secs,
             )
@@ -165,8 +168,13 @@ class Fleet:
                 failed[key] = error = failure
             self._tell(LoadProgress(str(key), self._total, True, error))
 
-        with ThreadPoolExecutor(self._options.model_load_thread_count, thread_name_prefix="load") as executor:
+        executor = ThreadPoolExecutor(self._options.model_load_thread_count, thread_name_prefix="load")
+        try:
             list(executor.map(load, wanted.keys(), wanted.values()))
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)  # `stop` waits for those that have begun, up to a limit
+            raise
+        executor.shutdown()
         return failed
 
     def _downloaded(self, model: str, received: int, byte_size: int) -> None:
@@ -201,16 +209,15 @@ class Fleet:
     def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """See `Server.load_model`."""
         self._demand_explicit()
-        if self._residency is not None and not config and not files:
-            self._residency.load(name)
-            return
-        self._control.load(name, config=config, files=files)
+        if self._residency is not None:
+            self._residency.load(name, config=config, files=files)
+        else:
+            self._control.load(name, config=config, files=files)
         self._failures.pop(name, None)
 
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
         """See `Server.unload_model`."""
         self._demand_explicit()
-        self.table.wake(name)
         self._control.unload(name, unload_dependents=unload_dependents)
         self._failures.pop(name, None)
 
@@ -229,14 +236,7 @@ class Fleet:
             )
 
     def _load_polled(self, due: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
-        if self._residency is not None:
-            self.table.put_to_sleep(key.name for key in due if not self.table.served(key))
-            due = {key: repository for key, repository in due.items() if self.table.served(key)}
-        return self._load_all(due)
-
-    def _unload_polled(self, key: ModelKey) -> None:
-        self.table.wake(key.name)
-        self._control.unload_key(key)
+        return self._load_all(due) if self._residency is None else self._residency.follow(due)
 
     # ---- ask
 
@@ -247,11 +247,16 @@ class Fleet:
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""
-        return dict(sorted({**self._failures, **self._control.failures()}.items()))
+        return dict(sorted({**self._failures, **self._clashes(), **self._control.failures()}.items()))
 
     def all_ready(self) -> bool:
         """Whether every model that was to be served is."""
-        return not self._failures and not self._control.unready()
+        return not self._failures and not self._clashes() and not self._control.unready()
+
+    def _clashes(self) -> dict[str, AtollError]:
+        """When polling: names that several repositories have now, unless the model was served before."""
+        clashes = self._poller.clashes if self._poller is not None else {}
+        return {str(key): error for key, error in clashes.items() if not self.table.served(key)}
 
     def in_flight(self) -> int:
         """How many requests are queued or executing."""

@@ -80,34 +80,37 @@ class Loader:
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         parts = _Parts(plan_batches(config), str(version), statistics, samples)
+        scheduler, waits = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
         backend_model = complete.backend.load(self._completion.source(folder, config, version))
+        instances: list[ModelInstance] = []
         try:
             instances = self._instances(parts, backend_model, placements(config.instance_group))
+            pool = InstancePool(
+                config.name,
+                scheduler,
+                instances,
+                bounded=complete.backend.capabilities.bounded,
+                waits=waits,
+                submitter_may_drive=self._drive_on_submit,
+            )
+            return Model(
+                config,
+                str(version),
+                platform=config.platform or config.backend,
+                spec=spec,
+                pool=pool,
+                backend_model=backend_model,
+                statistics=statistics,
+                directory=folder.directory,
+                labels=labels,
+            )
         except BaseException:
+            for instance in instances:
+                instance.close()
             backend_model.close()
             raise
-        scheduler, waits = choose_scheduler(config)
-        pool = InstancePool(
-            config.name,
-            scheduler,
-            instances,
-            bounded=complete.backend.capabilities.bounded,
-            waits=waits,
-            submitter_may_drive=self._drive_on_submit,
-        )
-        return Model(
-            config,
-            str(version),
-            platform=config.platform or config.backend,
-            spec=spec,
-            pool=pool,
-            backend_model=backend_model,
-            statistics=statistics,
-            directory=folder.directory,
-            labels=labels,
-        )
 
     def change_instances(self, model: Model, config: ModelConfig, folder: ModelFolder) -> bool:
         """Give a running model the instance groups of `config`: new ones are warm before they take requests, and

@@ -139,10 +139,12 @@ class Model:
         """Free everything, after `drain`. False when an execution outlasted the deadline and could not be freed."""
         self.ready = False
         self.lifecycle.move(ModelState.UNLOADING)
-        clean = self._pool.stop(deadline_ns)
-        if clean:
-            self._backend_model.close()
-        self.lifecycle.move(ModelState.UNAVAILABLE, "unloaded")
+        try:
+            clean = self._pool.stop(deadline_ns)
+            if clean:
+                self._backend_model.close()
+        finally:
+            self.lifecycle.move(ModelState.UNAVAILABLE, "unloaded")
         return clean
 
     def __repr__(self) -> str:

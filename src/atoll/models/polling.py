@@ -43,8 +43,10 @@ class Poller:
         self._interval_ns = int(interval_s * NS_PER_SECOND)
         self._settle_ns = int(settle_s * NS_PER_SECOND)
         self._watches: dict[ModelKey, Watch] = {}
+        self._places: dict[ModelKey, str] = {}  # the repository in which each was last seen
         self._retries: dict[ModelKey, _Retry] = {}
         self._complaints: dict[str, str] = {}
+        self.clashes: Mapping[ModelKey, AtollError] = {}  # at the last look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
 
@@ -95,22 +97,26 @@ class Poller:
             if location not in listing.unreachable:
                 logger.info("model repository '%s' can be polled again", location)
                 del self._complaints[location]
+        self.clashes = listing.clashes
         for key, error in listing.clashes.items():
             self._complain(str(key), str(error))
         self._act({key: one for key, one in listing.models.items() if self._is_due(key, one, now_ns)}, now_ns)
-        if not listing.unreachable:  # of those nobody knows which models are gone
-            for key in self._watches.keys() - listing.models.keys() - listing.clashes.keys():
-                if self._stop.is_set():
-                    return
-                if self._watches[key].observe({}, now_ns) is not None or not self._watches[key].known:
-                    del self._watches[key]
-                    self._retries.pop(key, None)
-                    self._unload(key)
+        for key in self._watches.keys() - listing.models.keys() - listing.clashes.keys():
+            if self._stop.is_set():
+                return
+            if self._places[key] in listing.unreachable:
+                continue  # nobody knows whether it is gone
+            if self._watches[key].observe({}, now_ns) is not None or not self._watches[key].known:
+                del self._watches[key], self._places[key]
+                self._retries.pop(key, None)
+                self._complaints.pop(str(key), None)
+                self._unload(key)
 
     def _is_due(self, key: ModelKey, repository: Repository, now_ns: int) -> bool:
         watch = self._watches.get(key)
         if watch is None:
             watch = self._watches[key] = Watch(self._settle_ns)
+        self._places[key] = repository.location
         try:
             files = repository.files(key.name)
         except AtollError as error:

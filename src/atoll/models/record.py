@@ -50,11 +50,13 @@ class Record:
         """The load failed; what was served is served on."""
         with self._lock:
             self.error = error
+            begun = {version for version, (state, _) in self._states.items() if state is ModelState.LOADING}
+            failed = {**dict.fromkeys(begun, failure(error)), **self.failed}
             if self.served is None:
-                self._states = dict(self.failed)
+                self._states = failed
             else:
                 stays = {str(version) for version in self.served.models}
-                self._states |= {version: one for version, one in self.failed.items() if version not in stays}
+                self._states |= {version: one for version, one in failed.items() if version not in stays}
 
     # ---- an unload
 

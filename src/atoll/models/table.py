@@ -18,6 +18,7 @@ class ModelTable:
         self._served: dict[ModelKey, Mapping[str, Model]] = {}
         self._known: dict[str, frozenset[str]] = {}  # the versions of each name that anybody ever tried to load
         self._asleep: frozenset[str] = frozenset()
+        self._ambiguous: dict[str, int] = {}  # of each name that is served under several keys, how many
 
     # ---- change
 
@@ -36,6 +37,10 @@ class ModelTable:
             if len(of_name) == 1:
                 without[key.name] = of_name[0]
                 default[key.name] = list(of_name[0].values())[-1]
+            ambiguous = {name: count for name, count in self._ambiguous.items() if name != key.name}
+            if len(of_name) > 1:
+                ambiguous[key.name] = len(of_name)
+            self._ambiguous = ambiguous
             self._versions = without
             self._default = default
             if versions:
@@ -102,12 +107,8 @@ class ModelTable:
     def _missing(self, name: str, version: str) -> AtollError:
         if name in self._asleep:
             return ModelAsleepError(f"Request for model: '{name}' is being loaded")
-        spaces = [key.namespace for key in self._served if key.name == name]
-        if len(spaces) > 1:
-            return InvalidArgumentError(
-                f"There are {len(spaces)} identifiers of model '{name}' in global map, "
-                "model namespace must be provided to resolve ambiguity."
-            )
+        if name in self._ambiguous:
+            return ambiguous(name, self._ambiguous[name])
         known = self._known.get(name)
         prefix = f"Request for unknown model: '{name}'"
         if known is None:
@@ -117,6 +118,14 @@ class ModelTable:
         if version not in known:
             return NotFoundError(f"{prefix} version {version} is not found")
         return UnavailableError(f"{prefix} version {version} is not at ready state")
+
+
+def ambiguous(name: str, count: int) -> InvalidArgumentError:
+    """In the real server's words."""
+    return InvalidArgumentError(
+        f"There are {count} identifiers of model '{name}' in global map, "
+        "model namespace must be provided to resolve ambiguity."
+    )
 
 
 _NONE: Mapping[str, Model] = {}
