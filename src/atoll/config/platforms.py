@@ -67,7 +67,10 @@ def is_platform(name: str) -> bool:
 
 
 def near_platform(name: str) -> str | None:
-    """The platform whose name a misspelt one most likely stands for."""
+    """The platform whose name a misspelt or shortened one most likely stands for."""
+    whole = next((one for one in _BACKENDS if one.endswith(f"_{name.lower()}")), None)
+    if whole is not None:
+        return whole
     return suggestion(name, [*_BACKENDS, ENSEMBLE])
 
 

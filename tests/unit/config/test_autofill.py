@@ -19,7 +19,7 @@ from atoll.config.model_config import (
     ModelTensorReshape,
     ModelVersionPolicy,
 )
-from atoll.config.platforms import backend_of, default_model_filename, guess_backend, platform_of
+from atoll.config.platforms import backend_of, default_model_filename, guess_backend, near_platform, platform_of
 from atoll.config.textproto import read_config_text
 from atoll.config.validate import validate_config
 from atoll.config.versions import choose_versions
@@ -412,3 +412,18 @@ POLICY = ModelVersionPolicy
 def test_versions(policy: ModelVersionPolicy | None, chosen: list[int]) -> None:
     assert choose_versions(policy, [2, 10, 1]) == chosen
     assert choose_versions(policy, []) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("ONNX", "onnxruntime_onnx"),
+        ("savedmodel", "tensorflow_savedmodel"),
+        ("libtorch", "pytorch_libtorch"),
+        ("plan", "tensorrt_plan"),
+        ("onnxruntim_onnx", "onnxruntime_onnx"),
+        ("nonsense", None),
+    ],
+)
+def test_what_an_unknown_platform_likely_means(written: str, meant: str | None) -> None:
+    assert near_platform(written) == meant
