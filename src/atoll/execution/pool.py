@@ -5,6 +5,7 @@ Day of a pool: `start`, any number of `submit` and `change_instances`, `drain` (
 says when that may be).
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from atoll.execution.driving import may_submitter_drive
 from atoll.execution.instance import ModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
 from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
+
+logger = logging.getLogger(__name__)
 
 BROKEN_PROMISE_NS = 1_000_000_000  # an event loop that lives comes round far sooner
 
@@ -229,7 +232,7 @@ class InstancePool:
                     self._idle.append(seat)
             del batch  # its requests hold the client's buffers
         if seat.gone:
-            seat.instance.close()
+            _close(seat.instance)
 
     def _take(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
         """The next batch for an idle seat; None when the pool stops."""
@@ -320,9 +323,17 @@ class InstancePool:
                 if seat.thread.is_alive():
                     clean = False
                     continue
-            seat.instance.close()
+            _close(seat.instance)
         for seat in self._leaving:  # their threads close them
             if seat.thread is not None:
                 seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
                 clean = clean and not seat.thread.is_alive()
         return clean
+
+
+def _close(instance: ModelInstance) -> None:
+    """One that fails at it must not keep the others from being closed."""
+    try:
+        instance.close()
+    except Exception:
+        logger.exception("instance '%s' could not be closed in whole", instance.name)

@@ -242,3 +242,31 @@ def test_a_request_that_finds_the_old_model_gets_the_new_one(repository: Path) -
         server.load_model("m")
         assert not old.ready
         assert factor_of(server) == 5
+
+
+def test_an_instance_that_cannot_close_keeps_nothing_else(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(repository, "m", 2, config=INSTANCES.format(3))
+    closed: list[str] = []
+
+    def broken(instance: ModelInstance) -> None:
+        closed.append(instance.name)
+        raise RuntimeError("close failed")
+
+    with atoll.Server(repository, model_control_mode="explicit", load_model=["m"]) as server:
+        backend_closed: list[bool] = []
+        model = server.model("m")
+        monkeypatch.setattr(model, "_backend_model", _Closing(backend_closed))
+        monkeypatch.setattr(ModelInstance, "close", broken)
+        server.unload_model("m")
+        assert len(closed) == 3
+        assert backend_closed == [True]
+        assert states(server) == [("m", "1", "UNAVAILABLE")]
+        monkeypatch.undo()
+
+
+class _Closing:
+    def __init__(self, closed: list[bool]) -> None:
+        self._closed = closed
+
+    def close(self) -> None:
+        self._closed.append(True)
