@@ -66,7 +66,12 @@ class Fleet:
             on_progress=self._downloaded,
         )
         repositories = [self._open(location) for location in options.model_repository]
-        settings = read_settings(options, repositories, environment, self._open)
+        try:
+            settings = read_settings(options, repositories, environment, self._open)
+        except BaseException:
+            for repository in repositories:
+                repository.close()
+            raise
         self._catalog = Catalog([*repositories, *settings.listed], namespacing=options.model_namespacing)
         self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
         self.table = ModelTable()

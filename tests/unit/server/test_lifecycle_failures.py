@@ -16,6 +16,7 @@ from atoll.models import loader as loader_module
 from atoll.models.catalog import ModelKey
 from atoll.models.loader import Loader
 from atoll.models.model import Model
+from atoll.repositories.local import LocalRepository
 
 ONES = np.ones((1, 2), np.float32)
 INSTANCES = "version_policy {{ all {{}} }} instance_group [{{ count: {} kind: KIND_CPU }}]"
@@ -270,3 +271,14 @@ class _Closing:
 
     def close(self) -> None:
         self._closed.append(True)
+
+
+def test_settings_that_cannot_be_read_leave_no_repository_open(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(LocalRepository, "close", lambda self: closed.append(self.location))
+    (repository / "config.pbtxt").write_text("nonsense")
+    with pytest.raises(atoll.ConfigError):
+        atoll.Server([repository, repository / "m" / "1" / "model.onnx"])
+    assert len(closed) == 2
