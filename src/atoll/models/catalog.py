@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atoll.config.model_config import ModelConfig
+from atoll.config.problems import suggestion
 from atoll.errors import AtollError, ConfigError, NotFoundError, UnavailableError
 from atoll.repositories.repository import Repository
 
@@ -33,18 +33,11 @@ class Listing:
 
 
 class Catalog:
-    """The repositories in the operator's order. `defaults` are configurations to fill gaps with, by model name."""
+    """The repositories in the operator's order."""
 
-    def __init__(
-        self,
-        repositories: Sequence[Repository],
-        *,
-        namespacing: bool,
-        defaults: Mapping[str, ModelConfig] | None = None,
-    ):
+    def __init__(self, repositories: Sequence[Repository], *, namespacing: bool):
         self.repositories = tuple(repositories)
         self.namespacing = namespacing
-        self.defaults: Mapping[str, ModelConfig] = defaults or {}
 
     def list(self) -> Listing:
         """Every model of every repository. Never raises: what cannot be asked is named in the listing."""
@@ -90,8 +83,10 @@ def named(name: str, listing: Listing) -> dict[ModelKey, Repository]:
         raise UnavailableError(
             f"failed to load '{name}', no reachable repository has it: {_joined(listing.unreachable.values())}"
         )
+    near = suggestion(name, (key.name for key in listing.models))
     raise NotFoundError(
         f"failed to load '{name}', failed to poll from model repository: no repository has a model of that name"
+        + (f"; did you mean '{near}'?" if near else "")
     )
 
 

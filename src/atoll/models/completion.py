@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atoll.backends.api import Backend, ModelSource
-from atoll.backends.registry import find_backend
+from atoll.backends.registry import backend_names, find_backend
 from atoll.config.agreement import check
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
 from atoll.config.platforms import backend_of, guess_backend
-from atoll.config.problems import Problem, config_error, errors_of
+from atoll.config.problems import Problem, config_error, errors_of, suggestion
 from atoll.config.validate import validate_config
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
-from atoll.errors import AtollError, ConfigError, InvalidArgumentError
+from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.repository import ModelFolder
@@ -23,6 +23,7 @@ from atoll.repositories.repository import ModelFolder
 logger = logging.getLogger(__name__)
 
 GPUS = ()  # no backend of this version runs on one
+_SHOWN = 8  # entries of a folder that an error names
 Settings = Mapping[str, Mapping[str, str]]
 
 
@@ -86,11 +87,16 @@ class Completion:
             problems += find_unserved(config)
             raise config_error(written.locate(errors_of(problems)), where)
         chosen = choose_versions(config.version_policy, folder.versions)
-        problems = [] if chosen else [_no_version(folder)]
+        by_itself = validate_config(config, folder.name, complete=False)
+        says_so = any(one.path.startswith("version_policy") for one in by_itself)
+        problems = [] if chosen or says_so else [_no_version(folder)]
+        problems += _without_version(written, folder)
         try:
             backend = find_backend(config.backend)
-        except AtollError:
-            problems += validate_config(config, folder.name, complete=False)
+        except AtollError as error:
+            problems += by_itself
+            if isinstance(error, NotFoundError):
+                problems.append(_no_backend(config, error))
             if errors_of(problems):
                 raise config_error(written.locate(errors_of(problems)), where) from None
             raise
@@ -121,10 +127,10 @@ class Completion:
             try:
                 signature = backend.signature(self.source(folder, config, version))
             except AtollError as error:
-                by_itself = errors_of(validate_config(config, folder.name, complete=False))
-                if not by_itself:
+                own = getattr(error, "problems", ())
+                if not own and not errors_of(validate_config(config, folder.name, complete=False)):
                     raise
-                problems.append(Problem("", str(error), "", "", ""))
+                problems += own or (Problem("", str(error), "", "", ""),)
         if signature is not None:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)
@@ -185,10 +191,43 @@ def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
 
 def _demand_versions(folder: ModelFolder, where: str) -> None:
     if not folder.versions:
+        entries = sorted(one.name for one in folder.directory.iterdir() if not one.name.startswith("."))
+        found = ", ".join(entries[:_SHOWN]) + (", ..." if len(entries) > _SHOWN else "")
         raise ConfigError(
             f"{where}: at least one version must be available under the version policy of model '{folder.name}'; "
-            f"put the model file into a folder named 1 in {folder.directory}"
+            f"found {found or 'nothing'}; versions are folders named by a whole number: put the model file into a "
+            f"folder named 1 in {folder.directory}"
         )
+
+
+def _no_backend(config: ModelConfig, error: NotFoundError) -> Problem:
+    """The backend that nobody offers, beside those that there are."""
+    names = backend_names()
+    platform = backend_of(ModelConfig(platform=config.backend))
+    near = platform if platform in names else suggestion(config.backend, names)
+    key = (
+        "backend"
+        if config.platform in ("", config.backend) or not backend_of(replace(config, backend=""))
+        else "platform"
+    )
+    remedy = f"Did you mean '{near}'?" if near else "Install the package that offers it, or serve this model elsewhere."
+    return Problem(key, str(error), "", "", remedy)
+
+
+def _without_version(written: WrittenConfig, folder: ModelFolder) -> list[Problem]:
+    """Configurations of versions that are not there: warned of, as a version may come later."""
+    return [
+        Problem(
+            "",
+            f"there is a configuration for version {version}, but no folder {version} in {folder.directory}",
+            "",
+            "",
+            "It has no effect until there is.",
+            warning=True,
+            file=str(folder.directory / "versions"),
+        )
+        for version in sorted(written.versions.keys() - folder.versions.keys())
+    ]
 
 
 def _no_version(folder: ModelFolder) -> Problem:

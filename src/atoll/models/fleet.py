@@ -94,7 +94,9 @@ class Fleet:
         )
         self._residency: Residency | None = None
         if settings.memory_budget:
-            self._residency = Residency(self._catalog, self._control, self.table, settings.memory_budget)
+            self._residency = Residency(
+                self._catalog, self._control, self.table, settings.memory_budget, self._has_settled
+            )
         self._poller: Poller | None = None
         self._failures: dict[str, AtollError] = {}  # at start, of what is not a model that was tried
 
@@ -188,6 +190,9 @@ class Fleet:
     def _tell(self, progress: LoadProgress) -> None:
         if self._on_progress is not None:
             self._on_progress(progress)
+
+    def _has_settled(self, key: ModelKey, files: Mapping[str, str]) -> bool:
+        return self._poller is None or self._poller.has_settled(key, files)
 
     # ---- without serving
 

@@ -25,7 +25,7 @@ def read_labels(config: ModelConfig, model_directory: Path) -> Mapping[str, tupl
         try:
             data = read_model_file(model_directory, output.label_filename, MAX_LABELS_BYTES)
         except ConfigError as error:
-            remedy = "put the file, one label a line, into the model's folder, beside config.pbtxt"
+            remedy = "Put the file, one label a line, into the model's folder, beside config.pbtxt."
             problems.append(Problem(f"output[{index}].label_filename", str(error), "", "", remedy))
             continue
         lines = data.decode("utf-8", "surrogateescape").split("\n")

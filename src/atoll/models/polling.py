@@ -63,6 +63,11 @@ class Poller:
             self.look(monotonic_ns())
         self._thread.start()
 
+    def has_settled(self, key: ModelKey, files: Mapping[str, str]) -> bool:
+        """Whether these are the model's files as they were when they last came to rest."""
+        watch = self._watches.get(key)
+        return watch is not None and watch.known == files
+
     def cease(self) -> None:
         """Look no more. What is being loaded goes on."""
         self._stop.set()

@@ -27,10 +27,19 @@ _LOOK_S = 0.02
 
 
 class Residency:
-    """Keeps the models' measured memory within `budget` bytes. Thread-safe."""
+    """Keeps the models' measured memory within `budget` bytes. `has_settled` says whether a model's files are no longer
+    being copied. Thread-safe."""
 
-    def __init__(self, catalog: Catalog, control: ModelControl, table: ModelTable, budget: int):
+    def __init__(
+        self,
+        catalog: Catalog,
+        control: ModelControl,
+        table: ModelTable,
+        budget: int,
+        has_settled: Callable[[ModelKey, Mapping[str, str]], bool],
+    ):
         self.budget = budget
+        self._has_settled = has_settled
         self._catalog = catalog
         self._control = control
         self._table = table
@@ -126,6 +135,11 @@ class Residency:
 
     def _load(self, key: ModelKey, repository: Repository) -> None:
         files = repository.files(key.name)
+        if not self._has_settled(key, files):
+            raise UnavailableError(
+                f"Request for model: '{key.name}' came while its files are changing; it is loaded when they have been "
+                "the same for --repository-settle-secs"
+            )
         if self._too_large.get(key) == files:
             raise self._no_use(key)  # to load it again would push out others for nothing
         self._make_room(key, self._size(key, repository))

@@ -1,18 +1,25 @@
 """What holds for all models of a server: its options over the configuration files, and the models that these list."""
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.backends.registry import backend_names
 from atoll.config.model_config import ModelConfig
+from atoll.config.problems import suggestion
 from atoll.config.server_config import ServerConfig, read_server_config
 from atoll.errors import ConfigError, InvalidArgumentError
 from atoll.models.budget import parse_budget
 from atoll.models.completion import Settings, backend_settings
 from atoll.models.memory import machine_bytes
 from atoll.options import ServerOptions
+from atoll.repositories.object_store import is_object_store
 from atoll.repositories.open import ListedModel, Opener
 from atoll.repositories.repository import Repository
+
+logger = logging.getLogger(__name__)
 
 POOL_BYTES = 256 << 20
 POOL_ALIGNMENT = 64
@@ -48,7 +55,11 @@ def read_settings(
     for config in reversed(configs):
         for backend, parameters in config.backends.items():
             from_files[backend] = {**from_files.get(backend, {}), **parameters}
-    listed, defaults = _models(configs, open_one)
+    listed, defaults = _models(configs, repositories, open_one)
+    for backend in settings_of_unknown(from_files, options.backend_config):
+        near = suggestion(backend, backend_names())
+        hint = f"; did you mean '{near}'?" if near else f"; installed are: {', '.join(backend_names())}"
+        logger.warning("settings are given for a backend '%s', which no installed package offers%s", backend, hint)
     sizes = [options.pinned_memory_pool_byte_size, *(one.memory_pool_byte_size for one in configs), POOL_BYTES]
     alignments = [options.memory_pool_alignment, *(one.memory_pool_alignment for one in configs), POOL_ALIGNMENT]
     alignment = next(one for one in alignments if one is not None)
@@ -64,7 +75,14 @@ def read_settings(
     )
 
 
-def _models(configs: Sequence[ServerConfig], open_one: Opener) -> tuple[list[Repository], dict[str, ModelConfig]]:
+def settings_of_unknown(from_files: Settings, texts: Sequence[str]) -> list[str]:
+    """The backends that settings are given for and nobody offers: a misspelt name would go unnoticed."""
+    return sorted({name for name in backend_settings(texts, from_files) if name} - set(backend_names()))
+
+
+def _models(
+    configs: Sequence[ServerConfig], repositories: Sequence[Repository], open_one: Opener
+) -> tuple[list[Repository], dict[str, ModelConfig]]:
     listed: list[Repository] = []
     defaults: dict[str, ModelConfig] = {}
     named: dict[str, Path] = {}
@@ -76,6 +94,14 @@ def _models(configs: Sequence[ServerConfig], open_one: Opener) -> tuple[list[Rep
                 )
             named[model.name] = config.file
             defaults[model.name] = model.overrides
-            if model.base_path is not None:
+            if model.base_path is not None and not _is_there(model.name, model.base_path, repositories):
                 listed.append(ListedModel(model.name, str(model.base_path), open_one))
     return listed, defaults
+
+
+def _is_there(name: str, base_path: str, repositories: Sequence[Repository]) -> bool:
+    """Whether the place is that of a repository's own model of that name, which is then not listed a second time."""
+    places = {f"{one.location.rstrip('/')}/{name}" for one in repositories}
+    if is_object_store(base_path):
+        return base_path.rstrip("/") in places
+    return os.path.realpath(base_path) in {os.path.realpath(place) for place in places if not is_object_store(place)}

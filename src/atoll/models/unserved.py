@@ -3,7 +3,7 @@
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem
 
-_REMEDY = "remove it from the configuration, or serve this model elsewhere until it is there"
+_REMEDY = "Remove it from the configuration, or serve this model elsewhere until it is there."
 
 
 def find_unserved(config: ModelConfig) -> list[Problem]:
@@ -22,7 +22,7 @@ def find_unserved(config: ModelConfig) -> list[Problem]:
     for path, present in _ignored(config):
         if present:
             problems.append(
-                Problem(path, "ignored by this version of Atoll", path, "", "answers do not change", warning=True)
+                Problem(path, "ignored by this version of Atoll", path, "", "Answers do not change.", warning=True)
             )
     return problems
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import cast
 
+from atoll.config.problems import suggestion
 from atoll.errors import InternalError, NotFoundError
 from atoll.repositories.agents.api import RepositoryAgent
 
@@ -23,9 +24,10 @@ def find_agent(name: str) -> Callable[[], RepositoryAgent]:
     """
     points = list(entry_points(group=GROUP, name=name))
     if not points:
+        near = suggestion(name, agent_names())
         raise NotFoundError(
             f"unable to find repository agent '{name}': no installed package offers it. "
-            f"Installed agents: {', '.join(agent_names()) or 'none'}"
+            f"Installed agents: {', '.join(agent_names()) or 'none'}" + (f". Did you mean '{near}'?" if near else "")
         )
     try:
         return cast(Callable[[], RepositoryAgent], points[0].load())
