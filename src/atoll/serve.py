@@ -46,7 +46,8 @@ class Frontend(Protocol):
 def serve(values: Mapping[str, Any]) -> int:
     """Serve until SIGTERM or SIGINT. `values`: the options of options.py by field name, all of them.
 
-    Returns 0 after an orderly end, 1 when the exit timeout left requests behind. Raises AtollError when a model
+    Returns 0 after an orderly end, 1 when the exit timeout left requests behind, or the signal came before anything
+    was served. To be called on the main thread. Raises AtollError when a model
     cannot be loaded (and exit_on_error is on) and OSError when an address cannot be bound.
     """
     display = LoadDisplay(sys.stderr) if sys.stderr.isatty() else None
@@ -64,8 +65,12 @@ def serve(values: Mapping[str, Any]) -> int:
         )
     keep_freed_memory(values["malloc_keep_bytes"])
     server = Server(values["model_repository"], **library_options(values))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until the event loop takes both over
     try:
         server.start(None if display is None else partial(_show, display))
+    except KeyboardInterrupt:
+        logger.info("signal received while models were being loaded: nothing is served")
+        return 1
     finally:
         if display is not None:
             display.close()

@@ -1,13 +1,17 @@
 """The server ends while models are being loaded."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.conformance.gated import GatedServer, start_gated
+from tests.conformance.gated import PLUGIN, TENSORS, GatedServer, start_gated
 from tests.conformance.process import ServerProcess
 from tests.conformance.wire import Exchange
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -89,3 +93,28 @@ def test_a_model_that_never_wakes_does_not_keep_the_server(server: GatedServer, 
         process.terminate()
         assert process.wait(30) in (0, 1)
         assert waiting.result(30).status == 0
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_server_that_is_still_loading_ends_too(tmp_path: Path, ends: bool) -> None:
+    models, gate = tmp_path / "models", tmp_path / "slow.gate"
+    (models / "slow" / "1").mkdir(parents=True)
+    (models / "slow" / "1" / "model.gate").touch()
+    (models / "slow" / "config.pbtxt").write_text(
+        f'backend: "gated" {TENSORS} parameters {{ key: "gate" value {{ string_value: "{gate}" }} }}'
+    )
+    held = gate.with_suffix(".load")
+    held.touch()
+    command = [sys.executable, "-m", "atoll", "serve", str(models), "--exit-timeout-secs=1"]
+    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not gate.with_suffix(".loading").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        if ends:
+            held.unlink()
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "signal received while models were being loaded" in log
+    assert "Traceback" not in log

@@ -7,7 +7,6 @@ for them.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from atoll.models.loader import Loader
 from atoll.models.polling import Poller
 from atoll.models.residency import Residency, Then
 from atoll.models.settings import read_settings
+from atoll.models.side_by_side import work_side_by_side
 from atoll.models.table import ModelTable
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
@@ -166,7 +166,8 @@ class Fleet:
         self._total = len(wanted)
         failed: dict[ModelKey, AtollError] = {}
 
-        def load(key: ModelKey, repository: Repository) -> None:
+        def load(item: tuple[ModelKey, Repository]) -> None:
+            key, repository = item
             error: AtollError | None = None
             self._tell(LoadProgress(str(key), self._total))
             try:
@@ -175,13 +176,7 @@ class Fleet:
                 failed[key] = error = failure
             self._tell(LoadProgress(str(key), self._total, True, error))
 
-        executor = ThreadPoolExecutor(self._options.model_load_thread_count, thread_name_prefix="load")
-        try:
-            list(executor.map(load, wanted.keys(), wanted.values()))
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)  # `stop` waits for those that have begun, up to a limit
-            raise
-        executor.shutdown()
+        work_side_by_side(load, wanted.items(), self._options.model_load_thread_count, "load")
         return failed
 
     def _downloaded(self, model: str, received: int, byte_size: int) -> None:
