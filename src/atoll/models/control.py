@@ -28,9 +28,10 @@ from atoll.models.completion import Completion
 from atoll.models.departure import Departures, free
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
+from atoll.models.load_errors import UnreadableModelError, not_loaded, not_polled
 from atoll.models.loader import Loader
 from atoll.models.model import Model
-from atoll.models.record import UNLOADED, Record, failure, untried
+from atoll.models.record import UNLOADED, Record, State, failure, untried
 from atoll.models.served import Served, unchanged
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
@@ -40,10 +41,6 @@ from atoll.repositories.repository import ModelFolder, Repository
 from atoll.request import InferenceRequest
 
 logger = logging.getLogger(__name__)
-
-
-class UnreadableModelError(ConfigError):
-    """The configuration cannot be read: nothing is known of the model."""
 
 
 class ModelControl:
@@ -87,27 +84,17 @@ class ModelControl:
             override = read_override(config) if config else None
             found = self._find(name, bool(files))
         except AtollError as error:
-            raise InternalError(_not_polled(name, error)) from error
+            raise not_polled(name, error) from error
         for key, repository in found.items():
-            self._load_asked(key, repository, override, files)
+            try:
+                self.load_key(key, repository, override=override, files=files)
+            except AtollError as error:
+                raise not_loaded(name, self._failed_versions(key), error) from error
 
-    def _load_asked(
-        self,
-        key: ModelKey,
-        repository: Repository | None,
-        override: ModelConfig | None,
-        files: Mapping[str, bytes] | None,
-    ) -> None:
-        """As `load_key`, with what the real server says to clients where it fails."""
-        name = key.name
-        try:
-            self.load_key(key, repository, override=override, files=files)
-        except UnreadableModelError as error:
-            raise InternalError(_not_polled(name, error)) from error
-        except UnavailableError:
-            raise
-        except AtollError as error:
-            raise ConfigError(self._load_failed(key, error), getattr(error, "problems", ())) from error
+    def _failed_versions(self, key: ModelKey) -> Mapping[str, State]:
+        with self._lock:
+            record = self._records.get(key)
+        return record.failed if record is not None else {}
 
     def _find(self, name: str, with_files: bool) -> Mapping[ModelKey, Repository | None]:
         try:
@@ -116,16 +103,6 @@ class ModelControl:
             if with_files:
                 return {ModelKey(name): None}
             raise
-
-    def _load_failed(self, key: ModelKey, error: AtollError) -> str:
-        """In the real server's words: which versions could not be loaded, and why."""
-        with self._lock:
-            record = self._records.get(key)
-        failed = record.failed if record is not None else {}
-        lines = "".join(
-            f"version {version} is at {state.value} state: {reason};\n" for version, (state, reason) in failed.items()
-        )
-        return f"load failed for model '{key.name}': {lines or str(error)}"
 
     def load_key(
         self,
@@ -423,12 +400,6 @@ class ModelControl:
 
 def _stopping() -> UnavailableError:
     return UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
-
-
-def _not_polled(name: str, error: AtollError) -> str:
-    """The real server's words, and the cause, which it leaves to its log."""
-    text = f"failed to load '{name}', failed to poll from model repository"
-    return str(error) if text in str(error) else f"{text}: {error}"
 
 
 def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:
