@@ -18,6 +18,7 @@ from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
+from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.repository import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -158,6 +159,19 @@ class Completion:
                 f"--backend-config={backend},default-max-batch-size={text}: expected a whole number from 0"
             )
         return int(text)
+
+
+def shown_to_agents(agents: AgentChain, folder: ModelFolder, written: WrittenConfig) -> ModelFolder:
+    """The folder to load the model from, after its agents have seen it.
+
+    Raises ConfigError at the place of the agents' configuration where one refuses the model or is not there, and what
+    else an agent raises.
+    """
+    try:
+        return agents.load()
+    except (NotFoundError, InvalidArgumentError) as error:
+        problem = Problem("model_repository_agents", str(error), "", "", "")
+        raise config_error(written.locate([problem]), str(written.file or folder.directory)) from error
 
 
 def backend_settings(texts: Sequence[str], from_file: Settings | None = None) -> dict[str, dict[str, str]]:

@@ -24,7 +24,7 @@ from atoll.errors import (
     UnavailableError,
 )
 from atoll.models.catalog import Catalog, Listing, ModelKey
-from atoll.models.completion import Completion
+from atoll.models.completion import Completion, shown_to_agents
 from atoll.models.departure import Departures, free
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
@@ -193,7 +193,7 @@ class ModelControl:
         agents = AgentChain.of(
             written.config.model_repository_agents, folder, written.config, external_symlinks=self._external_symlinks
         )
-        given, folder = folder, agents.load()
+        given, folder = folder, shown_to_agents(agents, folder, written)
         try:
             if folder != given:
                 written = self._written(folder, override)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from atoll.config.problems import Problem, errors_of
 from atoll.errors import AtollError, InternalError
 from atoll.models.catalog import Catalog, ModelKey
-from atoll.models.completion import CompleteModel, Completion
+from atoll.models.completion import CompleteModel, Completion, shown_to_agents
 from atoll.models.loader import Loader
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import leased
@@ -64,7 +64,7 @@ def _diagnose(
     agents = AgentChain.of(
         written.config.model_repository_agents, folder, written.config, external_symlinks=external_symlinks
     )
-    prepared = agents.load()
+    prepared = shown_to_agents(agents, folder, written)
     try:
         if prepared != folder:
             written = completion.written(prepared)

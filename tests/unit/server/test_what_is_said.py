@@ -81,6 +81,22 @@ def test_a_misspelt_model_name(tmp_path: Path) -> None:
         server.load_model("resent")
 
 
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ('name: "chcksum"', "unable to find repository agent 'chcksum'"),
+        ('name: "checksum" parameters { key: "MD5:1/model.onnx" value: "0123456789abcdef0123456789abcdef" }', "MD5"),
+    ],
+)
+def test_agents_that_refuse_or_are_not_there(tmp_path: Path, agent: str, said: str) -> None:
+    write_model(tmp_path, "m", 2, config=f"max_batch_size: 4\nmodel_repository_agents {{ agents [ {{ {agent} }} ] }}")
+    (line,) = said_of(tmp_path).splitlines()
+    assert "config.pbtxt:2:1: model_repository_agents: " in line
+    assert said in line
+    with pytest.raises(atoll.ConfigError, match=r"config\.pbtxt:2:1"):
+        atoll.Server(tmp_path).start()
+
+
 def test_settings_for_a_backend_that_nobody_offers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_model(tmp_path, "m", 2)
     with atoll.Server(tmp_path, backend_config=["onnxruntim,intra_op_thread_count=1"]):
