@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from atoll.errors import ConfigError
+from atoll.errors import AtollError, ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ def printable(text: str) -> str:
 
 def _side(label: str, text: str) -> str:
     return f"{label} {text}" if text else ""
+
+
+def problems_of(error: AtollError) -> tuple[Problem, ...]:
+    """The single findings of an error; one with its whole text where it has none."""
+    problems: tuple[Problem, ...] = getattr(error, "problems", ())
+    return problems or (Problem("", str(error), "", "", ""),)
 
 
 def errors_of(problems: Iterable[Problem]) -> list[Problem]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from atoll.errors import AtollError, ModelAsleepError, UnavailableError
+from atoll.server import WAKES
 
 if TYPE_CHECKING:
     from atoll.server import Server
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS: Final = 5
+ATTEMPTS: Final = WAKES
 """How often one request waits: a model that was loaded for it may be pushed out by others before it could run."""
 
 _TOGETHER = 64  # requests that go on in one round of the loop, which has sockets to look after too

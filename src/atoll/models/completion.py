@@ -11,8 +11,8 @@ from atoll.config.agreement import check
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
 from atoll.config.platforms import backend_of, guess_backend
-from atoll.config.problems import Problem, config_error, errors_of, suggestion
-from atoll.config.validate import validate_config
+from atoll.config.problems import Problem, config_error, errors_of, problems_of, suggestion
+from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
@@ -88,14 +88,13 @@ class Completion:
             problems += find_unserved(config)
             raise config_error(written.locate(errors_of(problems)), where)
         chosen = choose_versions(config.version_policy, folder.versions)
-        by_itself = validate_config(config, folder.name, complete=False)
-        says_so = any(one.path.startswith("version_policy") for one in by_itself)
+        says_so = version_policy_problems(config.version_policy, folder.name)  # with the rest of validation
         problems = [] if chosen or says_so else [_no_version(folder)]
         problems += _without_version(written, folder)
         try:
             backend = find_backend(config.backend)
         except AtollError as error:
-            problems += by_itself
+            problems += validate_config(config, folder.name, complete=False)
             if isinstance(error, NotFoundError):
                 problems.append(_no_backend(config, error))
             if errors_of(problems):
@@ -128,10 +127,10 @@ class Completion:
             try:
                 signature = backend.signature(self.source(folder, config, version))
             except AtollError as error:
-                own = getattr(error, "problems", ())
-                if not own and not errors_of(validate_config(config, folder.name, complete=False)):
+                located = getattr(error, "problems", ())
+                if not located and not errors_of(validate_config(config, folder.name, complete=False)):
                     raise
-                problems += own or (Problem("", str(error), "", "", ""),)
+                problems += problems_of(error)
         if signature is not None:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)

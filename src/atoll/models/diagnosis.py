@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from atoll.config.problems import Problem, errors_of
+from atoll.config.problems import Problem, errors_of, problems_of
 from atoll.errors import AtollError, InternalError
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.completion import CompleteModel, Completion, shown_to_agents
@@ -40,16 +40,16 @@ def diagnose(
     for error in listing.unreachable.values():
         raise error
     for key, error in listing.clashes.items():
-        yield Diagnosis(str(key), "", (), _problems(error))
+        yield Diagnosis(str(key), "", (), problems_of(error))
     for key, repository in listing.models.items():
         try:
             with leased(repository, key.name) as folder:
                 yield _diagnose(key, repository, folder, completion, loader, external_symlinks)
         except AtollError as error:
-            yield Diagnosis(str(key), repository.location, (), _problems(error))
+            yield Diagnosis(str(key), repository.location, (), problems_of(error))
         except Exception as error:
             unexpected = InternalError(f"{type(error).__name__}: {error}")
-            yield Diagnosis(str(key), repository.location, (), _problems(unexpected))
+            yield Diagnosis(str(key), repository.location, (), problems_of(unexpected))
 
 
 def _diagnose(
@@ -88,16 +88,11 @@ def _load(complete: CompleteModel, loader: Loader) -> tuple[Problem, ...]:
         try:
             model = loader.build(complete, version)
         except AtollError as error:
-            problems += [_of_version(one, complete, version) for one in _problems(error)]
+            problems += [_of_version(one, complete, version) for one in problems_of(error)]
         else:
             model.refuse()
             model.unload(deadline_ns=0)
     return tuple(problems)
-
-
-def _problems(error: AtollError) -> tuple[Problem, ...]:
-    problems: tuple[Problem, ...] = getattr(error, "problems", ())
-    return problems or (Problem("", str(error), "", "", ""),)
 
 
 def _of_version(problem: Problem, complete: CompleteModel, version: int) -> Problem:

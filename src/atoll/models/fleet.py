@@ -68,12 +68,12 @@ class Fleet:
         repositories = [self._open(location) for location in options.model_repository]
         try:
             settings = read_settings(options, repositories, environment, self._open)
+            self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
         except BaseException:
             for repository in repositories:
                 repository.close()
             raise
         self._catalog = Catalog([*repositories, *settings.listed], namespacing=options.model_namespacing)
-        self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
         self.table = ModelTable()
         self._completion = completion = Completion(
             options, settings.backends, environment=environment, defaults=settings.defaults

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from atoll.config.model_config import ModelConfig
-from atoll.config.problems import Problem, errors_of
+from atoll.config.problems import Problem, errors_of, problems_of
 from atoll.config.signature import ModelSignature
 from atoll.config.written import WrittenConfig
 from atoll.errors import AtollError
@@ -50,7 +50,7 @@ def _inspect(folder: ModelFolder, completion: Completion) -> Inspection:
             found = _inspection(folder, completion, completion.complete(folder, _least(written)))
         except AtollError:
             raise error from None
-        return replace(found, problems=_problems(error) + found.problems)
+        return replace(found, problems=problems_of(error) + found.problems)
 
 
 def _least(written: WrittenConfig | None) -> WrittenConfig:
@@ -78,8 +78,3 @@ def _own(complete: CompleteModel, version: int) -> list[Problem]:
     message = f"versions have configurations of their own: {', '.join(map(str, own))}; this is version {version}'s"
     remedy = "Do not save it as the configuration of the whole model."
     return [Problem("", message, "", "", remedy, warning=True, file=str(complete.folder.directory / "versions"))]
-
-
-def _problems(error: AtollError) -> tuple[Problem, ...]:
-    problems: tuple[Problem, ...] = getattr(error, "problems", ())
-    return problems or (Problem("", str(error), "", "", ""),)

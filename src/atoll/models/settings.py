@@ -10,7 +10,8 @@ from atoll.backends.registry import backend_names
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import suggestion
 from atoll.config.server_config import ServerConfig, read_server_config
-from atoll.errors import ConfigError, InvalidArgumentError
+from atoll.errors import ConfigError
+from atoll.execution.memory_pool import DEFAULT_ALIGNMENT, DEFAULT_BYTE_SIZE
 from atoll.models.budget import parse_budget
 from atoll.models.completion import Settings, backend_settings
 from atoll.models.memory import machine_bytes
@@ -20,9 +21,6 @@ from atoll.repositories.open import ListedModel, Opener
 from atoll.repositories.repository import Repository
 
 logger = logging.getLogger(__name__)
-
-POOL_BYTES = 256 << 20
-POOL_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +54,27 @@ def read_settings(
         for backend, parameters in config.backends.items():
             from_files[backend] = {**from_files.get(backend, {}), **parameters}
     listed, defaults = _models(configs, repositories, open_one)
-    for backend in settings_of_unknown(from_files, options.backend_config):
-        near = suggestion(backend, backend_names())
-        hint = f"; did you mean '{near}'?" if near else f"; installed are: {', '.join(backend_names())}"
-        logger.warning("settings are given for a backend '%s', which no installed package offers%s", backend, hint)
-    sizes = [options.pinned_memory_pool_byte_size, *(one.memory_pool_byte_size for one in configs), POOL_BYTES]
-    alignments = [options.memory_pool_alignment, *(one.memory_pool_alignment for one in configs), POOL_ALIGNMENT]
-    alignment = next(one for one in alignments if one is not None)
-    if alignment & (alignment - 1) or not 1 <= alignment <= 1 << 21:
-        raise InvalidArgumentError(f"memory_pool_alignment is {alignment}: expected a power of two from 1 to 2097152")
+    backends = backend_settings(options.backend_config, from_files)
+    _warn_of_unknown(backends)
+    sizes = [options.pinned_memory_pool_byte_size, *(one.memory_pool_byte_size for one in configs), DEFAULT_BYTE_SIZE]
+    alignments = [options.memory_pool_alignment, *(one.memory_pool_alignment for one in configs), DEFAULT_ALIGNMENT]
     return FleetSettings(
-        backends=backend_settings(options.backend_config, from_files),
+        backends=backends,
         defaults=defaults,
         listed=listed,
         pool_bytes=next(one for one in sizes if one is not None),
-        pool_alignment=alignment,
+        pool_alignment=next(one for one in alignments if one is not None),
         memory_budget=parse_budget(options.model_memory_budget, machine_bytes()) if options.model_memory_budget else 0,
     )
 
 
-def settings_of_unknown(from_files: Settings, texts: Sequence[str]) -> list[str]:
-    """The backends that settings are given for and nobody offers: a misspelt name would go unnoticed."""
-    return sorted({name for name in backend_settings(texts, from_files) if name} - set(backend_names()))
+def _warn_of_unknown(backends: Settings) -> None:
+    """Settings for a backend that nobody offers: a misspelt name would go unnoticed."""
+    installed = backend_names()
+    for backend in sorted(backends.keys() - set(installed)):
+        near = suggestion(backend, installed)
+        hint = f"; did you mean '{near}'?" if near else f"; installed are: {', '.join(installed)}"
+        logger.warning("settings are given for a backend '%s', which no installed package offers%s", backend, hint)
 
 
 def _models(

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from atoll.errors import NotFoundError
 from atoll.repositories.local import LocalRepository
-from atoll.repositories.object_store import ObjectStoreRepository, is_object_store
+from atoll.repositories.object_store import ObjectStoreRepository, Progress, is_object_store
 from atoll.repositories.repository import ModelFolder, Repository
 
-Progress = Callable[[str, int, int], None]
 Opener = Callable[[str], Repository]
 
 

@@ -1,17 +1,16 @@
 """The models of several repositories together."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
+from tests.unit.models.no_folders import NoFolders
 
 from atoll.errors import ConfigError, NotFoundError, UnavailableError
 from atoll.models.catalog import Catalog, ModelKey
-from atoll.repositories.repository import ModelFolder
 
 
 @dataclass
-class Shelf:
+class Shelf(NoFolders):
     """A repository of names alone."""
 
     location: str
@@ -25,18 +24,6 @@ class Shelf:
 
     def files(self, name: str) -> dict[str, str]:
         return {}
-
-    def folder(self, name: str) -> ModelFolder:
-        raise AssertionError("nobody asked for files")
-
-    def release(self, folder: ModelFolder) -> None:
-        raise AssertionError("nobody has any")
-
-    def close(self) -> None:
-        pass
-
-    def server_config(self) -> Path | None:
-        return None
 
 
 def test_names_are_found_where_they_are() -> None:

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from tests.unit.models.no_folders import NoFolders
 
 from atoll.errors import AtollError, InternalError, UnavailableError
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.polling import LONGEST_RETRY_NS, Poller
-from atoll.repositories.repository import ModelFolder, Repository
+from atoll.repositories.repository import Repository
 
 SECOND = 1_000_000_000
 
 
-class Store:
+class Store(NoFolders):
     """A repository in a dict: model -> files."""
 
     location = "store"
@@ -30,18 +30,6 @@ class Store:
 
     def files(self, name: str) -> dict[str, str]:
         return dict(self.models[name])
-
-    def folder(self, name: str) -> ModelFolder:
-        raise AssertionError("the poller itself reads no model")
-
-    def release(self, folder: ModelFolder) -> None:
-        raise AssertionError("nobody has any")
-
-    def close(self) -> None:
-        pass
-
-    def server_config(self) -> Path | None:
-        return None
 
 
 class Follower:

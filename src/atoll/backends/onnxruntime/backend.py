@@ -43,9 +43,10 @@ class OnnxRuntimeBackend:
         """What the file says. Raises ConfigError naming the file and the cause where it cannot be read."""
         path = find_model_file(source)
         # Without optimizations, which change no input or output and take most of a load's time, and with one thread.
-        shared = session_settings(source).global_threads  # with a pool for all, no session may have its own
+        wanted = session_settings(source)
+        shared = wanted.global_threads  # with a pool for all, no session may have its own
         if shared:
-            self._make_global_threads(session_settings(source))
+            self._make_global_threads(wanted)
         settings = SessionSettings(graph_level="ORT_DISABLE_ALL", intra_op_thread_count=1, global_threads=shared)
         return signature_of(self._session(source, path, settings, log_level=FATAL), path)
 
