@@ -1,6 +1,7 @@
 """Every error that Atoll raises on purpose: one tree, one transport-neutral code each.
 
 A frontend owns the one table from `Code` to its own language (HTTP status, gRPC status); nothing here knows of either.
+Child processes import this module too: the standard library only, on Python 3.10 and later.
 """
 
 from collections.abc import Sequence

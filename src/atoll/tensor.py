@@ -2,17 +2,24 @@
 
 Source for names, numbers and the BYTES layout: Triton's model_config.proto and its binary tensor data extension.
 BF16 has no numpy type of its own: its arrays hold the 16-bit patterns as uint16.
+
+Child processes import this module too: the standard library and numpy only, on Python 3.10 and later.
 """
+
+from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atoll.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Array: TypeAlias = NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview

@@ -1,0 +1,1 @@
+"""Instances behind a process wall: both sides, the channel and the shared memory between them."""
