@@ -13,7 +13,7 @@ PURE = [
     "scheduling/queue.py",
     "scheduling/dynamic_batcher.py",
     "execution/batch.py",
-    "execution/memory_region.py",
+    "memory_region.py",
     "models/budget.py",
     "repositories/watcher.py",
     "execution/driving.py",

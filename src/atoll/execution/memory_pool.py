@@ -17,7 +17,7 @@ import numpy as np
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.devices.pinned_memory import HostRegistration, register
 from atoll.errors import InvalidArgumentError
-from atoll.execution.memory_region import MemoryRegion
+from atoll.memory_region import MemoryRegion
 from atoll.tensor import Array
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelOptimizationPolicy
 from atoll.errors import InvalidArgumentError
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
-from atoll.execution.memory_region import MemoryRegion
+from atoll.memory_region import MemoryRegion
 
 BYTE = np.dtype(np.uint8)
 FLOAT = np.dtype(np.float32)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.execution.memory_region import HOLES_LOOKED_AT, MemoryRegion
+from atoll.memory_region import HOLES_LOOKED_AT, MemoryRegion
 
 UNIT = 64
 
