@@ -134,6 +134,7 @@ class InferenceRequest:
         "inputs",
         "model_name",
         "model_version",
+        "on_cancel",
         "output_names",
         "parameters",
         "priority",
@@ -170,6 +171,7 @@ class InferenceRequest:
         self.batch_size = 1  # the engine's, set when it validates the request, and the next one too
         self.batch_key: object = None  # requests run together only where these are equal (the shapes, if they can vary)
         self.cancelled = False
+        self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by what executes it and wants to hear
         self.state = CREATED
         self.timeline = Timeline()
 
@@ -185,3 +187,6 @@ class InferenceRequest:
         Its sender still gets a final response, with a CancelledError.
         """
         self.cancelled = True
+        hear = self.on_cancel
+        if hear is not None:
+            hear(self)

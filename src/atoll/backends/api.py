@@ -9,6 +9,9 @@ backend sees whole arrays.
 Who owns what: arrays given to `execute` belong to the engine and may be views of a client's buffer: read them, do not
 write to them, do not keep them after returning. Arrays that `execute` returns belong to the engine from then on: do
 not write to them again. Everything else is the backend's until `close`.
+
+A backend for which arrays are not enough (it answers a request several times, or looks at a request's id and
+parameters) says `requests` in its capabilities, and its instances are RequestInstances.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,9 @@ from typing import Protocol
 
 from atoll.config.autofill import ModelSignature
 from atoll.config.model_config import ModelConfig
-from atoll.tensor import Array
+from atoll.errors import AtollError
+from atoll.request import InferenceRequest, Parameter
+from atoll.tensor import Array, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,65 @@ class Capabilities:
 
     `bounded`: `execute` is a native runtime running a fixed graph: it takes about as long each time, runs no user's
     Python code, and waits for nothing. Only then may an event loop's thread drive it.
+
+    `requests`: its instances are RequestInstances.
+
+    `isolated`: without a word in the configuration, instances run in processes of their own.
     """
 
     bounded: bool = False
+    requests: bool = False
+    isolated: bool = False
+
+
+class Metrics(Protocol):
+    """The metrics that models define themselves. Every number is the server's; `owner` is whose they are.
+
+    Each raises AtollError where a name, a kind or a value is wrong.
+    """
+
+    def create_family(self, owner: object, name: str, description: str, kind: str) -> int:
+        """A family of that kind: "counter", "gauge" or "histogram"."""
+
+    def create_metric(
+        self, owner: object, family: int, labels: Mapping[str, str], buckets: Sequence[float] = ()
+    ) -> int:
+        """A metric of a family, told from its siblings by its labels."""
+
+    def change(self, metric: int, operation: str, value: float) -> None:
+        """ "increment", "set" or "observe"."""
+
+    def value(self, metric: int) -> float:
+        """Of a counter or a gauge."""
+
+    def drop_metric(self, metric: int) -> None:
+        """Nobody uses it any more. Never raises."""
+
+    def drop_family(self, family: int) -> None:
+        """Nobody uses it any more. Never raises."""
+
+    def drop_owner(self, owner: object) -> None:
+        """All of its metrics are gone. Never raises."""
+
+
+class Engine(Protocol):
+    """What a model may ask of the server round it. Thread-safe."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where models' own metrics are kept."""
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Run a request on another model: its sender gets the answer. Raises AtollError where it is refused."""
+
+    def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """As `Server.load_model`."""
+
+    def unload_model(self, name: str, *, unload_dependents: bool = False) -> None:
+        """As `Server.unload_model`."""
+
+    def model_ready(self, name: str, version: str = "") -> bool:
+        """Whether it takes requests; False for one that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +107,7 @@ class ModelSource:
     version_directory: Path
     config: ModelConfig
     settings: Mapping[str, str] = field(default_factory=dict)
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +138,71 @@ class Instance(Protocol):
         """Free what the instance holds. Called once; no `execute` runs or follows."""
 
 
+class Answers(Protocol):
+    """Where a RequestInstance says what becomes of the requests that it was given. Thread-safe; nothing here raises.
+
+    What is said takes effect at the latest with `settle`: whoever says several things in a row says that once.
+    """
+
+    def respond(
+        self,
+        request: InferenceRequest,
+        outputs: list[Tensor],
+        *,
+        parameters: dict[str, Parameter] | None = None,
+        error: AtollError | None = None,
+        final: bool = True,
+    ) -> None:
+        """A response to the request, or the error in its place."""
+
+    def finish(self, request: InferenceRequest) -> None:
+        """There is no further response: the end of a decoupled model's."""
+
+    def reschedule(self, request: InferenceRequest) -> None:
+        """It is to be executed again: it goes back into the queue."""
+
+    def released(self, batch: int, execution_ns: int) -> None:
+        """There is room for another batch: this one's execution has returned and took so long."""
+
+    def down(self, reason: str) -> None:
+        """The instance can take nothing until `up`; every request that it has and has not answered fails with that."""
+
+    def up(self) -> None:
+        """It can take batches again."""
+
+    def settle(self) -> None:
+        """That was all for now."""
+
+
+class RequestInstance(Protocol):
+    """One execution context that takes requests as they are and answers them by and by."""
+
+    concurrency: int  # how many batches it executes at once
+    depth: int  # how many more it may be given beforehand while its executions are short
+
+    def open(self, answers: Answers) -> None:
+        """Called once, before anything else."""
+
+    def begin(self, batch: int, requests: Sequence[InferenceRequest]) -> None:
+        """Take a batch, of that number. Neither blocks nor raises: what fails becomes the requests' error."""
+
+    def flush(self) -> None:
+        """No other batch follows at once: what is on its way must go."""
+
+    def cancel(self, request: InferenceRequest) -> None:
+        """Its client has withdrawn this request. It is answered all the same."""
+
+    def close(self, deadline_ns: int) -> bool:
+        """Free what the instance holds, until that moment of the monotonic clock; False where it cannot be freed.
+
+        Called once; requests that it still has are failed by the engine.
+        """
+
+
 class BackendModel(Protocol):
     """A loaded model: what its instances share."""
 
-    def instance(self, placement: Placement) -> Instance:
+    def instance(self, placement: Placement) -> Instance | RequestInstance:
         """A new instance there, ready to execute."""
 
     def close(self) -> None:

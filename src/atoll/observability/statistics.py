@@ -112,9 +112,6 @@ class StatisticsRecorder:
             success_ns += end - stamps.request_start
         count = len(requests)
         with self._lock:
-            self._last_inference_ms = time.time_ns() // 1_000_000
-            self._inferences += size
-            self._executions += 1
             self._submitter_executions += by_submitter
             self._succeeded += count
             self._success_ns += success_ns
@@ -122,13 +119,34 @@ class StatisticsRecorder:
             self._compute_input_ns += input_ns * count
             self._compute_infer_ns += infer_ns * count
             self._compute_output_ns += output_ns * count
-            batch = self._batches.get(size)
-            if batch is None:
-                batch = self._batches[size] = [0, 0, 0, 0]
-            batch[0] += 1
-            batch[1] += input_ns
-            batch[2] += infer_ns
-            batch[3] += output_ns
+            self._count_execution(size, input_ns, infer_ns, output_ns)
+
+    def record_execution(self, size: int, input_ns: int, infer_ns: int) -> None:
+        """A batch of `size` items was executed whose requests succeed or fail one by one."""
+        with self._lock:
+            self._count_execution(size, input_ns, infer_ns, 0)
+
+    def record_success(self, stamps: Timeline) -> None:
+        """A request of such a batch succeeded."""
+        with self._lock:
+            self._succeeded += 1
+            self._success_ns += stamps.request_end - stamps.request_start
+            self._queue_ns += stamps.compute_start - stamps.queue_start
+            self._compute_input_ns += stamps.compute_input_end - stamps.compute_start
+            self._compute_infer_ns += stamps.compute_output_start - stamps.compute_input_end
+            self._compute_output_ns += stamps.compute_end - stamps.compute_output_start
+
+    def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        self._last_inference_ms = time.time_ns() // 1_000_000
+        self._inferences += size
+        self._executions += 1
+        batch = self._batches.get(size)
+        if batch is None:
+            batch = self._batches[size] = [0, 0, 0, 0]
+        batch[0] += 1
+        batch[1] += input_ns
+        batch[2] += infer_ns
+        batch[3] += output_ns
 
     def record_failure(self, request: InferenceRequest, end_ns: int, reason: str) -> None:
         """A request ended with an error; one that was refused before it was queued never began and is counted by

@@ -1,0 +1,312 @@
+"""The pool of instances that take requests as they are (request_instance.py), and the lock round their scheduler.
+
+The counterpart of pool.py for instances that do not block: no thread drives them. Whoever changes something (a request
+comes, a batch is done, a queue delay ends) gives out what can be given out, on its own thread; the answers come back on
+the instances' threads.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+
+from atoll.errors import UnavailableError
+from atoll.execution.alarm import Alarm
+from atoll.execution.request_instance import RequestModelInstance
+from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
+from atoll.scheduling.scheduler import Scheduler, WaitUntil
+
+logger = logging.getLogger(__name__)
+
+
+class _Seat:
+    """An instance's place: how many batches it has, whether it can take any, whether it is to go."""
+
+    __slots__ = ("executing", "instance", "leaving", "up")
+
+    def __init__(self, instance: RequestModelInstance):
+        self.instance = instance
+        self.executing = 0
+        self.up = True
+        self.leaving = False
+
+
+class ForwardingPool:
+    """The life of a pool is that of an InstancePool. Thread-safe.
+
+    `waits`: the scheduler may answer WaitUntil. `on_available` hears when the last instance has gone down, and when the
+    first is up again; the pool refuses requests meanwhile, and keeps those that it has until a restart has failed.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        scheduler: Scheduler,
+        instances: Sequence[RequestModelInstance],
+        *,
+        waits: bool,
+        on_available: Callable[[bool], None] = lambda available: None,
+    ):
+        self._model_name = model_name
+        self._scheduler = scheduler
+        self._waits = waits
+        self._on_available = on_available
+        self._lock = threading.Lock()
+        self._seats = {instance: _Seat(instance) for instance in instances}
+        self._leaving: dict[RequestModelInstance, _Seat] = {}
+        self._closing: list[threading.Thread] = []
+        self._due: Defer | None = None  # whose thread will look at the queue on its next turn
+        self._accepting = False
+        self._stopping = False
+        self._reason = ""  # why no instance can take anything
+        self._in_flight = 0
+        self._drained = threading.Condition(self._lock)
+        self._alarm = Alarm(f"{model_name} queue delay", self.advance)
+        self.last_used_ns = monotonic_ns()
+
+    # ---- start
+
+    def start(self) -> None:
+        """Begin to accept requests."""
+        with self._lock:
+            self._accepting = True
+        for instance in list(self._seats):
+            instance.attach(self)
+
+    # ---- run
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Queue a validated request. Raises UnavailableError when the pool no longer accepts any."""
+        defer = request.defer
+        with self._lock:
+            if not self._accepting:
+                raise UnavailableError(
+                    f"Server is stopping, scheduler for model '{self._model_name}' has stopped accepting new "
+                    "inference requests"
+                )
+            if self._reason:
+                raise UnavailableError(self._reason)
+            self.last_used_ns = request.timeline.queue_start = monotonic_ns()
+            self._scheduler.enqueue(request)
+            request.move(QUEUED)
+            self._in_flight += 1
+            if self._due is not None and self._due == defer:
+                return  # goes out together with what came before it on this turn of the loop
+            if defer is not None and defer is not run_at_once:
+                self._due = defer
+        if defer is None or defer is run_at_once:
+            self.advance()
+        else:
+            defer(self._advance_as_promised)
+
+    def _advance_as_promised(self) -> None:
+        self._due = None  # a loop that dies before this holds up only its own requests: any other looks for itself
+        self.advance()
+
+    def advance(self) -> None:
+        """Give out what is queued, as far as there is room."""
+        given: list[RequestModelInstance] = []
+        while True:
+            with self._lock:
+                seat = self._free_seat()
+                if seat is None:
+                    break
+                batch = self._scheduler.next_batch(monotonic_ns())
+                if isinstance(batch, WaitUntil):
+                    if self._accepting:
+                        self._alarm.set(batch.ns)
+                        break
+                    batch = self._scheduler.next_batch(batch.ns)  # no company can come any more
+                if batch is None or isinstance(batch, WaitUntil):
+                    break
+                seat.executing += 1
+            if not seat.instance.begin(batch):
+                with self._lock:
+                    seat.executing -= 1
+            elif seat.instance not in given:
+                given.append(seat.instance)
+        for instance in given:
+            instance.flush()
+
+    def _free_seat(self) -> _Seat | None:
+        if not self._scheduler.pending():
+            return None
+        best = None
+        for seat in self._seats.values():
+            executing = seat.executing
+            if seat.up and not self._stopping and (best is None or executing < best.executing):
+                limit = 1 if self._waits else seat.instance.limit
+                if executing < limit:
+                    if not executing:
+                        return seat
+                    best = seat
+        return best
+
+    def pending(self) -> int:
+        """How many requests wait in the scheduler."""
+        with self._lock:
+            return self._scheduler.pending()
+
+    def in_flight(self) -> int:
+        """How many requests are queued or executing."""
+        with self._lock:
+            return self._in_flight
+
+    def instances(self) -> list[RequestModelInstance]:
+        """Those that take batches, or will again when they are back."""
+        with self._lock:
+            return list(self._seats)
+
+    def change_instances(self, added: Sequence[RequestModelInstance], removed: Sequence[RequestModelInstance]) -> bool:
+        """Let further instances take batches, and these no more: each is closed when all that it has is answered.
+
+        Returns False, and changes nothing, when the pool is stopping. At least one instance must remain.
+        """
+        with self._lock:
+            if self._stopping or not self._accepting:
+                return False
+            for instance in removed:
+                seat = self._seats.pop(instance)
+                seat.leaving = True
+                self._leaving[instance] = seat
+            self._seats.update({instance: _Seat(instance) for instance in added})
+        for instance in added:
+            instance.attach(self)
+        for instance in removed:
+            self._let_go(instance)
+        self.advance()
+        return True
+
+    def _let_go(self, instance: RequestModelInstance) -> None:
+        """Close a leaving instance, on a thread of its own, once it has answered everything."""
+        with self._lock:
+            seat = self._leaving.get(instance)
+            if seat is None or instance.holds or (seat.executing and seat.up) or self._stopping:
+                return
+            del self._leaving[instance]
+            self._closing = [thread for thread in self._closing if thread.is_alive()]
+            thread = threading.Thread(target=_close, args=(instance, monotonic_ns() + _LEAVING_NS), daemon=True)
+            self._closing.append(thread)
+        thread.start()
+
+    # ---- what the instances say (request_instance.py, Room)
+
+    def released(self, instance: RequestModelInstance) -> None:
+        with self._lock:
+            seat = self._seats.get(instance) or self._leaving.get(instance)
+            if seat is not None and seat.executing:
+                seat.executing -= 1
+        if seat is not None and seat.leaving:
+            self._let_go(instance)
+
+    def answered(self) -> None:
+        with self._lock:
+            self._finished(1)
+            leaving = list(self._leaving)
+        for instance in leaving:
+            self._let_go(instance)
+
+    def requeue(self, instance: RequestModelInstance, request: InferenceRequest) -> None:
+        with self._lock:
+            if not self._stopping:
+                self._scheduler.enqueue(request)
+                return
+        instance.fail(request, UnavailableError(f"model '{self._model_name}' was stopped"), executed=False)
+        self.answered()
+
+    def down(self, instance: RequestModelInstance, reason: str) -> None:
+        withdrawn: list[InferenceRequest] = []
+        with self._lock:
+            seat = self._seats.get(instance) or self._leaving.get(instance)
+            if seat is None:
+                return
+            was_up = seat.up
+            seat.up = False
+            seat.executing = 0
+            none_left = not any(one.up for one in self._seats.values())
+            if none_left:
+                self._reason = reason
+                if not was_up:  # a restart has failed: what waits need not hope for the next
+                    withdrawn = self._scheduler.withdraw_all()
+        if none_left:
+            self._on_available(False)
+        for request in withdrawn:
+            instance.fail(request, UnavailableError(reason), executed=False)
+            self.answered()
+        self._let_go(instance)
+
+    def up(self, instance: RequestModelInstance) -> None:
+        with self._lock:
+            seat = self._seats.get(instance)
+            if seat is None:
+                return
+            seat.up = True
+            was_none = bool(self._reason)
+            self._reason = ""
+        if was_none:
+            self._on_available(True)
+        self.advance()
+
+    def _finished(self, count: int) -> None:
+        self._in_flight -= count
+        if not self._in_flight:
+            self._drained.notify_all()
+
+    # ---- stop
+
+    def refuse(self) -> None:
+        """Accept nothing new; what was accepted still runs, and waits for company no longer."""
+        with self._lock:
+            self._accepting = False
+        self.advance()
+
+    def drain(self, deadline_ns: int) -> bool:
+        """Wait until all that was accepted is answered; False when the deadline came first."""
+        with self._lock:
+            while self._in_flight:
+                left_ns = deadline_ns - monotonic_ns()
+                if left_ns <= 0:
+                    return False
+                self._drained.wait(left_ns / 1e9)
+        return True
+
+    def stop(self, deadline_ns: int) -> bool:
+        """Answer what is still queued or executing with an error, and close the instances, side by side.
+
+        Returns False when an instance could not be freed by then.
+        """
+        with self._lock:
+            self._accepting = False
+            self._stopping = True
+            withdrawn = self._scheduler.withdraw_all()
+            instances = [*self._seats, *self._leaving]
+        error = UnavailableError(f"model '{self._model_name}' was stopped before the request could be executed")
+        for request in withdrawn:
+            instances[0].fail(request, error, executed=False)
+        with self._lock:
+            self._finished(len(withdrawn))
+        self._alarm.close()
+        results: list[bool] = []
+        threads = [
+            threading.Thread(target=lambda one=one: results.append(_close(one, deadline_ns)), daemon=True)
+            for one in instances[1:]
+        ]
+        for thread in threads:
+            thread.start()
+        results.append(_close(instances[0], deadline_ns))
+        for thread in [*threads, *self._closing]:
+            thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9 + _GRACE_S)
+        return len(results) == len(instances) and all(results)
+
+
+_LEAVING_NS = 30_000_000_000  # that an instance which was taken out of service gets to end
+_GRACE_S = 10.0  # a close that is given a deadline takes a little longer, where it has to kill
+
+
+def _close(instance: RequestModelInstance, deadline_ns: int) -> bool:
+    """One that fails at it must not keep the others from being closed."""
+    try:
+        return instance.close(deadline_ns)
+    except Exception:
+        logger.exception("instance '%s' could not be closed in whole", instance.name)
+        return False
