@@ -62,7 +62,7 @@ def create_shared_file(
     try:
         return SharedFile(_claimed(_open_named(directory, name), byte_size), byte_size, "shm")
     except OSError as error:
-        refusal = f"{directory} has no room for {byte_size} bytes more ({_room(directory, error)})"
+        refusal = f"{directory} cannot hold {byte_size} bytes more ({_room(directory, error)})"
     try:
         file = SharedFile(_claimed(_open_nameless(name), byte_size), byte_size, "memfd")
     except (OSError, AttributeError) as error:  # an old kernel or C library has no memfd_create
@@ -75,8 +75,8 @@ def create_shared_file(
         return None
     _say(
         "memfd",
-        f"{refusal}: shared memory of child processes lies in files without a name instead; nothing needs to be done, "
-        "but memory that is counted by the size of that file system does not show them",
+        f"{refusal}: memory shared with child processes lies in files without a name instead, which that file system's "
+        "size does not bound",
         on_fallback,
     )
     return file
@@ -160,9 +160,13 @@ def _say(kind: str, text: str, on_fallback: Callable[[str], None] | None) -> Non
 
 
 def _start_time(pid: int) -> int:
-    """When a process started, in clock ticks since the system did. Raises OSError where there is none of that pid."""
+    """When a process started, in clock ticks since the system did. Raises ProcessLookupError where none of that pid
+    runs, also where one has ended and only its parent has not looked yet.
+    """
     # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
+        raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
     return int(fields[19])
 
 
