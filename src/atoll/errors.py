@@ -4,7 +4,7 @@ A frontend owns the one table from `Code` to its own language (HTTP status, gRPC
 Child processes import this module too: the standard library only, on Python 3.10 and later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -87,3 +87,18 @@ class ConfigError(InvalidArgumentError):
 
 class MissingExtraError(UnavailableError):
     """A backend needs a package that is not installed; the text says which extra brings it."""
+
+
+BY_CODE: Mapping[str, type[AtollError]] = {
+    one.code.name: one
+    for one in (
+        AtollError,
+        InternalError,
+        NotFoundError,
+        InvalidArgumentError,
+        UnavailableError,
+        UnsupportedError,
+        AlreadyExistsError,
+        CancelledError,
+    )
+}

@@ -1,0 +1,232 @@
+"""What a child process offers the model that it hosts: where responses go, and what it may ask of the server.
+
+Imported by child processes: the standard library and numpy only, on Python 3.10 and later.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import count
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, Protocol
+
+from atoll.errors import BY_CODE, AtollError, UnavailableError
+from atoll.isolation import wire
+from atoll.isolation.child_channel import ChannelClosedError, ChildChannel
+from atoll.isolation.exchange import Exchange
+
+if TYPE_CHECKING:
+    import socket
+    from collections import deque
+    from collections.abc import Callable, Mapping, Sequence
+
+    from atoll.isolation.wire import Facts, Packet
+    from atoll.tensor import Tensor
+
+    Received = Callable[[Packet | None, bool], None]
+
+Request = tuple[int, "Packet"]
+
+
+class Hosted(Protocol):
+    """A model in a child process."""
+
+    asynchronous: bool
+
+    def facts(self) -> Facts:
+        """What the server should know of it."""
+
+    def execute(self, requests: list[Request]) -> None:
+        """Run a batch; the answers go through the service, now or later. Never raises."""
+
+    async def execute_async(self, requests: list[Request]) -> None:
+        """The same, where `asynchronous`."""
+
+    def cancel(self, request: int) -> None:
+        """The client has withdrawn that request."""
+
+    def close(self) -> None:
+        """The process is about to end. Never raises."""
+
+
+class Service:
+    """Usable from any thread of the model."""
+
+    def __init__(self, data: socket.socket, regions: socket.socket, settings: Mapping[str, Any]):
+        self._exchange = Exchange(
+            regions,
+            first_bytes=settings["first_bytes"],
+            growth_bytes=settings["growth_bytes"],
+            prefix=settings["prefix"],
+            on_retract=self._retract,
+        )
+        self.channel = ChildChannel(data, self._exchange, self._handle)
+        self._numbers = count(1)
+        self._calls: dict[int, Received] = {}
+        self._main = threading.get_ident()
+        self.handle_more: Callable[[int, int, memoryview], None] = lambda kind, key, payload: None
+
+    # ---- answers
+
+    def respond(
+        self,
+        request: int,
+        tensors: Sequence[Tensor],
+        facts: Mapping[str, Any] = wire.NOTHING,
+        final: bool = True,
+    ) -> None:
+        """A response; it goes with the next `flush`."""
+        self.channel.queue(
+            wire.pack(wire.RESPONSE, request, self._exchange, tensors, facts, flags=wire.FINAL if final else 0)
+        )
+
+    def fail(self, request: int, error: AtollError, final: bool = True) -> None:
+        """The error in the place of a response."""
+        self.respond(request, (), {"error": str(error), "code": error.code.name}, final)
+
+    def finish(self, request: int) -> None:
+        """No further response comes."""
+        self.channel.queue(wire.pack(wire.RESPONSE, request, None, flags=wire.FINAL | wire.EMPTY))
+
+    def reschedule(self, request: int) -> None:
+        """The server is to queue the request again."""
+        self.channel.queue([wire.message(wire.RESCHEDULE, request)])
+
+    def flush(self) -> None:
+        """Send what has been said."""
+        self.channel.flush()
+
+    # ---- questions
+
+    def infer(self, tensors: Sequence[Tensor], facts: Mapping[str, Any], id: str, receive: Received) -> int:
+        """Run a request on another model; the call's number. `receive(packet, final)` hears each response, on whichever
+        thread reads.
+        """
+        return self._call(wire.INFER, tensors, facts, id, receive)
+
+    def cancel_call(self, call: int) -> None:
+        """Nobody waits for its responses."""
+        if call in self._calls:
+            self.channel.queue([wire.message(wire.CANCEL_CALL, call)])
+            self.channel.flush()
+
+    def ask(self, question: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> Facts:
+        """The server's answer to a question. Raises the AtollError with which it answers."""
+        answers: list[Packet | None] = []
+        self._call(wire.ASK, tensors, question, "", lambda packet, final: answers.append(packet))
+        self.wait(lambda: bool(answers))
+        packet = answers[0]
+        facts = packet.facts if packet is not None else wire.NOTHING
+        error = error_of(facts)
+        if error is not None:
+            raise error
+        return facts
+
+    def tell(self, facts: Mapping[str, Any]) -> None:
+        """Say something to which there is no answer. Raises nothing."""
+        self.channel.queue(wire.pack(wire.TELL, 0, None, facts=facts))
+        self.channel.flush()
+
+    def wait(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Read until `done()`; False when `timeout` seconds were not enough. Raises UnavailableError where the server
+        is gone.
+        """
+        try:
+            return self.channel.wait(done, timeout)
+        except ChannelClosedError:
+            raise UnavailableError("the server is gone") from None
+
+    def _call(self, kind: int, tensors: Sequence[Tensor], facts: Mapping[str, Any], id: str, receive: Received) -> int:
+        number = next(self._numbers)
+        self._calls[number] = receive
+        self.channel.queue(wire.pack(kind, number, self._exchange, tensors, facts, id))
+        self.channel.flush()
+        return number
+
+    # ---- what comes
+
+    def parse_batch(self, payload: memoryview) -> list[Request]:
+        """EXECUTE's requests."""
+        return wire.parse_batch(payload, self._exchange)
+
+    def _handle(self, kind: int, key: int, payload: memoryview) -> None:
+        if kind in (wire.RESULT, wire.REPLY):
+            packet = wire.parse(payload, self._exchange)
+            final = bool(packet.flags & wire.FINAL)
+            receive = self._calls.pop(key, None) if final else self._calls.get(key)
+            if receive is not None:
+                receive(None if packet.flags & wire.EMPTY else packet, final)
+        else:
+            self.handle_more(kind, key, payload)
+
+    def _retract(self, region: int) -> None:
+        self.channel.retract(region)
+
+
+def error_of(facts: Mapping[str, Any]) -> AtollError | None:
+    """The error that a packet's facts name."""
+    text = facts.get("error")
+    if text is None:
+        return None
+    kind = BY_CODE.get(facts.get("code", ""), AtollError)
+    return kind(text)
+
+
+def serve(hosted: Hosted, service: Service) -> None:
+    """Execute batches until the server says that it is enough. The life of the child's main thread."""
+    service.channel.queue(wire.pack(wire.READY, 0, None, facts=hosted.facts()))
+    service.flush()
+    if hosted.asynchronous:
+        from atoll.isolation.overlapping import serve_overlapping
+
+        serve_overlapping(hosted, service)
+    else:
+        _serve_in_order(hosted, service)
+    hosted.close()
+    service.flush()
+
+
+SHORT_NS = 300_000  # an answer may wait for the next one if that will not take longer
+PROOF = 8  # so many short executions in a row
+
+
+def _serve_in_order(hosted: Hosted, service: Service) -> None:
+    from collections import deque
+
+    batches: deque[tuple[int, list[Request]]] = deque()
+    stopping: list[bool] = []
+
+    def handle(kind: int, key: int, payload: memoryview) -> None:
+        if kind == wire.EXECUTE:
+            batches.append((key, service.parse_batch(payload)))
+        elif kind == wire.CANCEL:
+            hosted.cancel(key)
+        elif kind == wire.STOP:
+            stopping.append(True)
+
+    service.handle_more = handle
+    channel = service.channel
+    short = 0
+    unsent_ns = 0  # since when an answer waits to be sent
+    while True:
+        if not batches:
+            try:
+                channel.wait(lambda: bool(batches or stopping))
+            except ChannelClosedError:
+                return
+            if not batches:
+                return
+        number, requests = batches.popleft()
+        begin_ns = monotonic_ns()
+        place = channel.mark()
+        hosted.execute(requests)
+        del requests  # what the model has not kept is free again
+        end_ns = monotonic_ns()
+        channel.queue_at(place, wire.pack_released(number, end_ns - begin_ns))
+        short = short + 1 if end_ns - begin_ns <= SHORT_NS else 0
+        if batches and short >= PROOF:
+            unsent_ns = unsent_ns or end_ns
+            if end_ns - unsent_ns < SHORT_NS:
+                continue  # the next answer goes with it
+        unsent_ns = 0
+        channel.flush()
