@@ -105,6 +105,10 @@ class Mirror:
         if self._regions.pop(region, None) is None:
             raise ValueError(f"there is no shared memory region {region}")
 
+    def __contains__(self, region: int) -> bool:
+        """Whether a region of that number is there."""
+        return region in self._regions
+
     # ---- blocks
 
     def view(self, region: int, offset: int, byte_size: int, on_free: OnFree, block_offset: int | None = None) -> Array:

@@ -177,6 +177,8 @@ def test_a_peer_cannot_use_up_all_descriptors(mirror: Mirror, monkeypatch: pytes
     region_of(mirror, 8)
     with pytest.raises(ValueError, match="more than 2 shared memory regions"):
         region_of(mirror, 9)
+    assert 8 in mirror
+    assert 9 not in mirror
     mirror.remove(8)
     region_of(mirror, 9)
 
