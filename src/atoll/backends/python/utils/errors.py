@@ -1,0 +1,123 @@
+"""The errors of a model's code: what it gives a request, and what the module raises at it.
+
+The words are those of the real module wherever a client can see them: a model's exception text is its answer's text.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from atoll.errors import (
+    AlreadyExistsError,
+    AtollError,
+    CancelledError,
+    Code,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class ErrorCode(IntEnum):
+    """What kind of failure an error is. The numbers are TRITONSERVER_Error_Code's."""
+
+    UNKNOWN = 0
+    INTERNAL = 1
+    NOT_FOUND = 2
+    INVALID_ARG = 3
+    UNAVAILABLE = 4
+    UNSUPPORTED = 5
+    ALREADY_EXISTS = 6
+    CANCELLED = 7
+
+    def __repr__(self) -> str:
+        return f"<__ErrorCode.{self.name}: {self.value}>"
+
+    def __str__(self) -> str:
+        return f"__ErrorCode.{self.name}"
+
+
+class TritonModelException(Exception):  # noqa: N818 - the real module's name
+    """What the module raises when a call cannot be done: a wrong name, a response after the final one, a failed load.
+
+    A model may raise it as well: the exception's text becomes the error of every request of the batch.
+    """
+
+
+class TritonError:
+    """The error of one request: a message and a code. It is not an exception: put it into an `InferenceResponse`."""
+
+    UNKNOWN = ErrorCode.UNKNOWN
+    INTERNAL = ErrorCode.INTERNAL
+    NOT_FOUND = ErrorCode.NOT_FOUND
+    INVALID_ARG = ErrorCode.INVALID_ARG
+    UNAVAILABLE = ErrorCode.UNAVAILABLE
+    UNSUPPORTED = ErrorCode.UNSUPPORTED
+    ALREADY_EXISTS = ErrorCode.ALREADY_EXISTS
+    CANCELLED = ErrorCode.CANCELLED
+
+    __slots__ = ("_code", "_message")
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL):
+        if not isinstance(message, str) or not isinstance(code, ErrorCode):
+            raise mismatch(
+                "TritonError(message: str, code: TritonError.__ErrorCode = <__ErrorCode.INTERNAL: 1>)", (message, code)
+            )
+        self._message = message
+        self._code = code
+
+    def message(self) -> str:
+        """What happened."""
+        return self._message
+
+    def code(self) -> ErrorCode:
+        """What kind of failure it is, one of the class's constants."""
+        return self._code
+
+    @classmethod
+    def from_error(cls, error: BaseException) -> TritonError:
+        """The server's error as a model sees it; any other exception counts as an internal one."""
+        code = _CODES[error.code] if isinstance(error, AtollError) else ErrorCode.INTERNAL
+        return cls(str(error), code)
+
+    def to_error(self) -> AtollError:
+        """The same as an exception of the server's."""
+        return _ERRORS[self._code](self._message)
+
+
+setattr(TritonError, "__ErrorCode", ErrorCode)
+
+_CODES = {code: ErrorCode[code.name] for code in Code}
+_ERRORS: dict[ErrorCode, type[AtollError]] = {
+    ErrorCode.UNKNOWN: AtollError,
+    ErrorCode.INTERNAL: InternalError,
+    ErrorCode.NOT_FOUND: NotFoundError,
+    ErrorCode.INVALID_ARG: InvalidArgumentError,
+    ErrorCode.UNAVAILABLE: UnavailableError,
+    ErrorCode.UNSUPPORTED: UnsupportedError,
+    ErrorCode.ALREADY_EXISTS: AlreadyExistsError,
+    ErrorCode.CANCELLED: CancelledError,
+}
+
+
+def mismatch(
+    signature: str, arguments: Sequence[object], named: Mapping[str, object] | None = None, function: str = ""
+) -> TypeError:
+    """A call with arguments of the wrong types, in the form that the real module's binding gives such errors.
+
+    `signature` is what would have been right; `function` is empty for constructors.
+    """
+    kind = "function" if function else "constructor"
+    given = ", ".join(repr(argument) for argument in arguments)
+    if named:
+        given += ("; " if given else "") + "kwargs: " + ", ".join(f"{key}={value!r}" for key, value in named.items())
+    return TypeError(
+        f"{function or '__init__'}(): incompatible {kind} arguments. The following argument types are supported:\n"
+        f"    1. {signature}\n\nInvoked with: {given}"
+    )

@@ -1,0 +1,327 @@
+"""`InferenceRequest`: one that a model received, and one that a model makes to another model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from atoll.backends.python.utils import calls
+from atoll.backends.python.utils.current import current_host
+from atoll.backends.python.utils.errors import TritonModelException, mismatch
+from atoll.backends.python.utils.memory import PreferredMemory
+from atoll.backends.python.utils.parameters import Parameter, checked_parameters
+from atoll.backends.python.utils.response import InferenceResponse
+from atoll.backends.python.utils.sender import InferenceResponseSender
+from atoll.backends.python.utils.tensor import Tensor
+from atoll.tensor import Tensor as Inner
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from atoll.backends.python.host import Delivery, ModelHost
+    from atoll.backends.python.utils.calls import ResponseIterator
+
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
+TRITONSERVER_REQUEST_RELEASE_ALL = 1
+TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
+
+_SIGNATURE = (
+    "InferenceRequest(request_id: str = '', correlation_id: object = 0, inputs: List[Tensor], "
+    "requested_output_names: List[str], model_name: str, model_version: int = -1, flags: int = 0, timeout: int = 0, "
+    "preferred_memory: PreferredMemory, trace: InferenceTrace, parameters: object = None)"
+)
+_NO_PARAMETERS: Mapping[str, Parameter] = {}
+_MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
+
+class InferenceTrace:
+    """The trace that a request belongs to."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: str | None = None):
+        self._context = context
+
+    def get_context(self) -> str | None:
+        """The OpenTelemetry context, as the text of a JSON object with the propagation headers; None where the server
+        does not trace the request.
+        """
+        return self._context
+
+
+class InferenceRequest:
+    """A request to another model, to be run by `exec` or `async_exec`, or one that was received.
+
+    `inputs` are Tensors with the batch dimension where that model has one; `requested_output_names` empty asks for all
+    outputs; `model_version` -1 lets the model's version policy choose; `flags` are those of a sequence; `timeout` is
+    in microseconds, 0 for none. Raises TypeError for arguments of other types, TritonModelException for an input that
+    is None, an empty output name, and parameters that are not bool, int or str.
+    """
+
+    __slots__ = (
+        "_correlation_id",
+        "_flags",
+        "_id",
+        "_inputs",
+        "_sender",
+        "_tensors",
+        "_timeout",
+        "decoupled",
+        "delivery",
+        "finished",
+        "host",
+        "model_name",
+        "model_version",
+        "output_names",
+        "parameter_values",
+        "preferred_memory",
+        "release_flags",
+        "trace_context",
+    )
+
+    def __init__(
+        self,
+        request_id: str = "",
+        correlation_id: int | str = 0,
+        inputs: Sequence[Tensor] | None = None,
+        requested_output_names: Sequence[str] | None = None,
+        model_name: str | None = None,
+        model_version: int = -1,
+        flags: int = 0,
+        timeout: int = 0,
+        preferred_memory: PreferredMemory | None = None,
+        trace: InferenceTrace | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+    ):
+        given = {
+            "request_id": request_id,
+            "correlation_id": correlation_id,
+            "inputs": inputs,
+            "requested_output_names": requested_output_names,
+            "model_name": model_name,
+            "model_version": model_version,
+            "flags": flags,
+            "timeout": timeout,
+        }
+        if not (
+            isinstance(request_id, str)
+            and isinstance(inputs, (list, tuple))
+            and isinstance(requested_output_names, (list, tuple))
+            and isinstance(model_name, str)
+            and _is_integer(model_version, _MIN_INT64, _MAX_INT64)
+            and _is_integer(flags, 0, _MAX_UINT32)
+            and _is_integer(timeout, 0, _MAX_UINT64)
+            and correlation_id is not None
+            and (preferred_memory is None or isinstance(preferred_memory, PreferredMemory))
+            and (trace is None or isinstance(trace, InferenceTrace))
+            and all(tensor is None or isinstance(tensor, Tensor) for tensor in inputs)
+            and all(isinstance(name, str) for name in requested_output_names)
+        ):
+            raise mismatch(_SIGNATURE, (), given)
+        where = f"for request with id '{request_id}' and model name '{model_name}' should not be empty."
+        if any(tensor is None for tensor in inputs):
+            raise TritonModelException(f"Input tensor {where}")
+        if not all(requested_output_names):
+            raise TritonModelException(f"Requested output name {where}")
+        self._id = request_id
+        self._correlation_id = _checked_correlation_id(correlation_id)
+        self._inputs: list[Tensor] | None = list(inputs)
+        self._tensors: list[Inner] = [tensor.inner for tensor in inputs]
+        self.output_names = tuple(dict.fromkeys(requested_output_names))
+        self.model_name = model_name
+        self.model_version = "" if model_version == -1 else str(model_version)
+        self._flags = flags
+        self._timeout = timeout
+        self.preferred_memory = preferred_memory
+        self.trace_context = trace.get_context() if trace is not None else None
+        self.parameter_values: Mapping[str, Parameter] = (
+            checked_parameters(parameters, floats=False) if parameters is not None else _NO_PARAMETERS
+        )
+        self.delivery: Delivery | None = None
+        self.host: ModelHost | None = None
+        self.decoupled = False
+        self.release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
+        self._sender: InferenceResponseSender | None = None
+        self.finished = False
+
+    @classmethod
+    def received(
+        cls,
+        inputs: list[Inner],
+        *,
+        delivery: Delivery,
+        host: ModelHost,
+        model_name: str = "",
+        model_version: str = "",
+        request_id: str = "",
+        correlation_id: int | str = 0,
+        flags: int = 0,
+        timeout: int = 0,
+        parameters: Mapping[str, Parameter] | None = None,
+        requested_output_names: Sequence[str] = (),
+        trace_context: str | None = None,
+        decoupled: bool = False,
+    ) -> InferenceRequest:
+        """A request as the server hands it to a model; nothing is checked again."""
+        self = cls.__new__(cls)
+        self._tensors = inputs
+        self._inputs = None
+        self.delivery = delivery
+        self.host = host
+        self.model_name = model_name
+        self.model_version = model_version
+        self._id = request_id
+        self._correlation_id = correlation_id
+        self._flags = flags
+        self._timeout = timeout
+        self.parameter_values = parameters if parameters is not None else _NO_PARAMETERS
+        self.output_names = tuple(requested_output_names)
+        self.trace_context = trace_context
+        self.preferred_memory = None
+        self.decoupled = decoupled
+        self.release_flags = 1
+        self._sender = None
+        self.finished = False
+        return self
+
+    def inputs(self) -> list[Tensor]:
+        """The input tensors; an optional input that the client left out is not among them."""
+        inputs = self._inputs
+        if inputs is None:
+            received = Tensor.received
+            inputs = self._inputs = [received(tensor) for tensor in self._tensors]
+        return inputs[:]
+
+    @property
+    def tensors(self) -> list[Inner]:
+        """The inputs as the server takes them."""
+        return self._tensors
+
+    def request_id(self) -> str:
+        """The id that the client gave, or ""."""
+        return self._id
+
+    def correlation_id(self) -> int | str:
+        """The sequence that the request belongs to; 0 or "" for none."""
+        return self._correlation_id
+
+    def flags(self) -> int:
+        """TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END, ored."""
+        return self._flags
+
+    def set_flags(self, flags: int) -> None:
+        """Set the flags that `exec` sends. Raises TypeError for what is no unsigned 32-bit integer."""
+        if not _is_integer(flags, 0, _MAX_UINT32):
+            raise mismatch("(self: InferenceRequest, arg0: int) -> None", (self, flags), function="set_flags")
+        self._flags = flags
+
+    def timeout(self) -> int:
+        """In microseconds; 0 means none."""
+        return self._timeout
+
+    def parameters(self) -> str:
+        """The request's parameters as the text of a JSON object."""
+        return json.dumps(self.parameter_values)
+
+    def trace(self) -> InferenceTrace:
+        """The trace that the request belongs to: hand it to the requests made for this one."""
+        return InferenceTrace(self.trace_context)
+
+    def requested_output_names(self) -> set[str]:
+        """The outputs that the client wants."""
+        return set(self.output_names)
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has withdrawn the request; a response to it is dropped."""
+        return self.delivery is not None and not self.finished and self.delivery.is_cancelled()
+
+    def set_release_flags(self, flags: int) -> None:
+        """TRITONSERVER_REQUEST_RELEASE_ALL ends the request with `execute`; TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
+        gives it back to the server, which executes it again. Raises TypeError for what is no integer.
+        """
+        if not _is_integer(flags, 0, _MAX_UINT32):
+            raise mismatch("(self: InferenceRequest, arg0: int) -> None", (self, flags), function="set_release_flags")
+        self.release_flags = flags
+
+    def get_response_sender(self) -> InferenceResponseSender:
+        """What sends this request's responses: always the same object. Raises TritonModelException for a request that
+        the model made itself.
+        """
+        sender = self._sender
+        if sender is None:
+            if self.delivery is None:
+                raise TritonModelException("this request was made by the model itself: it has no response sender")
+            sender = self._sender = InferenceResponseSender(
+                self.delivery, self.output_names, self.decoupled, self.finished
+            )
+        return sender
+
+    def finish(self, response: InferenceResponse | None) -> bool:
+        """End a received request with this response, or without one; False, and nothing is sent, where the model's
+        sender has ended it already.
+        """
+        if self._sender is not None:
+            return self._sender.finish(response)
+        if self.finished or self.delivery is None:
+            return False
+        self.finished = True
+        names = self.output_names
+        if names and response is not None:
+            response = response.pruned(names)
+        self.delivery.send(response, True)
+        return True
+
+    def is_finished(self) -> bool:
+        """Whether its final response has been sent."""
+        return self._sender.closed if self._sender is not None else self.finished
+
+    @overload
+    def exec(self, decoupled: Literal[False] = False) -> InferenceResponse: ...
+    @overload
+    def exec(self, decoupled: Literal[True]) -> ResponseIterator: ...
+
+    def exec(self, decoupled: bool = False) -> InferenceResponse | ResponseIterator:
+        """Run the request on its model and wait in this thread: for the response, or, with `decoupled`, for an iterator
+        over the responses. What goes wrong is the response's error; nothing is raised for it.
+        """
+        self.decoupled = _checked_decoupled(self, decoupled, "exec")
+        host = self.host or current_host()
+        return calls.iterate(host, self) if self.decoupled else calls.execute(host, self)
+
+    @overload
+    def async_exec(self, decoupled: Literal[False] = False) -> Future[InferenceResponse]: ...
+    @overload
+    def async_exec(self, decoupled: Literal[True]) -> Future[ResponseIterator]: ...
+
+    def async_exec(self, decoupled: bool = False) -> Future[Any]:
+        """As `exec`, without blocking: await what it returns. The request is sent at once. Raises RuntimeError where
+        no event loop runs in this thread.
+        """
+        self.decoupled = _checked_decoupled(self, decoupled, "async_exec")
+        host = self.host or current_host()
+        return calls.iterate_async(host, self) if self.decoupled else calls.execute_async(host, self)
+
+
+def _is_integer(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and least <= value <= most
+
+
+def _checked_correlation_id(value: object) -> int | str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int):
+        raise TritonModelException("Correlation ID must be integer or string")
+    if not 0 <= value <= _MAX_UINT64:
+        raise RuntimeError(f"correlation ID {value} is no unsigned 64-bit integer")
+    return int(value)
+
+
+def _checked_decoupled(request: InferenceRequest, value: object, function: str) -> bool:
+    if value is None or isinstance(value, (str, bytes)):
+        raise mismatch(
+            "(self: InferenceRequest, decoupled: bool = False) -> object", (request, value), function=function
+        )
+    return bool(value)
