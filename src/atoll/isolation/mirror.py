@@ -73,9 +73,6 @@ class Mirror:
 
     # ---- regions
 
-    def __contains__(self, region: int) -> bool:
-        return region in self._regions
-
     def add(self, region: int, fd: int, byte_size: int) -> None:
         """Map a region that was announced. The descriptor is the mirror's, and closed in any case.
 
