@@ -28,6 +28,7 @@ from atoll.execution.memory_pool import HostMemoryPool
 from atoll.models.fleet import Fleet, OnProgress
 from atoll.models.index import IndexEntry
 from atoll.models.model import Model
+from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.statistics import ModelStatistics
 from atoll.options import ServerOptions
 from atoll.request import InferenceRequest, InferenceResponse, Parameter, run_at_once
@@ -279,6 +280,11 @@ class Server:
     def memory_pool(self) -> HostMemoryPool:
         """The host memory in which batches are put together."""
         return self._fleet.memory_pool
+
+    @property
+    def custom_metrics(self) -> CustomMetrics:
+        """The metrics that models define themselves."""
+        return self._fleet.custom_metrics
 
     def model_ready(self, name: str, version: str | int = "") -> bool:
         """Whether this version takes requests. Raises NotFoundError for one that does not exist."""

@@ -25,6 +25,7 @@ from atoll.models.residency import Residency, Then
 from atoll.models.settings import read_settings
 from atoll.models.side_by_side import work_side_by_side
 from atoll.models.table import ModelTable
+from atoll.observability.custom_metrics import CustomMetrics
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
 from atoll.repositories.open import open_repository
@@ -75,6 +76,7 @@ class Fleet:
             raise
         self._catalog = Catalog([*repositories, *settings.listed], namespacing=options.model_namespacing)
         self.table = ModelTable()
+        self.custom_metrics = CustomMetrics()
         self._completion = completion = Completion(
             options, settings.backends, environment=environment, defaults=settings.defaults
         )

@@ -106,6 +106,20 @@ _FAMILIES = (
 
 
 _LOAD = ("nv_model_load_duration_secs", "Seconds that loading the model took", "gauge")
+_POOL = (
+    ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes"),
+    ("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes"),
+)
+_CPU = (
+    ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]"),
+    ("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes"),
+    ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes"),
+)
+SERVER_FAMILIES = frozenset(
+    [_SUCCESS.name, _FAILURE[0], _LOAD[0], *(one.name for one in _FAMILIES), *(name for name, _ in (*_POOL, *_CPU))]
+)
+"""The names that the server's own metrics have on the page."""
+
 _TAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z_]*|")
 
 
@@ -143,18 +157,12 @@ def render(
         _add_header(lines, *_LOAD)
         lines += [f"{_LOAD[0]}{_labels(model)} {model.load_ns / 1e9}" for model in models if model.load_ns]
     if pool is not None:
-        for name, description, size in (
-            ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes", pool.total_bytes),
-            ("nv_pinned_memory_pool_used_bytes", "Pinned memory pool used memory size, in bytes", pool.used_bytes),
-        ):
+        for (name, description), size in zip(_POOL, (pool.total_bytes, pool.used_bytes), strict=True):
             _add_header(lines, name, description, "gauge")
             lines.append(f"{name} {size}")
     if cpu is not None:
-        for name, description, value in (
-            ("nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]", cpu.utilization),
-            ("nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes", cpu.memory_total),
-            ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", cpu.memory_used),
-        ):
+        readings = cpu.utilization, cpu.memory_total, cpu.memory_used
+        for (name, description), value in zip(_CPU, readings, strict=True):
             _add_header(lines, name, description, "gauge")
             lines.append(f"{name} {value}")
     lines.append("")
@@ -174,10 +182,11 @@ def _add_header(lines: list[str], name: str, description: str, kind: str) -> Non
 def _labels(model: ModelStatistics, **own: str) -> str:
     """In the order of their names, as the real server has them."""
     values = {**model.labels, "model": model.name, "version": model.version, **own}
-    return "{" + ",".join(f'{key}="{_escape(values[key])}"' for key in sorted(values)) + "}"
+    return "{" + ",".join(f'{key}="{escape_label(values[key])}"' for key in sorted(values)) + "}"
 
 
-def _escape(value: str) -> str:
+def escape_label(value: str) -> str:
+    """A label's value as it stands between quotes on the page."""
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()  # a lone surrogate must not cost everybody the page
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

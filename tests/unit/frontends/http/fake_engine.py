@@ -9,6 +9,7 @@ from tests.unit.frontends.fake_repository import FakeRepository
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnavailableError
+from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.statistics import ModelStatistics
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
@@ -25,6 +26,7 @@ class FakeServer(FakeRepository):
         self.is_ready = True
         self.stopping = False
         self.arrived = threading.Event()
+        self.custom_metrics = CustomMetrics()
 
     def submit(self, request: InferenceRequest) -> None:
         self.model(request.model_name, request.model_version)
