@@ -2,6 +2,7 @@
 
 from atoll.backends.python.utils.calls import ResponseIterator
 from atoll.backends.python.utils.current import get_model_dir
+from atoll.backends.python.utils.custom_metrics import Metric, MetricFamily, MetricKind
 from atoll.backends.python.utils.data_types import (
     TRITON_STRING_TO_NUMPY,
     deserialize_bytes_tensor,
@@ -11,6 +12,7 @@ from atoll.backends.python.utils.data_types import (
     triton_to_numpy_type,
 )
 from atoll.backends.python.utils.errors import TritonError, TritonModelException
+from atoll.backends.python.utils.logger import Logger
 from atoll.backends.python.utils.lookup import (
     get_input_config_by_name,
     get_input_tensor_by_name,
@@ -19,6 +21,8 @@ from atoll.backends.python.utils.lookup import (
     using_decoupled_model_transaction_policy,
 )
 from atoll.backends.python.utils.memory import MemoryType, PreferredMemory
+from atoll.backends.python.utils.model_config import ModelConfig
+from atoll.backends.python.utils.other_models import is_model_ready, load_model, unload_model
 from atoll.backends.python.utils.request import (
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
@@ -47,7 +51,12 @@ __all__ = [
     "InferenceResponse",
     "InferenceResponseSender",
     "InferenceTrace",
+    "Logger",
     "MemoryType",
+    "Metric",
+    "MetricFamily",
+    "MetricKind",
+    "ModelConfig",
     "PreferredMemory",
     "ResponseIterator",
     "Tensor",
@@ -59,9 +68,12 @@ __all__ = [
     "get_model_dir",
     "get_output_config_by_name",
     "get_output_tensor_by_name",
+    "is_model_ready",
+    "load_model",
     "numpy_to_triton_type",
     "serialize_byte_tensor",
     "triton_string_to_numpy",
     "triton_to_numpy_type",
+    "unload_model",
     "using_decoupled_model_transaction_policy",
 ]

@@ -14,30 +14,32 @@ from dataclasses import dataclass
 
 from atoll.backends.python.host import ModelHost
 from atoll.backends.python.utils.errors import TritonModelException
+from atoll.errors import AtollError
 
 
 @dataclass(frozen=True)
 class Current:
-    """A model's host, and the directory of its version."""
+    """A model's host, the directory of its version, and the name of its instance, for errors' texts."""
 
     host: ModelHost
     directory: str = ""
+    instance: str = ""
 
 
 _in_this_context: ContextVar[Current | None] = ContextVar("atoll_python_model", default=None)
 _in_this_process: Current | None = None
 
 
-def set_process_host(host: ModelHost | None, directory: str = "") -> None:
+def set_process_host(host: ModelHost | None, directory: str = "", instance: str = "") -> None:
     """The host of threads that have none of their own; None takes it away."""
     global _in_this_process
-    _in_this_process = Current(host, directory) if host is not None else None
+    _in_this_process = Current(host, directory, instance) if host is not None else None
 
 
 @contextmanager
-def use_host(host: ModelHost, directory: str = "") -> Iterator[None]:
+def use_host(host: ModelHost, directory: str = "", instance: str = "") -> Iterator[None]:
     """The code inside belongs to this host, and so do the asyncio tasks that it starts."""
-    token = _in_this_context.set(Current(host, directory))
+    token = _in_this_context.set(Current(host, directory, instance))
     try:
         yield
     finally:
@@ -58,6 +60,18 @@ def current_host() -> ModelHost:
             "To run a model without one, see atoll.testing."
         )
     return found.host
+
+
+@contextmanager
+def refusals_of(action: str) -> Iterator[None]:
+    """What the server refuses inside is raised as the real module says it, after what was tried."""
+    try:
+        yield
+    except AtollError as error:
+        found = current()
+        instance = found.instance if found is not None else ""
+        process = f"Failed to process the request for model '{instance}', message: " if instance else ""
+        raise TritonModelException(f"{action}: {process}{error}") from error
 
 
 def get_model_dir() -> str:

@@ -67,7 +67,9 @@ class TritonError:
     def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL):
         if not isinstance(message, str) or not isinstance(code, ErrorCode):
             raise mismatch(
-                "TritonError(message: str, code: TritonError.__ErrorCode = <__ErrorCode.INTERNAL: 1>)", (message, code)
+                "c_python_backend_utils.TritonError(message: str, "
+                "code: c_python_backend_utils.TritonError.__ErrorCode = <__ErrorCode.INTERNAL: 1>)",
+                (message,) if code is ErrorCode.INTERNAL else (message, code),
             )
         self._message = message
         self._code = code

@@ -28,7 +28,8 @@ class PreferredMemory:
     def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0):
         if not isinstance(preferred_memory_type, MemoryType) or not isinstance(preferred_device_id, int):
             raise mismatch(
-                "PreferredMemory(preferred_memory_type: MemoryType, preferred_device_id: int = 0)",
+                "c_python_backend_utils.PreferredMemory(preferred_memory_type: "
+                "triton::backend::python::PreferredMemory::MemoryType, preferred_device_id: int = 0)",
                 (preferred_memory_type, preferred_device_id),
             )
         self.memory_type = preferred_memory_type

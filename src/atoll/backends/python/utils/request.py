@@ -28,9 +28,11 @@ TRITONSERVER_REQUEST_RELEASE_ALL = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
 
 _SIGNATURE = (
-    "InferenceRequest(request_id: str = '', correlation_id: object = 0, inputs: List[Tensor], "
-    "requested_output_names: List[str], model_name: str, model_version: int = -1, flags: int = 0, timeout: int = 0, "
-    "preferred_memory: PreferredMemory, trace: InferenceTrace, parameters: object = None)"
+    "c_python_backend_utils.InferenceRequest(request_id: str = '', correlation_id: object = 0, "
+    "inputs: List[triton::backend::python::PbTensor], requested_output_names: List[str], model_name: str, "
+    "model_version: int = -1, flags: int = 0, timeout: int = 0, "
+    "preferred_memory: c_python_backend_utils.PreferredMemory, trace: c_python_backend_utils.InferenceTrace, "
+    "parameters: object = None)"
 )
 _NO_PARAMETERS: Mapping[str, Parameter] = {}
 _MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
@@ -215,7 +217,11 @@ class InferenceRequest:
     def set_flags(self, flags: int) -> None:
         """Set the flags that `exec` sends. Raises TypeError for what is no unsigned 32-bit integer."""
         if not _is_integer(flags, 0, _MAX_UINT32):
-            raise mismatch("(self: InferenceRequest, arg0: int) -> None", (self, flags), function="set_flags")
+            raise mismatch(
+                "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None",
+                (self, flags),
+                function="set_flags",
+            )
         self._flags = flags
 
     def timeout(self) -> int:
@@ -243,7 +249,11 @@ class InferenceRequest:
         gives it back to the server, which executes it again. Raises TypeError for what is no integer.
         """
         if not _is_integer(flags, 0, _MAX_UINT32):
-            raise mismatch("(self: InferenceRequest, arg0: int) -> None", (self, flags), function="set_release_flags")
+            raise mismatch(
+                "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None",
+                (self, flags),
+                function="set_release_flags",
+            )
         self.release_flags = flags
 
     def get_response_sender(self) -> InferenceResponseSender:
@@ -322,6 +332,8 @@ def _checked_correlation_id(value: object) -> int | str:
 def _checked_decoupled(request: InferenceRequest, value: object, function: str) -> bool:
     if value is None or isinstance(value, (str, bytes)):
         raise mismatch(
-            "(self: InferenceRequest, decoupled: bool = False) -> object", (request, value), function=function
+            "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object",
+            (request, value),
+            function=function,
         )
     return bool(value)

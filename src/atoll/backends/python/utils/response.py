@@ -11,7 +11,8 @@ from atoll.backends.python.utils.tensor import Tensor
 from atoll.tensor import Tensor as Inner
 
 _SIGNATURE = (
-    "InferenceResponse(output_tensors: List[Tensor] = [], error: TritonError = None, parameters: object = None)"
+    "c_python_backend_utils.InferenceResponse(output_tensors: List[c_python_backend_utils.Tensor] = [], "
+    "error: c_python_backend_utils.TritonError = None)"
 )
 
 

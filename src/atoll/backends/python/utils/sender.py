@@ -10,7 +10,10 @@ from atoll.backends.python.utils.response import InferenceResponse
 
 TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
-_SIGNATURE = "(self: InferenceResponseSender, response: InferenceResponse = None, flags: int = 0) -> None"
+_SIGNATURE = (
+    "(self: c_python_backend_utils.InferenceResponseSender, response: c_python_backend_utils.InferenceResponse = None, "
+    "flags: int = 0) -> None"
+)
 
 
 class InferenceResponseSender:
@@ -37,10 +40,10 @@ class InferenceResponseSender:
         TritonModelException for flags that do not exist, nothing to send, or anything after the final response.
         """
         if response is not None and not isinstance(response, InferenceResponse):
-            raise mismatch(f"{_SIGNATURE}", (self, response, flags), function="send")
+            raise mismatch(_SIGNATURE, (self, response, flags), function="send")
         if flags != 0 and flags != TRITONSERVER_RESPONSE_COMPLETE_FINAL:
             if not isinstance(flags, int) or flags < 0:
-                raise mismatch(f"{_SIGNATURE}", (self, response, flags), function="send")
+                raise mismatch(_SIGNATURE, (self, response, flags), function="send")
             raise TritonModelException("Unable to send response. Unsupported flag provided.")
         if response is None and flags == 0:
             raise TritonModelException(

@@ -91,7 +91,7 @@ class Tensor:
 
 def _checked_name(name: object, array: object) -> str:
     if not isinstance(array, np.ndarray) or not isinstance(name, (str, bytes)):
-        raise mismatch("Tensor(arg0: str, arg1: numpy.ndarray)", (name, array))
+        raise mismatch("c_python_backend_utils.Tensor(arg0: str, arg1: numpy.ndarray)", (name, array))
     return name.decode() if isinstance(name, bytes) else name
 
 
