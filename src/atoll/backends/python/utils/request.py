@@ -284,6 +284,21 @@ class InferenceRequest:
         self.delivery.send(response, True)
         return True
 
+    def reschedule(self) -> bool:
+        """Give a received request back to the server, which executes it again; False where it has ended."""
+        if self._sender is not None:
+            return self._sender.reschedule()
+        if self.finished or self.delivery is None:
+            return False
+        self.finished = True
+        self.delivery.reschedule()
+        return True
+
+    @property
+    def has_sender(self) -> bool:
+        """Whether the model has asked for the sender, and may have used it."""
+        return self._sender is not None
+
     def is_finished(self) -> bool:
         """Whether its final response has been sent."""
         return self._sender.closed if self._sender is not None else self.finished

@@ -78,9 +78,20 @@ class InferenceResponseSender:
             if self.closed:
                 return False
             self.closed = True
+            if self._sent and not self._decoupled:
+                response = None  # a client that waits for one response has it
             if response is not None and self._names:
                 response = response.pruned(self._names)
             self._delivery.send(response, True)
+        return True
+
+    def reschedule(self) -> bool:
+        """Give the request back to the server, in the place of a final response; False where it has ended."""
+        with self._lock:
+            if self.closed:
+                return False
+            self.closed = True
+            self._delivery.reschedule()
         return True
 
     def is_cancelled(self) -> bool:
