@@ -44,6 +44,8 @@ class Descriptors(NamedTuple):
 
 inherited: Descriptors | None = None  # those of this process, for a fork of it to close
 
+os.register_at_fork(after_in_child=lambda: _let_go_of_signals())
+
 
 class _Aliases:
     """Gives the names under which models know pb_utils to our module, when they are imported."""
@@ -98,7 +100,7 @@ def run(descriptors: Descriptors, *, forked: bool = False) -> NoReturn:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
         if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
+            sys.stderr.write(error.code + "\n")
     except BaseException as error:
         _report(error, data)
     _leave(code)
@@ -108,8 +110,6 @@ def _hold_signals() -> None:
     """Let the signals that mean the server do nothing here. Not by SIG_IGN: programs that a model starts would inherit
     it, and forks of this process get the default back, for whoever terminates them.
     """
-    if signal.getsignal(signal.SIGTERM) is not _nothing:
-        os.register_at_fork(after_in_child=_let_go_of_signals)
     for number in _HELD:
         signal.signal(number, _nothing)
         signal.siginterrupt(number, False)
@@ -149,7 +149,7 @@ def _leave(code: int) -> NoReturn:
     if threading is not None:
         left = [one.name for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
         if left:
-            print(f"threads that still run end with the process: {', '.join(left[:10])}", file=sys.stderr)
+            sys.stderr.write(f"threads that still run end with the process: {', '.join(left[:10])}\n")
     atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

@@ -38,18 +38,17 @@ def reason(
     `code` is an exit code or the negative number of a signal; `last_lines` are what the process printed last;
     `started` says whether it got as far as its host.
     """
-    if killed_because and code == -signal.SIGKILL:
+    unseen = code > 255
+    if killed_because and (code == -signal.SIGKILL or unseen):
         return killed_because
     memory = _of_memory(last_lines, memory_limit, 3 if code < 0 else 1) if code else ""
     if code < 0:
         text = f"{memory}was killed by {_signal(-code)}"
         place = _place(last_lines)
         return f"{text} in {place}" if place else text
-    if code > 255:
-        return "ended, and its exit code went to other code of the server's process"
-    text = f"{memory}exited with code {code}"
-    if code == 0:
-        text += ", though nobody had asked it to"
+    if unseen:
+        return "ended, and nobody could see how"
+    text = f"{memory}exited with code {code}" if code else "ended by itself, with exit code 0"
     quoted = next((line.strip() for line in reversed(last_lines) if line.strip()), "") if not started else ""
     return f"{text} before it had started: {quoted[:_MAX_QUOTE]}" if quoted else text
 

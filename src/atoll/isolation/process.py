@@ -82,7 +82,7 @@ UNKNOWN_END = 1 << 16  # an exit code that no process has: it ended, and nobody 
 
 
 class Child:
-    """A started child. Whoever launched it closes `data` and `regions`; the rest is the supervisor's that watches it."""
+    """A started child. Whoever launched it closes `data` and `regions`; the rest is its supervisor's."""
 
     def __init__(
         self, spec: ChildSpec, process: Process, data: socket.socket, regions: socket.socket, watched: WatchedEnds
@@ -153,7 +153,7 @@ def launch(spec: ChildSpec, zygote: Zygote | None = None) -> Child:
         descriptors.append(orders)
         _write(orders, json.dumps(document).encode())
         control, data, regions = ours
-        handed = Descriptors(*(one.fileno() for one in theirs), lifeline_of_child, orders)
+        handed = Descriptors._make([one.fileno() for one in theirs] + [lifeline_of_child, orders])
         process: Process
         if zygote is None:
             process = _Spawned(spec, handed, output_of_child)

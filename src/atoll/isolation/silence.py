@@ -7,8 +7,9 @@ may; one that does nothing at all for the whole time allowed hangs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from atoll.isolation.proc_stat import ProcessStat
 
 _WORKING_SHARE = 0.05  # of one core, from which on a process works
 
@@ -19,14 +20,6 @@ class Verdict(Enum):
     FINE = "fine"
     BUSY = "busy"  # it has been silent for the whole time, and working; said once in each silence
     HUNG = "hung"
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What the kernel says about a process: seconds of processor time in all, and its state's letter."""
-
-    processor_s: float
-    state: str
 
 
 class Silence:
@@ -41,7 +34,7 @@ class Silence:
         self._processor_s: float | None = None  # at the last tick of this silence
         self._told = False
 
-    def tick(self, now: float, answered: bool, activity: Activity | None) -> Verdict:
+    def tick(self, now: float, answered: bool, activity: ProcessStat | None) -> Verdict:
         """`answered`: the child has answered what it was asked before. `activity` is needed where it has not; None: it
         cannot be had.
         """

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from atoll.isolation.process import Child
 from atoll.isolation.watch import Watch
@@ -30,8 +31,8 @@ _CLOSING = "was killed because the server is closing"
 class Timer:
     """A function that will be called once."""
 
-    def __init__(self, function: Callable[[], None]):
-        self._function: Callable[[], None] | None = function
+    def __init__(self, function: Callable[[], object]):
+        self._function: Callable[[], object] | None = function
 
     def cancel(self) -> None:
         """Do not call it. Does nothing after the call."""
@@ -219,7 +220,7 @@ class Supervisor:
             return False
         if looks == _LOOKS:
             watch.child.kill("closed its connection to the server and was killed")
-        self._set(self._clock() + _LOOK_AGAIN_S, Timer(lambda: self._await_end(watch, looks + 1)))
+        self._set(self._clock() + _LOOK_AGAIN_S, Timer(partial(self._await_end, watch, looks + 1)))
         return False
 
     def _has_ended(self, watch: Watch) -> bool:

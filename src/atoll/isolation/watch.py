@@ -10,15 +10,15 @@ from contextlib import suppress
 
 from atoll.isolation import child_control, endings
 from atoll.isolation.output import OutputLines
+from atoll.isolation.proc_stat import read_stat
 from atoll.isolation.process import Child
-from atoll.isolation.silence import Activity, Silence, Verdict
+from atoll.isolation.silence import Silence, Verdict
 
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 << 10
 _DRAIN_BYTES = 8 << 20  # of what a pipe still holds after the end, or what others write there
 _MAX_STACK_BYTES = 1 << 20
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Watch:
@@ -106,7 +106,7 @@ class Watch:
         self._log(self._lines.idle(now))
         if self.silence is None or self._hung:
             return False
-        verdict = self.silence.tick(now, self._answered, None if self._answered else _activity(self.child.pid))
+        verdict = self.silence.tick(now, self._answered, None if self._answered else read_stat(self.child.pid))
         if verdict is Verdict.BUSY:
             logger.warning(
                 "instance '%s' of model '%s' has not answered for %g s, though it is working: native code keeps "
@@ -128,8 +128,11 @@ class Watch:
             os.kill(self.child.pid, child_control.STACK_SIGNAL)
 
     def kill_hung(self) -> None:
-        """The end of a child that hangs."""
+        """The end of a child that hangs, if the signal has not brought it back."""
         assert self.silence is not None
+        if self._answered:
+            self._hung = False
+            return
         self.child.kill(f"did not answer for {self.silence.timeout_s:g} s and was killed")
 
     # ---- the end
@@ -161,12 +164,3 @@ class Watch:
         except Exception:
             logger.exception("what follows the end of instance '%s' of model '%s' failed", spec.name, spec.model)
         self.ended.set()
-
-
-def _activity(pid: int) -> Activity | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return Activity((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, fields[0].decode())
-    except (OSError, ValueError, IndexError):
-        return None
