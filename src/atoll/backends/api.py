@@ -17,7 +17,7 @@ parameters) says `requests` in its capabilities, and its instances are RequestIn
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from atoll.config.autofill import ModelSignature
 from atoll.config.model_config import ModelConfig
@@ -98,7 +98,8 @@ class ModelSource:
     """A version of a model on disk, with what its configuration says so far.
 
     `config` is complete when `load` gets it, and only what the user wrote when `signature` gets it. `settings` are the
-    backend's own, from the command line (`--backend-config=NAME,key=value`).
+    backend's own, from the command line (`--backend-config=NAME,key=value`). `backend_directory` is set where the
+    backend is a folder with a model.py (`--backend-directory`): that file is the model's code, for the Python backend.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ModelSource:
     config: ModelConfig
     settings: Mapping[str, str] = field(default_factory=dict)
     engine: Engine | None = None
+    backend_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,20 @@ class BackendModel(Protocol):
         """Free what the model holds; its instances are closed already."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRecipe:
+    """How instances of a model get a process of their own.
+
+    `host`, "module:attribute", is called in the child with `setup` (what JSON can hold), the placement's document being
+    added under "placement", and the sockets; see isolation/child.py. `environment` is set on top of what a child gets.
+    """
+
+    host: str
+    setup: Mapping[str, Any]
+    python: tuple[str, ...] = ()  # how to start the interpreter; the server's own if empty
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 class Backend(Protocol):
     """Made once per process, when a model first needs it; heavy imports happen then, not when its module is found."""
 
@@ -225,3 +241,22 @@ class Backend(Protocol):
 
     def load(self, source: ModelSource) -> BackendModel:
         """Load the model. Raises ConfigError naming the file or key when the files or parameters are wrong."""
+
+
+class IsolatedBackend(Backend, Protocol):
+    """A backend that says itself how its models run in processes of their own. Any other is run there as it is."""
+
+    def child(self, source: ModelSource) -> ChildRecipe:
+        """What the processes of this model's instances are. Raises ConfigError."""
+
+
+@runtime_checkable
+class CompletesConfig(Protocol):
+    """What a backend offers besides, where the model's own code may complete the configuration."""
+
+    def auto_complete(self, source: ModelSource) -> Mapping[str, Any] | None:
+        """What the model's code makes of the configuration: the document that GET /v2/models/M/config has, changed by
+        it; None where the code completes nothing. `source.config` has the defaults filled in.
+
+        What may be changed, and what is wrong with it, is the caller's to say. Raises AtollError where the code fails.
+        """

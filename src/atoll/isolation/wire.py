@@ -102,11 +102,11 @@ def pack(
     key: int,
     memory: Memory | None,
     tensors: Sequence[Tensor] = (),
-    facts: Mapping[str, Any] = NOTHING,
+    facts: Mapping[str, Any] | bytes = NOTHING,
     id: str = "",
     flags: int = 0,
 ) -> list[Buffer]:
-    """A message with one packet, in parts."""
+    """A message with one packet, in parts. `facts` may be what `encode_facts` made of them."""
     parts, size = packed(memory, tensors, facts, id, flags)
     parts[0] = HEADER.pack(size, kind, key) + parts[0]
     return parts
@@ -125,7 +125,7 @@ def pack_batch(key: int, packets: Sequence[tuple[int, tuple[list[Buffer], int]]]
 
 
 def packed(
-    memory: Memory | None, tensors: Sequence[Tensor], facts: Mapping[str, Any], id: str, flags: int
+    memory: Memory | None, tensors: Sequence[Tensor], facts: Mapping[str, Any] | bytes, id: str, flags: int
 ) -> tuple[list[Buffer], int]:
     """A packet in parts, the first of which are bytes, and its length."""
     described = b""
@@ -145,13 +145,18 @@ def packed(
                 size += length
             else:
                 places += _PLACE.pack(*place)
-    known = json.dumps(facts).encode() if facts else b""
+    known = b"" if not facts else facts if type(facts) is bytes else encode_facts(facts)
     named = id.encode("utf-8", "surrogatepass") if id else b""
     if len(named) > 0xFFFF or len(described) > 0xFFFF or len(tensors) > 0xFFFF:
         raise InternalError("a request's id or its tensors' names and shapes take more than 64 KiB")
     head = _HEAD.pack(len(tensors), len(described), len(known), len(named), flags)
     parts: list[Buffer] = [head + described + known + named + places, *data]
     return parts, size + len(described) + len(known) + len(named) + len(places)
+
+
+def encode_facts(facts: Mapping[str, Any] | bytes) -> bytes:
+    """For facts that are sent often."""
+    return facts if isinstance(facts, bytes) else json.dumps(facts).encode()
 
 
 def pack_failed(text: str, **facts: Any) -> bytes:

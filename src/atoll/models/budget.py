@@ -4,20 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from atoll.config.byte_size import parse_byte_size
 from atoll.errors import InvalidArgumentError
 
-_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
-_UNITS |= {
-    "K": 1 << 10,
-    "M": 1 << 20,
-    "G": 1 << 30,
-    "T": 1 << 40,
-    "KB": 1000,
-    "MB": 1000**2,
-    "GB": 1000**3,
-    "TB": 1000**4,
-}
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*|%)", re.ASCII)
+_PERCENTAGE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*%", re.ASCII)
 
 
 def parse_budget(text: str, machine_bytes: int) -> int:
@@ -25,18 +15,17 @@ def parse_budget(text: str, machine_bytes: int) -> int:
 
     Raises InvalidArgumentError for anything else, and for a percentage where the machine's memory is not known.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if found is not None and found[2] == "%":
+    share = _PERCENTAGE.fullmatch(text.strip())
+    if share is not None:
         if not machine_bytes:
             raise InvalidArgumentError(
                 f"--model-memory-budget={text}: this machine does not say how much memory it has; give bytes instead"
             )
-        if 0 < float(found[1]) <= 100:
-            return int(machine_bytes * float(found[1]) / 100)
-    elif found is not None and found[2].upper() in _UNITS:
-        size = int(float(found[1]) * _UNITS[found[2].upper()])
-        if size > 0:
-            return size
+        if 0 < float(share[1]) <= 100:
+            return int(machine_bytes * float(share[1]) / 100)
+    size = parse_byte_size(text)
+    if size:
+        return size
     raise InvalidArgumentError(
         f"--model-memory-budget={text}: expected bytes (4294967296), a size (4GiB) or a percentage of the machine's "
         "memory (50%)"

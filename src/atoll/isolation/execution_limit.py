@@ -1,0 +1,96 @@
+"""An end to executions that take too long: who executes is killed, and what it was doing is said."""
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+
+from atoll.backends.api import Answers
+from atoll.errors import AtollError
+from atoll.isolation.link import Link
+from atoll.isolation.supervisor import Supervisor, Timer
+from atoll.request import InferenceRequest, Parameter
+from atoll.tensor import Tensor
+
+logger = logging.getLogger(__name__)
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+),? in (\S+)')
+_OURS = ("/atoll/isolation/", "/atoll/backends/python/")
+
+
+class ExecutionLimit:
+    """The Answers of an instance, with a clock for each batch. `link()` is who executes now."""
+
+    def __init__(self, answers: Answers, supervisor: Supervisor, seconds: float, link: Callable[[], Link | None]):
+        self._answers = answers
+        self._supervisor = supervisor
+        self._seconds = seconds
+        self._link = link
+        self._timers: dict[int, Timer] = {}
+
+    def begin(self, batch: int) -> None:
+        """The batch is being executed from now on."""
+        self._timers[batch] = self._supervisor.later(self._seconds, lambda: self._too_long(batch))
+
+    def _too_long(self, batch: int) -> None:
+        link = self._link()
+        if self._timers.pop(batch, None) is None or link is None:
+            return
+        threading.Thread(target=self._end, args=(link,), name="execution limit", daemon=True).start()
+
+    def _end(self, link: Link) -> None:
+        stack = self._supervisor.stack_of(link.child) or ""
+        place = _place(stack)
+        if stack:
+            logger.error("what instance '%s' was doing:\n%s", link.spec.name, stack)
+        link.child.kill(
+            f"was killed by the server because an execution took longer than {self._seconds:g} s"
+            + (f"; it was at {place}" if place else "")
+        )
+
+    # ---- as Answers
+
+    def respond(
+        self,
+        request: InferenceRequest,
+        outputs: list[Tensor],
+        *,
+        parameters: dict[str, Parameter] | None = None,
+        error: AtollError | None = None,
+        final: bool = True,
+    ) -> None:
+        self._answers.respond(request, outputs, parameters=parameters, error=error, final=final)
+
+    def finish(self, request: InferenceRequest) -> None:
+        self._answers.finish(request)
+
+    def reschedule(self, request: InferenceRequest) -> None:
+        self._answers.reschedule(request)
+
+    def released(self, batch: int, execution_ns: int) -> None:
+        timer = self._timers.pop(batch, None)
+        if timer is not None:
+            timer.cancel()
+        self._answers.released(batch, execution_ns)
+
+    def down(self, reason: str) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._answers.down(reason)
+
+    def up(self) -> None:
+        self._answers.up()
+
+    def settle(self) -> None:
+        self._answers.settle()
+
+
+def _place(stack: str) -> str:
+    """The innermost line of the model's own code."""
+    frames = [frame for frame in _FRAME.findall(stack) if not any(part in frame[0] for part in _OURS)]
+    model = [frame for frame in frames if frame[0].endswith("model.py")]
+    if not frames:
+        return ""
+    file, line, function = (model or frames)[-1]
+    return f"{file}:{line} in {function}"

@@ -1,0 +1,255 @@
+"""One child process and the channel to it, from its start to its end: what goes in, and what its messages mean."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from atoll.backends.api import Answers, Engine
+from atoll.errors import BY_CODE, AtollError, ConfigError, InternalError
+from atoll.isolation import wire
+from atoll.isolation.channel import Channel
+from atoll.isolation.exchange import Exchange
+from atoll.isolation.process import ChildSpec, launch
+from atoll.isolation.processes import Processes
+from atoll.isolation.services import Services
+from atoll.isolation.settings import IsolationSettings
+from atoll.request import Defer, InferenceRequest
+from atoll.tensor import Buffer
+
+if TYPE_CHECKING:
+    from atoll.isolation.zygote import Zygote
+
+logger = logging.getLogger(__name__)
+
+
+class Link:
+    """A started child. `on_end(link, reason)` is called once, on the supervisor's thread, after its last message.
+
+    The constructor waits until the child is ready. Raises what the child says is wrong, as ConfigError or
+    InternalError, and InternalError where it ends, or is not ready in time; nothing is then left running.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        processes: Processes,
+        settings: IsolationSettings,
+        engine: Engine,
+        answers: Callable[[], Answers],
+        on_end: Callable[["Link", str], None],
+        zygote: "Zygote | None" = None,
+    ):
+        self.spec = spec
+        self._processes = processes
+        self._answers = answers
+        self._on_end = on_end
+        self._requests: dict[int, InferenceRequest] = {}
+        self._keys: dict[InferenceRequest, int] = {}
+        self._next_key = 0
+        self._key_lock = threading.Lock()
+        self._started = threading.Event()
+        self._failure: AtollError | None = None
+        self.end_reason = ""  # why the process has ended, once it has
+        self._reading = False
+        self.facts: dict[str, Any] = {}
+        self.began_ns = monotonic_ns()
+        self.child = launch(spec, zygote)
+        try:
+            self._exchange = Exchange(
+                self.child.regions,
+                first_bytes=settings.first_bytes,
+                growth_bytes=settings.growth_bytes,
+                prefix=settings.prefix,
+                on_retract=self._retract,
+            )
+            self._services = Services(self, engine, processes.executor, spec.name)
+            self._channel = Channel(
+                self.child.data, self._exchange, processes.readers, self._handle, self._settled, self._broken
+            )
+            processes.supervisor.watch(self.child, on_end=self._ended, stub_timeout_s=settings.stub_timeout_s)
+        except BaseException:
+            self.child.kill()
+            raise
+        self._await_start()
+
+    def _await_start(self) -> None:
+        self._started.wait()
+        if self._failure is not None:
+            self.stop(0)
+            raise self._failure
+        if self.end_reason:
+            raise InternalError(f"Stub process '{self.spec.name}' is not healthy: it {self.end_reason}")
+
+    # ---- in
+
+    def begin(self, batch: int, requests: Sequence[InferenceRequest]) -> None:
+        """Queue a batch for the child. Raises InternalError for what cannot be sent; nothing of it is then queued."""
+        with self._key_lock:
+            first = self._next_key
+            self._next_key += len(requests)
+        packets = []
+        memory = self._exchange
+        for key, request in enumerate(requests, first):
+            facts = facts_of(request)
+            packets.append((key, wire.packed(memory, list(request.inputs.values()), facts, request.id, 0)))
+        parts = wire.pack_batch(batch, packets)
+        for key, request in enumerate(requests, first):
+            self._requests[key] = request
+            self._keys[request] = key
+        self._channel.queue(parts)
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        self._channel.flush()
+
+    def cancel(self, request: InferenceRequest) -> None:
+        """Tell the model that nobody waits for this request."""
+        key = self._keys.get(request)
+        if key is not None:
+            self._channel.queue([wire.message(wire.CANCEL, key)])
+            self._channel.flush()
+
+    # ---- what the child says
+
+    def _handle(self, kind: int, key: int, payload: memoryview) -> None:
+        self._reading = True
+        if kind == wire.RESPONSE:
+            self._respond(key, payload)
+        elif kind == wire.RELEASED:
+            self._answers().released(key, wire.parse_released(payload))
+        elif kind == wire.INFER:
+            self._services.infer(key, wire.parse(payload, self._exchange))
+        elif kind == wire.CANCEL_CALL:
+            self._services.cancel(key)
+        elif kind == wire.ASK:
+            self._services.ask(key, wire.parse(payload, self._exchange))
+        elif kind == wire.TELL:
+            self._services.tell(wire.parse(payload, self._exchange))
+        elif kind == wire.RESCHEDULE:
+            request = self._requests.pop(key, None)
+            if request is not None:
+                self._keys.pop(request, None)
+                self._answers().reschedule(request)
+        elif kind == wire.READY:
+            self.facts = dict(wire.parse(payload, None).facts)
+            self._started.set()
+        elif kind == wire.FAILED:
+            self._fail_start(wire.parse(payload, None).facts)
+        else:
+            raise wire.WireError(f"a message of kind {kind} came")
+
+    def _respond(self, key: int, payload: memoryview) -> None:
+        packet = wire.parse(payload, self._exchange)
+        final = bool(packet.flags & wire.FINAL)
+        if final:
+            request = self._requests.pop(key, None)
+            if request is not None:
+                self._keys.pop(request, None)
+        else:
+            request = self._requests.get(key)
+        if request is None:
+            return
+        answers = self._answers()
+        if packet.flags & wire.EMPTY:
+            if final:
+                answers.finish(request)
+            return
+        facts = packet.facts
+        error = None
+        parameters = None
+        if facts:
+            if "error" in facts:
+                error = BY_CODE.get(facts.get("code", ""), InternalError)(str(facts["error"]))
+            if "parameters" in facts:
+                parameters = dict(facts["parameters"])
+        answers.respond(request, packet.tensors, parameters=parameters, error=error, final=final)
+
+    def _fail_start(self, facts: wire.Facts) -> None:
+        if facts.get("config"):
+            self._failure = ConfigError(str(facts["error"]))
+        else:
+            self._failure = BY_CODE.get(facts.get("code", "INTERNAL"), InternalError)(str(facts["error"]))
+        self._started.set()
+
+    def _settled(self) -> None:
+        self._reading = False
+        if self._started.is_set():
+            self._answers().settle()
+        self._channel.flush()
+
+    def _broken(self, reason: str) -> None:
+        self.child.kill(f"was killed by the server, which could not make sense of what it sent: {reason}")
+
+    def _ended(self, reason: str) -> None:
+        self._channel.read_rest()
+        self._services.close()
+        self._channel.close()
+        self._requests.clear()
+        self._keys.clear()
+        self.end_reason = reason
+        if not self._started.is_set():
+            self._failure = InternalError(
+                f"Stub process '{self.spec.name}' is not healthy: it {reason} while the model was being loaded"
+            )
+            self._started.set()
+        self._on_end(self, reason)
+
+    # ---- for the services (services.py, Peer)
+
+    @property
+    def memory(self) -> wire.Memory:
+        return self._exchange
+
+    def defer(self) -> Defer:
+        return self._processes.readers.defer()
+
+    def queue(self, parts: list[Buffer]) -> None:
+        self._channel.queue(parts)
+
+    def settle_soon(self) -> None:
+        if not self._reading:
+            self._channel.flush()
+
+    def _retract(self, region: int) -> None:
+        self._channel.retract(region)
+
+    # ---- end
+
+    def stop(self, timeout_s: float) -> None:
+        """Let the model finalize and its process end; kill it after so many seconds."""
+        self._channel.queue([wire.message(wire.STOP, 0)])
+        self._channel.flush()
+        self._processes.supervisor.stop(self.child, timeout_s)
+
+
+_facts: dict[tuple[object, ...], bytes] = {}
+_REMEMBERED = 1024
+
+
+def facts_of(request: InferenceRequest) -> bytes:
+    """What a model is told of a request besides its tensors and its id."""
+    parameters = request.parameters
+    if not (parameters or request.output_names or request.timeout_us):
+        return b""
+    known = (
+        request.output_names,
+        request.timeout_us,
+        tuple([(key, type(value), value) for key, value in parameters.items()]),
+    )
+    encoded = _facts.get(known)
+    if encoded is None:
+        facts: dict[str, Any] = {}
+        if request.output_names:
+            facts["outputs"] = request.output_names
+        if request.timeout_us:
+            facts["timeout"] = request.timeout_us
+        if parameters:
+            facts["parameters"] = parameters
+        encoded = wire.encode_facts(facts)
+        if len(encoded) <= 4096:
+            if len(_facts) >= _REMEMBERED:
+                _facts.clear()
+            _facts[known] = encoded
+    return encoded

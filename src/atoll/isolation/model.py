@@ -1,0 +1,94 @@
+"""A loaded model whose instances run in processes of their own, whatever its backend."""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from atoll.backends.api import ChildRecipe, Engine, Instance, ModelSource, Placement, RequestInstance
+from atoll.isolation.array_instance import IsolatedArrayInstance
+from atoll.isolation.environment import child_environment
+from atoll.isolation.link import Link
+from atoll.isolation.process import ChildSpec
+from atoll.isolation.processes import Processes
+from atoll.isolation.proxy import IsolatedInstance, Start
+from atoll.isolation.settings import IsolationSettings
+from atoll.isolation.zygote import Zygote
+
+
+class IsolatedModel:
+    """A BackendModel. Nothing of the model itself is in the server's process.
+
+    `takes_requests`: its instances are RequestInstances. Raises what starting its zygote raises, where it forks.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        recipe: ChildRecipe,
+        settings: IsolationSettings,
+        processes: Processes,
+        engine: Engine,
+        *,
+        takes_requests: bool,
+        instance_count: int,
+    ):
+        self._source = source
+        self._recipe = recipe
+        self._settings = settings
+        self._processes = processes
+        self._engine = engine
+        self._takes_requests = takes_requests
+        self._threads = settings.threads or max((os.cpu_count() or 1) // max(instance_count, 1), 1)
+        processes.sweep(settings.prefix)
+        self._zygote: Zygote | None = None
+        if settings.start_method == "fork":
+            self._zygote = Zygote(self._spec(Placement(f"{source.name}_zygote")), processes.supervisor)
+
+    def instance(self, placement: Placement) -> Instance | RequestInstance:
+        """See `BackendModel.instance`; returns when the process is ready."""
+        forwarding = IsolatedInstance(
+            placement.name, self._start(placement), self._processes.supervisor, self._settings.execution_timeout_s
+        )
+        if self._takes_requests:
+            return forwarding
+        return IsolatedArrayInstance(forwarding, self._source.config)
+
+    def _start(self, placement: Placement) -> Start:
+        spec = self._spec(placement)
+
+        def start(answers, on_end) -> Link:  # type: ignore[no-untyped-def]
+            return Link(spec, self._processes, self._settings, self._engine, answers, on_end, self._zygote)
+
+        return start
+
+    def _spec(self, placement: Placement) -> ChildSpec:
+        settings = self._settings
+        environment = child_environment(
+            {**os.environ, **self._recipe.environment},
+            threads=self._threads,
+            device=(placement.kind, placement.device_id),
+        )
+        return ChildSpec(
+            name=placement.name,
+            model=self._source.name,
+            python=self._recipe.python or (sys.executable,),
+            environment=environment,
+            host=self._recipe.host,
+            setup={
+                **self._recipe.setup,
+                "placement": asdict(placement),
+                "memory": {
+                    "first_bytes": settings.first_bytes,
+                    "growth_bytes": settings.growth_bytes,
+                    "prefix": settings.prefix,
+                },
+            },
+            memory_limit=settings.memory_limit,
+            working_directory=str(Path.cwd()),
+        )
+
+    def close(self) -> None:
+        """See `BackendModel.close`."""
+        if self._zygote is not None:
+            self._zygote.close()
