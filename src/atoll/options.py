@@ -59,6 +59,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("repository-cache-directory", str, "", "Where models of object stores are kept on disk; a folder of the user's cache if not given.", "Models", source=OURS),
     Option("pinned-memory-pool-byte-size", int, None, "Bytes of the reusable host memory in which batches are put together; 268435456 if neither this nor the configuration file says.", "Models", minimum=0),
     Option("memory-pool-alignment", int, None, "Bytes to which each piece of that memory is aligned, a power of two; 64 if neither this nor the configuration file says.", "Models", minimum=1, source=OURS),
+    Option("backend-directory", str, "", "Directory of python-based backends: NAME/model.py in it runs the models whose configuration names that backend.", "Models"),
     Option("backend-config", list, (), "A setting of a backend, as NAME,KEY=VALUE; may be given several times.", "Models"),
     Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
@@ -121,6 +122,7 @@ class ServerOptions:
     repository_cache_directory: str = ""
     pinned_memory_pool_byte_size: int | None = None
     memory_pool_alignment: int | None = None
+    backend_directory: str = ""
     backend_config: Sequence[str] = ()
     drive_on_submit: bool = True
 

@@ -1,12 +1,17 @@
-"""Backends by name: found through the entry points "atoll.backends", imported when a model first needs one."""
+"""Backends by name: found through the entry points "atoll.backends", imported when a model first needs one; and the
+python-based ones, which are folders with a model.py.
+"""
 
 import threading
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from atoll.backends.api import Backend
 from atoll.errors import NotFoundError
 
 GROUP = "atoll.backends"
+PYTHON_RUNTIME = "model.py"
+"""What `runtime` says in the configuration of a model whose backend is python-based, and the file that this one is."""
 
 _lock = threading.Lock()
 _made: dict[str, Backend] = {}
@@ -33,3 +38,21 @@ def find_backend(name: str) -> Backend:
                 )
             _made[name] = next(iter(points)).load()()
         return _made[name]
+
+
+def python_based_names(directory: str) -> list[str]:
+    """The python-based backends in the folder that `--backend-directory` names, sorted; none where it is ""."""
+    if not directory:
+        return []
+    try:
+        return sorted(file.parent.name for file in Path(directory).glob(f"*/{PYTHON_RUNTIME}"))
+    except OSError:
+        return []
+
+
+def python_based_folder(directory: str, name: str) -> Path | None:
+    """The folder of the python-based backend of that name; None where there is none."""
+    if not directory or not name or "/" in name or "\0" in name or name in (".", ".."):
+        return None
+    folder = Path(directory).absolute() / name
+    return folder if (folder / PYTHON_RUNTIME).is_file() else None

@@ -27,6 +27,7 @@ _OPTIONS = frozenset(
     {
         "disable-auto-complete-config",
         "backend-config",
+        "backend-directory",
         "model-config-name",
         "config",
         "follow-external-symlinks",

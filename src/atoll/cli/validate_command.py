@@ -20,6 +20,7 @@ _OPTIONS = frozenset(
         "model-repository",
         "disable-auto-complete-config",
         "backend-config",
+        "backend-directory",
         "model-config-name",
         "model-namespacing",
         "config",

@@ -106,12 +106,17 @@ def normalize(
         config,
         backend=backend,
         platform=platform_of(config),
-        default_model_filename=config.default_model_filename or default_model_filename(backend, config.platform),
+        default_model_filename=config.default_model_filename or _filename(config, backend),
         optimization=_optimization(config.optimization or ModelOptimizationPolicy()),
         dynamic_batching=_dynamic_batching(config.dynamic_batching, config.max_batch_size),
         sequence_batching=_sequence_batching(config.sequence_batching, config.max_batch_size),
         instance_group=_instance_groups(config, default_instance_count, tuple(gpus)),
     )
+
+
+def _filename(config: ModelConfig, backend: str) -> str:
+    """A python-based backend loads no file by itself: its `runtime` is the code."""
+    return "" if config.runtime.endswith(".py") else default_model_filename(backend, config.platform)
 
 
 _LATEST = ModelVersionPolicy(latest=ModelVersionPolicy.Latest(num_versions=1))

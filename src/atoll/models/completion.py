@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atoll.backends.api import Backend, ModelSource
-from atoll.backends.registry import backend_names, find_backend
+from atoll.backends.api import Backend, CompletesConfig, ModelSource
+from atoll.backends.registry import PYTHON_RUNTIME, python_based_folder
 from atoll.config.agreement import check
+from atoll.config.auto_complete import blamed, completed
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
-from atoll.config.platforms import backend_of, guess_backend
-from atoll.config.problems import Problem, config_error, errors_of, problems_of, suggestion
+from atoll.config.platforms import backend_of, default_model_filename, guess_backend
+from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
+from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
 from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.agents.chain import AgentChain
@@ -92,11 +94,12 @@ class Completion:
         problems = [] if chosen or says_so else [_no_version(folder)]
         problems += _without_version(written, folder)
         try:
-            backend = find_backend(config.backend)
+            backend, config = choose_backend(config, self._options.backend_directory)
         except AtollError as error:
             problems += validate_config(config, folder.name, complete=False)
             if isinstance(error, NotFoundError):
-                problems.append(_no_backend(config, error))
+                problems.append(no_backend(config, self._options.backend_directory, error))
+            problems += getattr(error, "problems", ())
             if errors_of(problems):
                 raise config_error(written.locate(errors_of(problems)), where) from None
             raise
@@ -108,7 +111,7 @@ class Completion:
             if own is None and common is not None:
                 configs[version] = common
                 continue
-            start = config if own is None else _identified(own, folder)
+            start = config if own is None else replace(_identified(own, folder), runtime=config.runtime)
             complete, problems = self._complete(folder, start, backend, version, read_files)
             found += written.locate(problems, version if own is not None else None)
             configs[version] = complete
@@ -123,9 +126,14 @@ class Completion:
     ) -> tuple[ModelConfig, list[Problem]]:
         problems: list[Problem] = []
         signature = None
+        by_code = isinstance(backend, CompletesConfig)
+        written = config
         if read_files and not self._options.disable_auto_complete_config:
             try:
                 signature = backend.signature(self.source(folder, config, version))
+                if isinstance(backend, CompletesConfig):
+                    config, tried = self._by_code(folder, config, backend, version)
+                    problems += tried
             except AtollError as error:
                 located = getattr(error, "problems", ())
                 if not located and not errors_of(validate_config(config, folder.name, complete=False)):
@@ -134,21 +142,46 @@ class Completion:
         if signature is not None:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)
-        whole = signature is not None or self._options.disable_auto_complete_config
+        whole = signature is not None or (by_code and read_files) or self._options.disable_auto_complete_config
         problems += validate_config(config, folder.name, complete=whole, gpus=GPUS)
+        if by_code:
+            problems = blamed(problems, config, written, self._code(folder, config, version))
         config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
-        problems += find_unserved(config)
+        problems += find_unserved(config, requests=backend.capabilities.requests)
         return config, problems
+
+    def _by_code(
+        self, folder: ModelFolder, config: ModelConfig, backend: CompletesConfig, version: int
+    ) -> tuple[ModelConfig, list[Problem]]:
+        """What the model's own code makes of the configuration, and warnings of what it could not change."""
+        shown = normalize(config, name=folder.name)
+        document = backend.auto_complete(self.source(folder, shown, version))
+        if document is None:
+            return config, []
+        return completed(config, shown, document, self._code(folder, config, version))
+
+    def _code(self, folder: ModelFolder, config: ModelConfig, version: int) -> Path:
+        """The file that completes the configuration."""
+        source = self.source(folder, config, version)
+        if source.backend_directory is not None:
+            return source.backend_directory / PYTHON_RUNTIME
+        return source.version_directory / (config.default_model_filename or default_model_filename(config.backend))
 
     def source(self, folder: ModelFolder, config: ModelConfig, version: int) -> ModelSource:
         """A version of the model, as its backend is given it."""
+        settings = self._settings.get(config.backend, {})
+        backend_directory = None
+        if config.runtime == PYTHON_RUNTIME:
+            backend_directory = python_based_folder(self._options.backend_directory, config.backend)
+            settings = {**self._settings.get(PYTHON, {}), **settings}
         return ModelSource(
             name=folder.name,
             version=version,
             model_directory=folder.directory,
             version_directory=folder.versions[version],
             config=config,
-            settings=self._settings.get(config.backend, {}),
+            settings=settings,
+            backend_directory=backend_directory,
         )
 
     def _default_max_batch_size(self, backend: str) -> int:
@@ -211,20 +244,6 @@ def _demand_versions(folder: ModelFolder, where: str) -> None:
             f"found {found or 'nothing'}; versions are folders named by a whole number: put the model file into a "
             f"folder named 1 in {folder.directory}"
         )
-
-
-def _no_backend(config: ModelConfig, error: NotFoundError) -> Problem:
-    """The backend that nobody offers, beside those that there are."""
-    names = backend_names()
-    platform = backend_of(ModelConfig(platform=config.backend))
-    near = platform if platform in names else suggestion(config.backend, names)
-    key = (
-        "backend"
-        if config.platform in ("", config.backend) or not backend_of(replace(config, backend=""))
-        else "platform"
-    )
-    remedy = f"Did you mean '{near}'?" if near else "Install the package that offers it, or serve this model elsewhere."
-    return Problem(key, str(error), "", "", remedy)
 
 
 def _without_version(written: WrittenConfig, folder: ModelFolder) -> list[Problem]:

@@ -59,7 +59,10 @@ def _least(written: WrittenConfig | None) -> WrittenConfig:
         return WrittenConfig(config=ModelConfig())
     config = written.config
     least = ModelConfig(
-        platform=config.platform, backend=config.backend, default_model_filename=config.default_model_filename
+        platform=config.platform,
+        backend=config.backend,
+        runtime=config.runtime,
+        default_model_filename=config.default_model_filename,
     )
     return WrittenConfig(config=least)
 

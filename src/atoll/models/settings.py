@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atoll.backends.registry import backend_names
+from atoll.backends.registry import backend_names, python_based_names
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import suggestion
 from atoll.config.server_config import ServerConfig, read_server_config
@@ -55,7 +55,7 @@ def read_settings(
             from_files[backend] = {**from_files.get(backend, {}), **parameters}
     listed, defaults = _models(configs, repositories, open_one)
     backends = backend_settings(options.backend_config, from_files)
-    _warn_of_unknown(backends)
+    _warn_of_unknown(backends, options.backend_directory)
     sizes = [options.pinned_memory_pool_byte_size, *(one.memory_pool_byte_size for one in configs), DEFAULT_BYTE_SIZE]
     alignments = [options.memory_pool_alignment, *(one.memory_pool_alignment for one in configs), DEFAULT_ALIGNMENT]
     return FleetSettings(
@@ -68,9 +68,9 @@ def read_settings(
     )
 
 
-def _warn_of_unknown(backends: Settings) -> None:
+def _warn_of_unknown(backends: Settings, directory: str) -> None:
     """Settings for a backend that nobody offers: a misspelt name would go unnoticed."""
-    installed = backend_names()
+    installed = [*backend_names(), *python_based_names(directory)]
     for backend in sorted(backends.keys() - set(installed)):
         near = suggestion(backend, installed)
         hint = f"; did you mean '{near}'?" if near else f"; installed are: {', '.join(installed)}"
