@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import IntEnum
+from typing import TypeAlias
 
 from atoll.backends.python.utils.current import current
 from atoll.backends.python.utils.errors import mismatch
@@ -24,6 +25,9 @@ class LogLevel(IntEnum):
         return f"LogLevel.{self.name}"
 
 
+Level: TypeAlias = LogLevel  # inside Logger that name is taken
+
+
 class Logger:
     """Writes to the server's log, with the place in the model's code. There are no instances of it.
 
@@ -40,9 +44,9 @@ class Logger:
         raise TypeError("c_python_backend_utils.Logger: No constructor defined!")
 
     @staticmethod
-    def log(message: str, level: LogLevel = LogLevel.INFO) -> None:
+    def log(message: str, level: Level = LogLevel.INFO) -> None:
         """A line of that level. Raises TypeError where `level` is none of this class's."""
-        if not isinstance(level, LogLevel) or not isinstance(message, (str, bytes)):
+        if not isinstance(level, Level) or not isinstance(message, (str, bytes)):
             raise mismatch(
                 "(message: str, level: c_python_backend_utils.Logger.LogLevel = <LogLevel.INFO: 0>) -> None",
                 (message,) if level is LogLevel.INFO else (message, level),

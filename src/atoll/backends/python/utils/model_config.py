@@ -59,8 +59,8 @@ class ModelConfig:
         self._add("output", output)
 
     def set_model_transaction_policy(self, transaction_policy_dict: Mapping[str, Any]) -> None:
-        """`{"decoupled": True}`: any number of responses a request. Raises ValueError for other keys, and where the file
-        says otherwise.
+        """`{"decoupled": True}`: any number of responses a request. Raises ValueError for other keys, and where the
+        file says otherwise.
         """
         if any(key != "decoupled" for key in transaction_policy_dict):
             raise ValueError(

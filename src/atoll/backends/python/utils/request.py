@@ -265,7 +265,11 @@ class InferenceRequest:
             if self.delivery is None:
                 raise TritonModelException("this request was made by the model itself: it has no response sender")
             sender = self._sender = InferenceResponseSender(
-                self.delivery, self.output_names, self.decoupled, self.finished
+                self.delivery,
+                self.output_names,
+                decoupled=self.decoupled,
+                model_name=self.model_name,
+                ended=self.finished,
             )
         return sender
 
@@ -299,9 +303,16 @@ class InferenceRequest:
         """Whether the model has asked for the sender, and may have used it."""
         return self._sender is not None
 
+    def leave_open(self) -> None:
+        """`execute` has returned without an answer: whoever still holds the request or its sender may give one, and
+        when nobody does any more, the request ends with an error.
+        """
+        if not self.finished and self.delivery is not None:
+            self.get_response_sender()
+
     def is_finished(self) -> bool:
         """Whether its final response has been sent."""
-        return self._sender.closed if self._sender is not None else self.finished
+        return self._sender.ended if self._sender is not None else self.finished
 
     @overload
     def exec(self, decoupled: Literal[False] = False) -> InferenceResponse: ...

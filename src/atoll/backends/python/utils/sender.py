@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import start_new_thread
+from contextlib import suppress
 from threading import Lock
 
 from atoll.backends.python.host import Delivery
@@ -19,25 +21,30 @@ _SIGNATURE = (
 class InferenceResponseSender:
     """Sends the responses of one request; `request.get_response_sender()` gives it.
 
-    It ends the request itself, with an error, when it goes away before the final response was sent: nobody waits for
-    a response that cannot come any more.
+    When it goes away before the final response was sent, the request ends with an error: nobody waits for what cannot
+    come any more.
     """
 
-    __slots__ = ("_decoupled", "_delivery", "_lock", "_names", "_sent", "closed")
+    __slots__ = ("_closed", "_decoupled", "_delivery", "_lock", "_model_name", "_names", "_sent", "ended")
 
-    def __init__(self, delivery: Delivery, names: tuple[str, ...], decoupled: bool, closed: bool = False):
+    ended: bool  # the request has been answered to its end
+
+    def __init__(self, delivery: Delivery, names: tuple[str, ...], *, decoupled: bool, model_name: str, ended: bool):
         self._delivery = delivery
         self._names = names
         self._decoupled = decoupled
+        self._model_name = model_name
         self._lock = Lock()
-        self._sent = 0
-        self.closed = closed
+        self._sent = False
+        self._closed = ended
+        self.ended = ended
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
         """Send a response, or with TRITONSERVER_RESPONSE_COMPLETE_FINAL in `flags` the last one, or none and the end.
 
-        A model that is not decoupled sends exactly one. Raises TypeError for anything that is no response, and
-        TritonModelException for flags that do not exist, nothing to send, or anything after the final response.
+        A model that is not decoupled sends exactly one, which ends the request with or without that flag. Raises
+        TypeError for anything that is no response, and TritonModelException for flags that do not exist, nothing to
+        send, or anything after the end.
         """
         if response is not None and not isinstance(response, InferenceResponse):
             raise mismatch(_SIGNATURE, (self, response, flags), function="send")
@@ -52,58 +59,50 @@ class InferenceResponseSender:
         with self._lock:
             if not self._decoupled:
                 self._check_single(response)
-            if self.closed:
+            if self._closed:
                 raise TritonModelException("Unable to send response. Response sender has been closed.")
-            if flags:
-                self.closed = True
-            if response is not None:
-                self._sent += 1
-                if self._names:
-                    response = response.pruned(self._names)
-            self._delivery.send(response, self.closed)
+            self._closed = flags == TRITONSERVER_RESPONSE_COMPLETE_FINAL
+            self._sent = True
+            if not self.ended:
+                self.ended = self._closed or not self._decoupled
+                self._deliver(response)
+
+    def finish(self, response: InferenceResponse | None) -> bool:
+        """End the request with this response, or without one; False, and nothing is sent, where it has ended."""
+        with self._lock:
+            self._closed = True
+            if self.ended:
+                return False
+            self.ended = True
+            self._deliver(response)
+        return True
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has withdrawn the request: it needs no further responses, only the end."""
+        return not self.ended and self._delivery.is_cancelled()
 
     def _check_single(self, response: InferenceResponse | None) -> None:
         if response is not None and self._sent:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send more than one response."
             )
-        if response is None and not self._sent and not self.closed:
+        if response is None and not self._sent and not self._closed:
             raise TritonModelException(
                 "Unable to send response. Non-decoupled model cannot send complete final before sending a response."
             )
 
-    def finish(self, response: InferenceResponse | None) -> bool:
-        """End the request with this response, or without one; False where it had ended before."""
-        with self._lock:
-            if self.closed:
-                return False
-            self.closed = True
-            if self._sent and not self._decoupled:
-                response = None  # a client that waits for one response has it
-            if response is not None and self._names:
-                response = response.pruned(self._names)
-            self._delivery.send(response, True)
-        return True
-
-    def reschedule(self) -> bool:
-        """Give the request back to the server, in the place of a final response; False where it has ended."""
-        with self._lock:
-            if self.closed:
-                return False
-            self.closed = True
-            self._delivery.reschedule()
-        return True
-
-    def is_cancelled(self) -> bool:
-        """Whether the client has withdrawn the request: it needs no further responses, only the end."""
-        return not self.closed and self._delivery.is_cancelled()
+    def _deliver(self, response: InferenceResponse | None) -> None:
+        if response is not None and self._names:
+            response = response.pruned(self._names)
+        self._delivery.send(response, self.ended)
 
     def __del__(self) -> None:
-        if getattr(self, "closed", True):
+        if getattr(self, "ended", True):
             return
-        self.finish(
-            InferenceResponse(
-                [],
-                TritonError("the model dropped the request's response sender without sending the final response"),
-            )
+        text = (
+            f"model '{self._model_name}' let go of the request without sending its final response "
+            "(flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)"
         )
+        with suppress(RuntimeError):  # the interpreter is ending, and the process's end says the rest
+            # A finalizer may run in the middle of anything, with any lock held: the delivery's as well.
+            start_new_thread(self._delivery.send, (InferenceResponse([], TritonError(text)), True))
