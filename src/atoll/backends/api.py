@@ -215,11 +215,12 @@ class BackendModel(Protocol):
 class ChildRecipe:
     """How instances of a model get a process of their own.
 
-    `host`, "module:attribute", is called in the child with `setup` (what JSON can hold), the placement's document being
-    added under "placement", and the sockets; see isolation/child.py. `environment` is set on top of what a child gets.
+    `make`, "module:attribute", is called in the child with `setup` (what JSON can hold; "placement" is added), and the
+    child's service (isolation/service.py); what it returns executes requests there. `environment` comes on top of what
+    a child gets.
     """
 
-    host: str
+    make: str
     setup: Mapping[str, Any]
     python: tuple[str, ...] = ()  # how to start the interpreter; the server's own if empty
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,9 @@ from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.zygote import Zygote
 
 
+HOST = "atoll.isolation.service:host"
+
+
 class IsolatedModel:
     """A BackendModel. Nothing of the model itself is in the server's process.
 
@@ -74,9 +77,10 @@ class IsolatedModel:
             model=self._source.name,
             python=self._recipe.python or (sys.executable,),
             environment=environment,
-            host=self._recipe.host,
+            host=HOST,
             setup={
                 **self._recipe.setup,
+                "make": self._recipe.make,
                 "placement": asdict(placement),
                 "memory": {
                     "first_bytes": settings.first_bytes,

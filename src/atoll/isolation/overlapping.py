@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def serve_overlapping(hosted: Hosted, service: Service) -> None:
     """Until the server says that it is enough, or is gone."""
-    asyncio.run(_serve(hosted, service))
+    asyncio.set_event_loop(service.loop)
+    service.serves_on_loop = True
+    try:
+        service.loop.run_until_complete(_serve(hosted, service))
+    finally:
+        service.serves_on_loop = False
 
 
 async def _serve(hosted: Hosted, service: Service) -> None:

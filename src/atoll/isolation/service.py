@@ -6,9 +6,12 @@ Imported by child processes: the standard library and numpy only, on Python 3.10
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from importlib import import_module
 from itertools import count
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from atoll.errors import BY_CODE, AtollError, UnavailableError
 from atoll.isolation import wire
@@ -17,8 +20,9 @@ from atoll.isolation.exchange import Exchange
 
 if TYPE_CHECKING:
     import socket
+    from asyncio import AbstractEventLoop
     from collections import deque
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from atoll.isolation.wire import Facts, Packet
     from atoll.tensor import Tensor
@@ -64,6 +68,10 @@ class Service:
         self._numbers = count(1)
         self._calls: dict[int, Received] = {}
         self._main = threading.get_ident()
+        self._loop: AbstractEventLoop | None = None
+        self._loops: WeakKeyDictionary[AbstractEventLoop, list[int]] = WeakKeyDictionary()  # that read, how often
+        self.serves_on_loop = False
+        self.in_batch = False  # the main thread executes, and sends what was answered when it is done
         self.handle_more: Callable[[int, int, memoryview], None] = lambda kind, key, payload: None
 
     # ---- answers
@@ -84,6 +92,11 @@ class Service:
         """The error in the place of a response."""
         self.respond(request, (), {"error": str(error), "code": error.code.name}, final)
 
+    def flush_unless_in_batch(self) -> None:
+        """Send what has been said, unless the main thread is about to do so anyway."""
+        if not self.in_batch or threading.get_ident() != self._main:
+            self.channel.flush()
+
     def finish(self, request: int) -> None:
         """No further response comes."""
         self.channel.queue(wire.pack(wire.RESPONSE, request, None, flags=wire.FINAL | wire.EMPTY))
@@ -91,6 +104,10 @@ class Service:
     def reschedule(self, request: int) -> None:
         """The server is to queue the request again."""
         self.channel.queue([wire.message(wire.RESCHEDULE, request)])
+
+    def look(self) -> None:
+        """Read what has come, if nobody else is at it."""
+        self.channel.look()
 
     def flush(self) -> None:
         """Send what has been said."""
@@ -143,6 +160,48 @@ class Service:
         self.channel.flush()
         return number
 
+    # ---- event loops
+
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """The main thread's event loop. It runs while the main thread executes batches that overlap, or waits for a
+        coroutine.
+        """
+        if self._loop is None:
+            import asyncio
+
+            self._loop = asyncio.new_event_loop()
+        return self._loop
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Its result, or what it raises, once it has run on the main thread's loop. The caller waits."""
+        loop = self.loop
+        if threading.get_ident() == self._main:
+            return loop.run_until_complete(coroutine)
+        import asyncio
+
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    def read_on(self, loop: AbstractEventLoop) -> Callable[[], None]:
+        """Let this loop, which runs in the calling thread, read what comes until the returned function is called, from
+        any thread.
+        """
+        readers = self._loops.setdefault(loop, [0])
+        readers[0] += 1
+        if readers[0] == 1 and not (loop is self._loop and self.serves_on_loop):
+            loop.add_reader(self.channel.fileno(), self.channel.look, True)
+
+        def leave() -> None:
+            readers[0] -= 1
+            if not readers[0] and not (loop is self._loop and self.serves_on_loop):
+                loop.remove_reader(self.channel.fileno())
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(leave)
+
+        return stop
+
     # ---- what comes
 
     def parse_batch(self, payload: memoryview) -> list[Request]:
@@ -170,6 +229,26 @@ def error_of(facts: Mapping[str, Any]) -> AtollError | None:
         return None
     kind = BY_CODE.get(facts.get("code", ""), AtollError)
     return kind(text)
+
+
+def host(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket) -> None:
+    """The life of a child that hosts a model: make it, say that it is ready, or why not, and serve."""
+    service = Service(data, regions, setup["memory"])
+    module, _, attribute = setup["make"].partition(":")
+    try:
+        hosted = getattr(import_module(module), attribute)(setup, service)
+    except AtollError as error:
+        service.channel.queue([wire.pack_failed(str(error), code=error.code.name)])
+        service.flush()
+        return
+    serve(hosted, service)
+
+
+def prepare(setup: Mapping[str, Any]) -> None:
+    """What the processes that are forked from this one are to share."""
+    module = import_module(setup["make"].partition(":")[0])
+    if hasattr(module, "prepare"):
+        module.prepare(setup)
 
 
 def serve(hosted: Hosted, service: Service) -> None:
@@ -219,7 +298,9 @@ def _serve_in_order(hosted: Hosted, service: Service) -> None:
         number, requests = batches.popleft()
         begin_ns = monotonic_ns()
         place = channel.mark()
+        service.in_batch = True
         hosted.execute(requests)
+        service.in_batch = False
         del requests  # what the model has not kept is free again
         end_ns = monotonic_ns()
         channel.queue_at(place, wire.pack_released(number, end_ns - begin_ns))

@@ -22,6 +22,9 @@ class Delivery(Protocol):
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """Send one response; `None` with `final` ends the request without another one. Nothing may follow `final`."""
 
+    def flush(self) -> None:
+        """What was sent goes out now. Without it, what is sent while a batch is executed may wait for its end."""
+
     def reschedule(self) -> None:
         """Give the request back to the server, which executes it again later. In the place of a final response."""
 

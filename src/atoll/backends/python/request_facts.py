@@ -1,0 +1,66 @@
+"""What a request's parameters say beside the model's own: its sequence and its timeout, apart from the rest.
+
+Imported by child processes: the standard library only, on Python 3.10 and later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+START, END = 1, 2  # TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END
+
+
+class RequestFacts(NamedTuple):
+    """Of one request. `parameters` are those that the client's author chose."""
+
+    correlation_id: int | str
+    flags: int
+    timeout: int
+    parameters: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    trace_context: str | None
+
+
+PLAIN = RequestFacts(0, 0, 0, {}, (), None)
+_REMEMBERED = 1024
+_seen: dict[int, tuple[object, RequestFacts]] = {}  # by identity; the object is held, so that its number stays its own
+
+
+def request_facts(facts: Mapping[str, Any]) -> RequestFacts:
+    """Of the facts that came with a request (isolation/link.py). The same object is looked at once."""
+    if not facts:
+        return PLAIN
+    found = _seen.get(id(facts))
+    if found is not None:
+        return found[1]
+    read = split_parameters(
+        facts.get("parameters", {}),
+        timeout=facts.get("timeout", 0),
+        outputs=tuple(facts.get("outputs", ())),
+        trace_context=facts.get("trace"),
+    )
+    if len(_seen) >= _REMEMBERED:
+        _seen.clear()
+    _seen[id(facts)] = (facts, read)
+    return read
+
+
+def split_parameters(
+    parameters: Mapping[str, Any],
+    *,
+    timeout: int = 0,
+    outputs: tuple[str, ...] = (),
+    trace_context: str | None = None,
+) -> RequestFacts:
+    """The sequence's parameters are taken out."""
+    own = parameters
+    correlation_id: int | str = 0
+    flags = 0
+    if parameters and not parameters.keys().isdisjoint(("sequence_id", "sequence_start", "sequence_end")):
+        own = dict(parameters)
+        correlation_id = own.pop("sequence_id", 0)
+        flags = (START if own.pop("sequence_start", False) else 0) | (END if own.pop("sequence_end", False) else 0)
+    return RequestFacts(correlation_id, flags, timeout, own, outputs, trace_context)
