@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from atoll.frontends.http.asgi import asgi_app
+    from atoll.models.function_tensors import TensorSpec
     from atoll.models.model import Model
     from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
     from atoll.server import Server
@@ -43,6 +44,7 @@ _HOME = {
     "ResponseSender": "atoll.request",
     "Server": "atoll.server",
     "Tensor": "atoll.tensor",
+    "TensorSpec": "atoll.models.function_tensors",
     "UnavailableError": "atoll.errors",
     "UnsupportedError": "atoll.errors",
     "asgi_app": "atoll.frontends.http.asgi",
@@ -65,6 +67,7 @@ __all__ = [
     "ResponseSender",
     "Server",
     "Tensor",
+    "TensorSpec",
     "UnavailableError",
     "UnsupportedError",
     "asgi_app",

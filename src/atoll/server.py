@@ -26,6 +26,7 @@ from atoll.errors import (
 )
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.models.fleet import Fleet, OnProgress
+from atoll.models.function_repository import function_model
 from atoll.models.index import IndexEntry
 from atoll.models.model import Model
 from atoll.observability.custom_metrics import CustomMetrics
@@ -194,6 +195,39 @@ class Server:
         steps too.
         """
         self._fleet.unload(name, unload_dependents=unload_dependents)
+
+    def add_model(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        inputs: Mapping[str, tuple[Any, ...]],
+        outputs: Mapping[str, tuple[Any, ...]],
+        batching: bool | int | Mapping[str, int] = False,
+        instances: int = 1,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Serve a Python function as a model, before or after `start`, in every `model_control_mode`.
+
+        `inputs`, `outputs`: by name, data type and shape, as in {"IN": ("FP32", [16])}; see TensorSpec. The function
+        gets each input as a keyword argument, a numpy array that it must not write to, and returns a dict of arrays by
+        output, the arrays in the outputs' order, or the array of the only output.
+
+        `batching`: False, and shapes are what clients send; True, or the largest batch: the function is called with
+        several requests at once, whose arrays have one dimension more in front. A dict may say `max_batch_size` and
+        `max_queue_delay_us`, the microseconds for which a request may wait for others. `instances`: how many threads
+        may call the function at once. `config`: more of a model's configuration, as in a config.json.
+
+        A function that was added under this name before serves until this one does, and answers what it has taken. The
+        function raises InvalidArgumentError where a request is at fault; anything else is an InternalError to clients.
+
+        Raises InvalidArgumentError for arguments that do not fit, AlreadyExistsError for a name of the repositories.
+        """
+        self._fleet.add_function(function_model(name, function, inputs, outputs, batching, instances, config))
+
+    def remove_model(self, name: str) -> None:
+        """Serve a function no more. It answers what it has taken. Raises NotFoundError for what was not added."""
+        self._fleet.remove_function(name)
 
     def wake(self, name: str, then: Callable[[AtollError | None], None]) -> None:
         """Load a model of which somebody heard ModelAsleepError. Returns at once; `then` is called from any thread with

@@ -192,4 +192,4 @@ def _reshaped(array: Array, dims: tuple[int, ...], target: tuple[int, ...], batc
     """`array`, which has `dims`, in `target`; variable dimensions of the two correspond in their order."""
     head, shape = (array.shape[:1], array.shape[1:]) if batched else ((), array.shape)
     variable = iter([actual for dim, actual in zip(dims, shape, strict=False) if dim < 0])
-    return array.reshape(*head, *(next(variable, -1) if dim < 0 else dim for dim in target))
+    return array.reshape((*head, *(next(variable, -1) if dim < 0 else dim for dim in target)))

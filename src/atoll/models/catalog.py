@@ -51,7 +51,7 @@ class Catalog:
                 unreachable[repository.location] = error
                 continue
             for name in names:
-                key = self._key(name, repository)
+                key = self.key(name, repository)
                 if key in found:
                     clashes[key] = _clash(name, [found[key].location, repository.location])
                 else:
@@ -67,7 +67,8 @@ class Catalog:
         """
         return named(name, self.list())
 
-    def _key(self, name: str, repository: Repository) -> ModelKey:
+    def key(self, name: str, repository: Repository) -> ModelKey:
+        """What a model of this repository is known by."""
         return ModelKey(name, repository.location if self.namespacing else "")
 
 

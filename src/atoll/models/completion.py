@@ -61,8 +61,9 @@ class Completion:
 
     def written(self, folder: ModelFolder, override: ModelConfig | None = None) -> WrittenConfig:
         """What the user wrote, or the `override` of a load request in its place. Raises ConfigError."""
-        if override is not None:
-            written = WrittenConfig(config=override, file=None, versions={})
+        in_memory = override if override is not None else folder.config
+        if in_memory is not None:
+            written = WrittenConfig(config=in_memory, file=None, versions={})
         else:
             written = read_written(
                 folder.directory, config_name=self._options.model_config_name, environment=self._environment
@@ -94,7 +95,9 @@ class Completion:
         problems = [] if chosen or says_so else [_no_version(folder)]
         problems += _without_version(written, folder)
         try:
-            backend, config = choose_backend(config, self._options.backend_directory)
+            backend = folder.backend
+            if backend is None:
+                backend, config = choose_backend(config, self._options.backend_directory)
         except AtollError as error:
             problems += validate_config(config, folder.name, complete=False)
             if isinstance(error, NotFoundError):
@@ -147,6 +150,8 @@ class Completion:
         if by_code:
             problems = blamed(problems, config, written, self._code(folder, config, version))
         config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
+        if folder.backend is not None:
+            config = replace(config, default_model_filename="")
         problems += find_unserved(config, requests=backend.capabilities.requests)
         return config, problems
 
@@ -227,6 +232,8 @@ def backend_settings(texts: Sequence[str], from_file: Settings | None = None) ->
 
 def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
     """With its name and its backend, where these can be told."""
+    if folder.backend is not None:
+        config = replace(config, backend=folder.backend.name, platform="")
     if folder.model_filename:
         config = replace(config, default_model_filename=folder.model_filename)
     backend = backend_of(config)

@@ -292,6 +292,12 @@ class ModelControl:
             if before.temporary is not None and key not in self._catalog.list().models:
                 self._forget(record)
 
+    def remove_key(self, key: ModelKey) -> None:
+        """As `unload_key`, of a model that its repository does not have any more: nothing of it is remembered."""
+        self.unload_key(key)
+        with self._operation(key) as record:
+            self._forget(record)
+
     # ---- what follows a change
 
     def _dismiss(self, record: Record, before: Served, models: Mapping[int, Model]) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from atoll.errors import AtollError, InvalidArgumentError, UnavailableError
+from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
 from atoll.models.diagnosis import Diagnosis, diagnose
+from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
 from atoll.models.loader import Loader
@@ -74,7 +75,11 @@ class Fleet:
             for repository in repositories:
                 repository.close()
             raise
-        self._catalog = Catalog([*repositories, *settings.listed], namespacing=options.model_namespacing)
+        self._functions = FunctionRepository()
+        self._started = False
+        self._catalog = Catalog(
+            [*repositories, *settings.listed, self._functions], namespacing=options.model_namespacing
+        )
         self.table = ModelTable()
         self.custom_metrics = CustomMetrics()
         self._completion = completion = Completion(
@@ -110,6 +115,7 @@ class Fleet:
         Raises NotFoundError, UnavailableError for a repository that does not exist or cannot be asked.
         """
         self._on_progress = on_progress
+        self._started = True
         listing = self._catalog.list()
         for error in listing.unreachable.values():
             raise error
@@ -117,7 +123,8 @@ class Fleet:
             self._residency.start()
         mode = self._options.model_control_mode
         if mode == "explicit":
-            wanted = self._named(listing)
+            functions = {key: one for key, one in listing.models.items() if one is self._functions}
+            wanted = {**functions, **self._named(listing)}
         else:
             if self._options.load_model:
                 raise InvalidArgumentError(
@@ -234,6 +241,35 @@ class Fleet:
             then(None)
         else:
             self._residency.wake(name, then)
+
+    def add_function(self, model: FunctionModel) -> None:
+        """See `Server.add_model`."""
+        name = model.config.name
+        key = self._catalog.key(name, self._functions)
+        listing = self._catalog.list()
+        taken = listing.models.get(key)
+        if key in listing.clashes or (taken is not None and taken is not self._functions):
+            raise AlreadyExistsError(
+                f"model '{name}' is in the repository {taken.location if taken else ''}: give the function another name"
+            )
+        before = self._functions.put(model)
+        if not self._started:
+            return
+        try:
+            if self._residency is not None:
+                self._residency.load(name)
+            else:
+                self._control.load_key(key, self._functions)
+        except BaseException:
+            self._functions.take_back(model, before)
+            if before is None and not self.table.served(key):
+                self._control.remove_key(key)
+            raise
+
+    def remove_function(self, name: str) -> None:
+        """See `Server.remove_model`."""
+        self._functions.remove(name)
+        self._control.remove_key(self._catalog.key(name, self._functions))
 
     def _demand_explicit(self) -> None:
         if self._options.model_control_mode != "explicit":

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from atoll.backends.api import Backend
+from atoll.config.model_config import ModelConfig
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """A model as it lies on disk.
 
     `versions` maps each version to the directory of its files, ascending. `repository` is the repository's location as
-    the operator gave it. `model_filename` is set for a bare file, and overrides the backend's default name.
+    the operator gave it. `model_filename` is set for a bare file, and overrides the backend's default name. A model
+    that lies in memory alone brings all that is written of it, as `config`, and the `backend` that runs it.
     """
 
     name: str
@@ -19,6 +23,8 @@ class ModelFolder:
     versions: Mapping[int, Path]
     repository: str = ""
     model_filename: str = ""
+    config: ModelConfig | None = None
+    backend: Backend | None = None
 
 
 class Repository(Protocol):
