@@ -1,14 +1,13 @@
-"""Any array backend in a child process, as it is: the same instance that runs batches in the server runs them there.
+"""Any array backend in a child process, as it is. `recipe` is the server's part, `HostedBackend` the child's.
 
-`recipe` is the server's part, `host` the child's. Unlike what Python models stand on, this needs the server's own
-interpreter and packages: that is where the backend is installed.
+The server joins batches and splits their outputs (array_instance.py): what comes here is one batch, as whole arrays.
+Unlike what Python models stand on, this needs the server's own interpreter and packages: the backend is one of them.
 """
 
 import logging
 import os
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -16,16 +15,12 @@ from typing import Any, cast
 from atoll.backends.api import Backend, BackendModel, ChildRecipe, Instance, ModelSource, Placement
 from atoll.config.json_form import from_json, to_json
 from atoll.errors import AtollError, ConfigError, InternalError
-from atoll.execution.batch import plan_batches
-from atoll.execution.instance import ModelInstance
-from atoll.isolation.service import Request, Service, serve
-from atoll.isolation.wire import Facts, Packet, pack_failed
-from atoll.observability.statistics import StatisticsRecorder
-from atoll.request import QUEUED, InferenceRequest, InferenceResponse
+from atoll.isolation.environment import device_id_in_child
+from atoll.isolation.service import Request, Service
+from atoll.isolation.wire import Facts, Packet
+from atoll.tensor import Array, Tensor
 
 logger = logging.getLogger(__name__)
-
-HOST = f"{__name__}:host"
 
 # ---- in the server
 
@@ -49,7 +44,10 @@ def recipe(source: ModelSource, backend: Backend) -> ChildRecipe:
             "runs in a process of its own; set the parameter 'isolation' to 'thread'"
         )
     path = [os.path.abspath(one) for one in sys.path]  # "" is the current folder
-    return ChildRecipe(host=HOST, setup={"backend": reference, "path": path, "source": source_document(source)})
+    return ChildRecipe(
+        make=f"{__name__}:{HostedBackend.__name__}",
+        setup={"backend": reference, "path": path, "source": source_document(source)},
+    )
 
 
 def source_document(source: ModelSource) -> dict[str, Any]:
@@ -68,21 +66,6 @@ def source_document(source: ModelSource) -> dict[str, Any]:
 # ---- in the child
 
 
-def host(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket) -> None:
-    """Load the model, make its one instance, and run batches until the server says that it is enough.
-
-    Where that cannot begin, the server is told why, and SystemExit is raised.
-    """
-    sys.path += [one for one in setup["path"] if one not in sys.path]
-    service = Service(data, regions, setup["memory"])
-    try:
-        hosted = HostedBackend(setup, service)
-    except AtollError as error:
-        data.sendall(pack_failed(str(error), code=error.code.name, config=isinstance(error, ConfigError)))
-        raise SystemExit(1) from None
-    serve(hosted, service)
-
-
 def source_of(document: Mapping[str, Any]) -> ModelSource:
     """What `source_document` was made of."""
     backend_directory = document["backend_directory"]
@@ -98,50 +81,46 @@ def source_of(document: Mapping[str, Any]) -> ModelSource:
 
 
 class HostedBackend:
-    """One instance of a model, as the child's main thread drives it. Raises what the backend raises."""
+    """One instance of a model: a `Hosted` (service.py). The constructor raises what the backend raises."""
 
     asynchronous = False
 
     def __init__(self, setup: Mapping[str, Any], service: Service):
         self._service = service
-        self._cancelled: set[int] = set()  # keys of requests that wait here
+        sys.path += [one for one in setup["path"] if one not in sys.path]
         source = source_of(setup["source"])
         placement = Placement(**setup["placement"])
-        module, _, attribute = setup["backend"].partition(":")
-        made: Any = import_module(module)
-        for name in attribute.split("."):
-            made = getattr(made, name)
-        backend: Backend = made()
+        self._name = placement.name
+        self._types = {one.name: one.data_type for one in source.config.output}
+        backend = _imported(setup["backend"])()
         self._model: BackendModel = backend.load(source)
-        try:
-            instance = cast(Instance, self._model.instance(placement))  # `recipe` refuses those that take requests
-        except BaseException:
-            self._model.close()
-            raise
-        self._plan = plan_batches(source.config)
-        version = str(source.version)
-        statistics = StatisticsRecorder(source.name, version)  # those that anybody sees are the server's
-        self._instance = ModelInstance(placement.name, instance, self._plan, version, statistics)
+        here = Placement(placement.name, placement.kind, device_id_in_child((placement.kind, placement.device_id)))
+        # `recipe` refuses backends whose instances take requests.
+        self._instance = cast(Instance, self._model.instance(here))
 
     def facts(self) -> Facts:
-        """The next batch may wait here while one is executed."""
-        return {"concurrency": 1, "depth": 1}
+        """Nothing that the server does not know."""
+        return {}
 
     def execute(self, requests: list[Request]) -> None:
-        """Run a batch: its answers are queued when this returns."""
-        batch = [self._request(key, packet) for key, packet in requests]
-        if self._cancelled:
-            last = requests[-1][0]  # keys ascend: what is left below was answered before its client withdrew it
-            self._cancelled = {key for key in self._cancelled if key > last}
-        self._instance.run(batch, by_submitter=False)
+        """Each request is a batch of its own; the answers are queued when this returns."""
+        for key, packet in requests:
+            try:
+                tensors = self._execute(packet)
+            except AtollError as error:
+                self._service.fail(key, error)
+            except Exception as error:
+                logger.exception("instance '%s' failed to execute a batch", self._name)
+                self._service.fail(key, InternalError(f"{type(error).__name__}: {error}"))
+            else:
+                self._service.respond(key, tensors)
 
     async def execute_async(self, requests: list[Request]) -> None:
         """No array backend is asynchronous."""
         raise InternalError("an array backend was run as an asynchronous model. This is a bug")
 
     def cancel(self, request: int) -> None:
-        """It is not executed, if it has not been."""
-        self._cancelled.add(request)
+        """Too late: a batch that has come is executed."""
 
     def close(self) -> None:
         """Free the instance and the model."""
@@ -149,38 +128,27 @@ class HostedBackend:
             try:
                 one.close()
             except Exception:
-                logger.exception("closing %s failed", self._instance.name)
+                logger.exception("closing instance '%s' failed", self._name)
 
-    def _request(self, key: int, packet: Packet) -> InferenceRequest:
-        inputs = {tensor.name: tensor for tensor in packet.tensors}
-        request = InferenceRequest(
-            self._plan.model_name,
-            inputs,
-            _Answer(self._service, key),
-            id=packet.id,
-            output_names=tuple(packet.facts.get("outputs", ())),
-        )
-        if self._plan.batched:  # the server has seen that all inputs have the same first dimension
-            request.batch_size = next((tensor.shape[0] for tensor in packet.tensors), 1)
-        request.cancelled = key in self._cancelled
-        request.move(QUEUED)
-        return request
+    def _execute(self, packet: Packet) -> list[Tensor]:
+        wanted = packet.facts.get("outputs") or list(self._types)
+        outputs = self._instance.execute({one.name: one.array() for one in packet.tensors}, wanted)
+        return [self._tensor(name, outputs[name]) for name in wanted if name in outputs]
+
+    def _tensor(self, name: str, array: Array) -> Tensor:
+        """Of the array's own type where that is not the configuration's: the server says so then."""
+        declared = self._types.get(name)
+        if declared is None or array.dtype != declared.dtype:
+            try:
+                return Tensor.from_numpy(name, array)
+            except AtollError as error:
+                raise InternalError(f"output '{name}': {error}") from None  # not the request's fault
+        return Tensor(name, declared, array.shape, array=array)
 
 
-class _Answer:
-    """Where the one response to a request goes: a ResponseSender."""
-
-    __slots__ = ("_key", "_service")
-
-    def __init__(self, service: Service, key: int):
-        self._service = service
-        self._key = key
-
-    def send(self, response: InferenceResponse | None, final: bool) -> None:
-        """The outputs, or the error in their place."""
-        if response is None:
-            self._service.finish(self._key)
-        elif response.error is not None:
-            self._service.fail(self._key, response.error, final)
-        else:
-            self._service.respond(self._key, response.outputs, final=final)
+def _imported(reference: str) -> Callable[[], Backend]:
+    module, _, attribute = reference.partition(":")
+    found: Any = import_module(module)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    return cast(Callable[[], Backend], found)
