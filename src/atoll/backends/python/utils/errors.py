@@ -83,12 +83,12 @@ class TritonError:
         return self._code
 
     @classmethod
-    def from_error(cls, error: BaseException) -> TritonError:
+    def of(cls, error: BaseException) -> TritonError:
         """The server's error as a model sees it; any other exception counts as an internal one."""
         code = _CODES[error.code] if isinstance(error, AtollError) else ErrorCode.INTERNAL
         return cls(str(error), code)
 
-    def to_error(self) -> AtollError:
+    def as_atoll_error(self) -> AtollError:
         """The same as an exception of the server's."""
         return _ERRORS[self._code](self._message)
 

@@ -303,13 +303,6 @@ class InferenceRequest:
         """Whether the model has asked for the sender, and may have used it."""
         return self._sender is not None
 
-    def leave_open(self) -> None:
-        """`execute` has returned without an answer: whoever still holds the request or its sender may give one, and
-        when nobody does any more, the request ends with an error.
-        """
-        if not self.finished and self.delivery is not None:
-            self.get_response_sender()
-
     def is_finished(self) -> bool:
         """Whether its final response has been sent."""
         return self._sender.ended if self._sender is not None else self.finished

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from atoll.backends.python.utils.errors import TritonError, TritonModelException, mismatch
 from atoll.backends.python.utils.parameters import Parameter, checked_parameters
@@ -45,16 +45,11 @@ class InferenceResponse:
         self.parameter_values = checked_parameters(parameters, floats=True) if parameters is not None else {}
 
     @classmethod
-    def received(
-        cls,
-        tensors: Sequence[Inner],
-        error: TritonError | None = None,
-        parameters: dict[str, Parameter] | None = None,
-    ) -> InferenceResponse:
+    def received(cls, tensors: Iterable[Inner], parameters: dict[str, Parameter] | None = None) -> InferenceResponse:
         """A response that came from the server, as the model that asked for it sees it."""
         self = cls.__new__(cls)
         self._tensors = [Tensor.received(tensor) for tensor in tensors]
-        self.error_or_none = error
+        self.error_or_none = None
         self.parameter_values = parameters if parameters is not None else {}
         return self
 

@@ -66,6 +66,7 @@ class InferenceResponseSender:
             if not self.ended:
                 self.ended = self._closed or not self._decoupled
                 self._deliver(response)
+                self._delivery.flush()
 
     def finish(self, response: InferenceResponse | None) -> bool:
         """End the request with this response, or without one; False, and nothing is sent, where it has ended."""
@@ -75,6 +76,16 @@ class InferenceResponseSender:
                 return False
             self.ended = True
             self._deliver(response)
+        return True
+
+    def reschedule(self) -> bool:
+        """Give the request back to the server, in the place of a final response; False where it has ended."""
+        with self._lock:
+            self._closed = True
+            if self.ended:
+                return False
+            self.ended = True
+            self._delivery.reschedule()
         return True
 
     def is_cancelled(self) -> bool:

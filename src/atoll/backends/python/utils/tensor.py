@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atoll.backends.python.utils.dlpack import CPU, Imported, exported, imported
 from atoll.backends.python.utils.errors import TritonModelException, mismatch
 from atoll.tensor import Array, DataType, as_bytes_array
 from atoll.tensor import Tensor as Inner
@@ -72,21 +73,109 @@ class Tensor:
     def as_numpy(self) -> Array:
         """The elements, in this tensor's shape: always the same array, which may be written to.
 
-        BYTES is an object array of bytes.
+        BYTES is an object array of bytes. BF16 needs the package ml_dtypes, which has the dtype; without it, and for a
+        tensor on a GPU, TritonModelException is raised: use DLPack.
         """
         array = self._array
         return array if array is not None else self._decoded()
 
-    def _decoded(self) -> Array:
-        array = self.inner.array()
-        if not array.flags.writeable:
-            array = array.copy()
-        self._array = array
-        return array
-
     def is_cpu(self) -> bool:
         """Whether the elements are in the memory of the CPU."""
         return True
+
+    @staticmethod
+    def from_dlpack(name: str, tensor: Any, /) -> Tensor:
+        """A tensor of what a DLPack capsule or an object with `__dlpack__` holds, an array or a tensor of any library.
+
+        Host memory is shared. What is on a GPU is copied to the host now, for the server; `to_dlpack` still gives the
+        original, but of a capsule, which can be taken only once. Raises TypeError for a name that is no str,
+        TritonModelException for objects, devices and types that cannot be taken, and where the tensor is not
+        contiguous in C order.
+        """
+        if not isinstance(name, str):
+            signature = "(self: str, arg0: object) -> c_python_backend_utils.Tensor"
+            raise mismatch(signature, (name, tensor), function="from_dlpack")
+        if not name:
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        taken = imported(tensor)
+        array = taken.array
+        datatype = DataType.BF16 if taken.bfloat16 else _DATA_TYPES.get(array.dtype) or _unusual_data_type(array)
+        inner = Inner(name, datatype, array.shape, array=array)
+        if taken.producer is not None:
+            return _GpuTensor(inner, taken)
+        made = Tensor.received(inner)
+        if not taken.bfloat16:
+            made._array = array  # as it is: the memory is shared, and may be read-only
+        return made
+
+    def to_dlpack(self) -> Any:
+        """A DLPack capsule that shares this tensor's memory. Raises TritonModelException for BYTES."""
+        return self.__dlpack__()
+
+    def __dlpack__(
+        self, stream: Any = None, *, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        if self.inner.datatype is _BYTES:
+            raise TritonModelException("DLPack does not have support for string tensors.")
+        if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+            raise BufferError(f"the tensor is on device {self.__dlpack_device__()}, not {tuple(dl_device)}")
+        array = self._bits()
+        return exported(array.copy() if copy else array, self.inner.datatype is DataType.BF16)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CPU, 0
+
+    def _bits(self) -> Array:
+        """The elements, BF16 as uint16, in memory that may be written to."""
+        array = self.inner.array()
+        if not array.flags.writeable:
+            array = array.copy()
+            self.inner = Inner(self.inner.name, self.inner.datatype, self.inner.shape, array=array)
+        return array
+
+    def _decoded(self) -> Array:
+        array = self._bits()
+        if self.inner.datatype is DataType.BF16:
+            array = array.view(_bfloat16())
+        self._array = array
+        return array
+
+
+class _GpuTensor(Tensor):
+    """A tensor on a GPU, made by `from_dlpack`: `inner` is its copy in the host's memory."""
+
+    __slots__ = ("_original",)
+
+    def __init__(self, inner: Inner, original: Imported):
+        self.inner = inner
+        self._array = None
+        self._original = original
+
+    def is_cpu(self) -> bool:
+        return False
+
+    def as_numpy(self) -> Array:
+        raise TritonModelException(
+            "Tensor is stored in GPU and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
+        )
+
+    def __dlpack__(self, stream: Any = None, **options: Any) -> Any:
+        return self._original.producer.__dlpack__(stream=stream, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._original.device
+
+
+def _bfloat16() -> np.dtype[Any]:
+    """numpy's dtype for BF16, which another package has."""
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        raise TritonModelException(
+            "Tensor dtype is BF16 and cannot be converted to NumPy. Use to_dlpack() and from_dlpack() instead."
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(bfloat16)
+    return dtype
 
 
 def _checked_name(name: object, array: object) -> str:
