@@ -14,7 +14,7 @@ A backend for which arrays are not enough (it answers a request several times, o
 parameters) says `requests` in its capabilities, and its instances are RequestInstances.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -93,6 +93,22 @@ class Engine(Protocol):
         """Whether it takes requests; False for one that does not exist."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRecipe:
+    """How instances of a model get a process of their own.
+
+    `make`, "module:attribute", is called in the child with `setup` (what JSON can hold; "placement" is added), and the
+    child's service (isolation/service.py); what it returns executes requests there. `environment` comes on top of what
+    a child gets.
+    """
+
+    make: str
+    setup: Mapping[str, Any]
+    python: tuple[str, ...] = ()  # how to start the interpreter; the server's own if empty
+    environment: Mapping[str, str] = field(default_factory=dict)
+    keep: object = None  # to be held for as long as such processes run
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """A version of a model on disk, with what its configuration says so far.
@@ -100,6 +116,7 @@ class ModelSource:
     `config` is complete when `load` gets it, and only what the user wrote when `signature` gets it. `settings` are the
     backend's own, from the command line (`--backend-config=NAME,key=value`). `backend_directory` is set where the
     backend is a folder with a model.py (`--backend-directory`): that file is the model's code, for the Python backend.
+    `run_child` starts a process for what is to be asked of the model's code, and returns the facts that it reports.
     """
 
     name: str
@@ -109,6 +126,7 @@ class ModelSource:
     config: ModelConfig
     settings: Mapping[str, str] = field(default_factory=dict)
     engine: Engine | None = None
+    run_child: "Callable[[ModelSource, ChildRecipe], Mapping[str, Any]] | None" = None
     backend_directory: Path | None = None
 
 
@@ -209,21 +227,6 @@ class BackendModel(Protocol):
 
     def close(self) -> None:
         """Free what the model holds; its instances are closed already."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildRecipe:
-    """How instances of a model get a process of their own.
-
-    `make`, "module:attribute", is called in the child with `setup` (what JSON can hold; "placement" is added), and the
-    child's service (isolation/service.py); what it returns executes requests there. `environment` comes on top of what
-    a child gets.
-    """
-
-    make: str
-    setup: Mapping[str, Any]
-    python: tuple[str, ...] = ()  # how to start the interpreter; the server's own if empty
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):

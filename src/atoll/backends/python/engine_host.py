@@ -54,9 +54,7 @@ class EngineHost:
             for tensor in request.tensors:
                 if tensor.name in inputs:
                     known = request.request_id() or "<id_unknown>"
-                    raise InvalidArgumentError(
-                        f"[request id: {known}] input '{tensor.name}' already exists in request"
-                    )
+                    raise InvalidArgumentError(f"[request id: {known}] input '{tensor.name}' already exists in request")
                 inputs[tensor.name] = tensor
             self._engine.submit(engine_request)
         except AtollError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from atoll.backends.python.auto_complete import auto_complete
 from atoll.backends.python.channel_host import ChannelHost
 from atoll.backends.python.module_loading import load_module
 from atoll.backends.python.request_facts import request_facts
@@ -61,6 +62,27 @@ def prepare(setup: Mapping[str, Any]) -> None:
 def make(setup: Mapping[str, Any], service: Service) -> HostedPythonModel:
     """The model, initialized. Raises AtollError."""
     return HostedPythonModel(setup, service)
+
+
+def complete(setup: Mapping[str, Any], service: Service) -> Completed:
+    """What the model's class makes of its configuration. Raises AtollError."""
+    set_process_host(ChannelHost(service), str(Path(setup["file"]).parent))
+    return Completed(auto_complete(Path(setup["file"]), setup["config"], version=setup["version"], own_process=True))
+
+
+class Completed:
+    """Says the configuration to the server, and nothing else."""
+
+    asynchronous = False
+
+    def __init__(self, config: dict[str, Any]):
+        self._config = config
+
+    def facts(self) -> dict[str, Any]:
+        return {"config": self._config}
+
+    def close(self) -> None:
+        pass
 
 
 class HostedPythonModel:
