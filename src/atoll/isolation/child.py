@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from _thread import _local
 from contextlib import suppress
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -43,8 +44,6 @@ class Descriptors(NamedTuple):
 
 
 inherited: Descriptors | None = None  # those of this process, for a fork of it to close
-
-os.register_at_fork(after_in_child=lambda: _let_go_of_signals())
 
 
 class _Aliases:
@@ -77,6 +76,8 @@ def run(descriptors: Descriptors, *, forked: bool = False) -> NoReturn:
         os.set_inheritable(one, False)
     child_control.tie_to(descriptors.lifeline)
     _hold_signals()
+    if not forked:  # a fork has the hooks of its zygote
+        os.register_at_fork(before=_delay_signals, after_in_parent=_resume_signals, after_in_child=_let_go_of_signals)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a stream that the environment has put there
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
@@ -120,10 +121,23 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     """A signal that the server, which has had it too, acts on."""
 
 
+_before_fork = _local()  # the signal mask of the thread that forks
+
+
+def _delay_signals() -> None:
+    """One that a fork gets at once must wait until it has its default meaning there."""
+    _before_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+
+
+def _resume_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before_fork.mask)
+
+
 def _let_go_of_signals() -> None:
     for number in _HELD:
         if signal.getsignal(number) is _nothing:
             signal.signal(number, signal.SIG_DFL)
+    _resume_signals()
 
 
 def _name_process(name: str) -> None:

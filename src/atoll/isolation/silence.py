@@ -49,7 +49,7 @@ class Silence:
             if self._processor_s is not None:
                 working = activity.processor_s - self._processor_s >= passed * _WORKING_SHARE
             self._processor_s = activity.processor_s
-            if working or activity.state in "Dt":  # waits for a disk, or a debugger holds it
+            if working or activity.state in "RDt":  # has no core now, waits for a disk, or a debugger holds it
                 working, self._idle_since = True, now
         if now - self._idle_since >= self.timeout_s:
             return Verdict.HUNG
