@@ -60,7 +60,7 @@ def extract(archive: Path, directory: Path, *, largest_bytes: int, on_progress: 
                 _extract(_tar_members(unpacked), directory, largest_bytes, on_progress)
     except tarfile.ReadError as error:
         raise ArchiveError(
-            f"it is no archive that can be read (tar, tar.gz, tar.bz2, tar.xz or zip): {error}"
+            f"it is damaged, or no archive that can be read (tar, tar.gz, tar.bz2, tar.xz or zip): {error}"
         ) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise ArchiveError(f"it is damaged: {error}") from error

@@ -139,7 +139,7 @@ def _ask(python: Path, environment: Mapping[str, str]) -> Answer:
         raise ValueError(_absent(python))
     try:
         done = subprocess.run(
-            [str(python), "-c", _QUESTION],
+            [str(python), "-B", "-c", _QUESTION],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=dict(environment),

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import random
 import re
 import secrets
 import shutil
@@ -82,27 +83,38 @@ class EnvironmentStore:
         deadline = time.monotonic() + timeout_s
         with explained(self.directory, where):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            built = False
+            built = said = False
             while True:
-                descriptor = self._locked(key, fcntl.LOCK_SH, deadline, where, progress)
-                try:
+                descriptor = self._locked(key, fcntl.LOCK_SH)
+                if descriptor is not None:
+                    hold = Hold(directory, descriptor)
                     if _is_whole(directory) and (built or sound(directory)):
                         with suppress(OSError):
                             os.utime(descriptor)  # when it was last given out
-                        hold, descriptor = Hold(directory, descriptor), -1
                         if built:
                             self.clean(kept_bytes)
                         return hold
-                finally:
-                    if descriptor >= 0:
-                        os.close(descriptor)
-                descriptor = self._locked(key, fcntl.LOCK_EX, deadline, where, progress)
-                try:
-                    if not (_is_whole(directory) and sound(directory)):
-                        self._build(directory, descriptor, build)
-                        built = True
-                finally:
-                    os.close(descriptor)
+                    hold.close()
+                    descriptor = self._locked(key, fcntl.LOCK_EX)
+                    if descriptor is not None:
+                        try:
+                            if not (_is_whole(directory) and sound(directory)):
+                                self._build(directory, descriptor, build)
+                                built = True
+                        finally:
+                            os.close(descriptor)
+                        continue
+                # Waits for neither lock alone: who has built it goes on to hold it shared, for as long as it is in use.
+                if not said:
+                    progress("waits for another load, or another server, that makes the same environment")
+                    said = True
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"{where}: somebody else has been making the environment in {directory} for too long, or hangs "
+                        f"there; end the process that holds {directory}.lock open and load the model again, or raise "
+                        "--backend-config=python,environment-timeout-seconds"
+                    )
+                time.sleep(_PAUSE_S * (0.5 + random.random()))  # two that look at once do not do so for ever
 
     def clean(self, kept_bytes: int, now_s: float | None = None) -> list[Path]:
         """Removes what was left half-built, environments that nobody has used for 30 days, and then, oldest first,
@@ -143,9 +155,9 @@ class EnvironmentStore:
             self._discard(directory)
             raise
 
-    def _locked(self, key: str, kind: int, deadline: float, where: str, progress: Callable[[str], None]) -> int:
+    def _locked(self, key: str, kind: int) -> int | None:
+        """The descriptor of the environment's lock, locked; None if somebody else's lock does not allow it."""
         path = self.directory / f"{key}.lock"
-        said = False
         while True:
             descriptor = _open_lock(path)
             try:
@@ -153,40 +165,26 @@ class EnvironmentStore:
                 if _is_same(descriptor, path):  # else its environment was removed meanwhile, and the lock with it
                     taken, descriptor = descriptor, -1
                     return taken
-                continue
             except BlockingIOError:
-                if not said:
-                    progress("waits for another load, or another server, that makes the same environment")
-                    said = True
-                if time.monotonic() > deadline:
-                    raise UnavailableError(
-                        f"{where}: somebody else has been making the environment in {self.directory / key} for "
-                        f"too long, or hangs there; end the process that holds {path} open and load the model again, "
-                        "or raise --backend-config=python,environment-timeout-seconds"
-                    ) from None
+                return None
             finally:
                 if descriptor >= 0:
                     os.close(descriptor)
-            time.sleep(_PAUSE_S)
 
     def _remove(self, key: str) -> bool:
         """Whether it was there and nobody uses it."""
-        path = self.directory / f"{key}.lock"
         try:
-            descriptor = _open_lock(path)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_same(descriptor, path):
+            descriptor = self._locked(key, fcntl.LOCK_EX)
+            if descriptor is None:
                 return False
-            self._discard(self.directory / key)
-            path.unlink(missing_ok=True)
-            return True
-        except OSError:  # in use, or not ours to remove
+            try:
+                self._discard(self.directory / key)
+                (self.directory / f"{key}.lock").unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+        except OSError:  # not ours to remove
             return False
-        finally:
-            os.close(descriptor)
+        return True
 
     def _discard(self, directory: Path) -> None:
         """Under another name first: what is half removed must not be taken for whole."""
