@@ -16,13 +16,13 @@ from atoll.backends.onnxruntime.options import _CONFIG_ENTRY
 from atoll.cli.inspect_command import _document as inspect_document
 from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
+from atoll.config.byte_size import _UNITS
 from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
 from atoll.config.platforms import _BACKEND_OF_FILE, _BACKENDS, ENSEMBLE
 from atoll.config.problems import Problem
 from atoll.config.schema import message_class
 from atoll.config.signature import ModelSignature, TensorSignature
-from atoll.models.budget import _UNITS
 from atoll.models.diagnosis import Diagnosis
 from atoll.models.inspection import Inspection
 from atoll.options import OPTIONS, OURS

@@ -25,8 +25,11 @@ ENTRANCES = {  # where a child's life begins: these must promise it
     "atoll.isolation.child",
     "atoll.isolation.service",
     "atoll.isolation.wire",
+    "atoll.isolation.zygote_child",
     "atoll.backends.python.host",
+    "atoll.backends.python.hosted",
 }
+OPTIONAL = {"ml_dtypes"}  # has numpy's dtype for BF16
 OLDEST = (3, 10)
 OLDEST_NUMPY = "numpy==1.26.4"  # as pyproject.toml has it
 
@@ -73,6 +76,19 @@ def parsed(source: str, name: str) -> ast.Module:
     return ast.parse(source, name, feature_version=OLDEST)
 
 
+def optional(tree: ast.Module) -> set[str]:
+    """Those of OPTIONAL that are looked for in a function, which goes on without them."""
+    return {
+        name
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for attempt in ast.walk(function)
+        if isinstance(attempt, ast.Try) and any("ImportError" in ast.unparse(one) for one in attempt.handlers)
+        for name in imported(ast.Module(attempt.body, []))
+        if name.split(".")[0] in OPTIONAL
+    }
+
+
 def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
     """Every node below, but for what only type checkers read."""
     for child in ast.iter_child_nodes(node):
@@ -104,7 +120,9 @@ def mistakes(source: str, name: str) -> list[str]:
     except SyntaxError as error:
         return [f"{name}:{error.lineno}: {error.msg}"]
     wrong = [
-        f"{name} imports {one}" for one in sorted(imported(tree)) if one.split(".")[0] not in {*LIBRARY, *OURS, "numpy"}
+        f"{name} imports {one}"
+        for one in sorted(imported(tree) - optional(tree))
+        if one.split(".")[0] not in {*LIBRARY, *OURS, "numpy"}
     ]
     lazy = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
     for node in at_run_time(tree):
@@ -181,6 +199,8 @@ def test_a_childs_module_needs_the_library_and_numpy_only(name: str) -> None:
         ("def f():\n    from google.protobuf import json_format", "imports google.protobuf.json_format"),
         ("try:\n    import uvloop\nexcept ImportError:\n    pass", "imports uvloop"),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    import yaml", "imports yaml"),
+        ("try:\n    import ml_dtypes\nexcept ImportError:\n    ml_dtypes = None", "imports ml_dtypes"),
+        ("def f():\n    import ml_dtypes", "imports ml_dtypes"),
         ("import tomllib", "imports tomllib"),
         ("from typing import Self", "imports typing.Self"),
         ("from enum import Enum, StrEnum", "imports enum.StrEnum"),
@@ -202,6 +222,7 @@ def test_a_planted_violation_is_found(source: str, found: str) -> None:
         "import os, socket, numpy as np\nfrom atoll.errors import AtollError\nimport numpy.typing",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n    from typing import Self",
         "from __future__ import annotations\nimport typing\ndef f(x: typing.Self) -> list[typing.Self]: ...",
+        "def f():\n    try:\n        from ml_dtypes import bfloat16\n    except ImportError:\n        return None",
         "def f(x):\n    match x:\n        case 1: pass\n    with (open(x) as a, open(x) as b): pass",
     ],
 )
