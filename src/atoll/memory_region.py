@@ -1,6 +1,8 @@
 """Which parts of a stretch of memory are free: first fit by address, neighbours joined at once. Pure.
 
 Pieces at low addresses are used again first, so a region of which little is in use at a time has few pages resident.
+
+Child processes import this module too: the standard library only, on Python 3.10 and later.
 """
 
 from bisect import bisect_left

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+
+from atoll.isolation.proc_stat import read_stat
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +160,6 @@ def _say(kind: str, text: str, on_fallback: Callable[[str], None] | None) -> Non
 # ---- owners
 
 
-def _start_time(pid: int) -> int:
-    """When a process started, in clock ticks since the system did. Raises ProcessLookupError where none of that pid
-    runs, also where one has ended and only its parent has not looked yet.
-    """
-    # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
-    return int(fields[19])
-
-
 _own: tuple[int, int] = (0, 0)
 
 
@@ -177,18 +167,14 @@ def _own_start_time() -> int:
     global _own
     pid = os.getpid()
     if _own[0] != pid:  # also after a fork
-        try:
-            _own = (pid, _start_time(pid))
-        except (OSError, ValueError, IndexError):  # no /proc: `sweep` knows no start times either
-            _own = (pid, 0)
+        found = read_stat(pid)
+        _own = (pid, found.start if found is not None else 0)  # without /proc, `sweep` knows no start times either
     return _own[1]
 
 
 def _lives(pid: int, start_time: int) -> bool:
     """Whether that very process runs, or nobody can tell."""
-    try:
-        return start_time in (0, _start_time(pid))
-    except (FileNotFoundError, ProcessLookupError):
-        return not Path("/proc/self/stat").exists()
-    except (OSError, ValueError, IndexError):
-        return True
+    found = read_stat(pid)
+    if found is None:
+        return not os.path.exists("/proc/self/stat")
+    return found.state not in ("Z", "X") and start_time in (0, found.start)
