@@ -13,7 +13,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from atoll.errors import BY_CODE, AtollError, UnavailableError
+from atoll.errors import BY_CODE, AtollError, ConfigError, UnavailableError
 from atoll.isolation import wire
 from atoll.isolation.child_channel import ChannelClosedError, ChildChannel
 from atoll.isolation.exchange import Exchange
@@ -238,7 +238,9 @@ def host(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket) 
     try:
         hosted = getattr(import_module(module), attribute)(setup, service)
     except AtollError as error:
-        service.channel.queue([wire.pack_failed(str(error), code=error.code.name)])
+        service.channel.queue(
+            [wire.pack_failed(str(error), code=error.code.name, config=isinstance(error, ConfigError))]
+        )
         service.flush()
         return
     serve(hosted, service)

@@ -387,7 +387,9 @@ def test_the_source_survives_the_way() -> None:
         parameters={"a": ModelParameter(string_value="ä\u2028")},
         input=(replace(CONFIG.input[0], reshape=ModelTensorReshape(shape=(2, -1))),),
     )
-    source = ModelSource("m", 3, Path("/a b/m"), Path("/a b/m/3"), config, {"k": "v"}, None, Path("/backends/x"))
+    source = ModelSource(
+        "m", 3, Path("/a b/m"), Path("/a b/m/3"), config, {"k": "v"}, backend_directory=Path("/backends/x")
+    )
     assert source_of(json.loads(json.dumps(source_document(source)))) == source
     source = replace(source, backend_directory=None, config=ModelConfig(name="m"))
     assert source_of(json.loads(json.dumps(source_document(source)))) == source
