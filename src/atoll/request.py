@@ -139,6 +139,7 @@ class InferenceRequest:
         "parameters",
         "priority",
         "sender",
+        "single_response",
         "state",
         "timeline",
         "timeout_us",
@@ -171,6 +172,7 @@ class InferenceRequest:
         self.batch_size = 1  # the engine's, set when it validates the request, and the next one too
         self.batch_key: object = None  # requests run together only where these are equal (the shapes, if they can vary)
         self.cancelled = False
+        self.single_response = False  # who asks can take one response only: a decoupled model is refused
         self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by what executes it and wants to hear
         self.state = CREATED
         self.timeline = Timeline()

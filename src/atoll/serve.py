@@ -2,20 +2,17 @@
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import signal
 import sys
 from collections.abc import Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import uvloop
 
-from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
-from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
-from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
+from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.models.fleet import LoadProgress
 from atoll.models.memory import keep_freed_memory
 from atoll.observability.logs import configure_logs, table
@@ -26,21 +23,6 @@ from atoll.server import Server
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLD = 20_000  # container objects more than before; Python's own is 700
-
-
-class Frontend(Protocol):
-    """What requests come in through."""
-
-    addresses: list[tuple[str, int]]
-
-    async def start(self) -> None:
-        """Listen. Raises OSError naming the address."""
-
-    async def drain(self, timeout_s: float) -> None:
-        """Take no new connections, finish what is in flight, close."""
-
-    async def stop(self) -> None:
-        """Close everything at once."""
 
 
 def serve(values: Mapping[str, Any]) -> int:
@@ -84,19 +66,15 @@ def serve(values: Mapping[str, Any]) -> int:
 async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     _log_models(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
-    frontends = _frontends(server, values)
-    started: list[Frontend] = []
+    frontends = chosen_frontends(server, values)
+    await start_all(frontends)
     try:
-        for name, frontend in frontends:
-            await frontend.start()
-            started.append(frontend)
-            for host, port in frontend.addresses:
-                logger.info("Started %s at %s:%d", name, host, port)
-                _warn_if_open(name, host)
         await stop
-        return await _shut_down(server, started, values["shutdown_delay_secs"], values["exit_timeout_secs"])
+        return await _shut_down(
+            server, list(frontends.values()), values["shutdown_delay_secs"], values["exit_timeout_secs"]
+        )
     finally:
-        for frontend in reversed(started):
+        for frontend in reversed(frontends.values()):
             await frontend.stop()
 
 
@@ -134,17 +112,6 @@ def _stop_signal() -> "asyncio.Future[None]":
     return stop
 
 
-def _frontends(server: Server, values: Mapping[str, Any]) -> list[tuple[str, Frontend]]:
-    chosen: list[tuple[str, Frontend]] = []
-    if values["allow_grpc"]:
-        chosen.append(("GRPCInferenceService", GrpcFrontend(server, GrpcOptions.from_values(values))))
-    if values["allow_http"]:
-        chosen.append(("HTTPService", HttpFrontend(server, HttpOptions.from_values(values))))
-    if values["allow_metrics"]:
-        chosen.append(("Metrics Service", MetricsFrontend(server, MetricsOptions.from_values(values))))
-    return chosen
-
-
 def _show(display: LoadDisplay, progress: LoadProgress) -> None:
     if progress.byte_size:
         display.download(progress.model, progress.received, progress.byte_size)
@@ -158,20 +125,6 @@ def _log_models(server: Server) -> None:
     rows: list[tuple[str, ...]] = [(model.name, model.version, "READY") for model in server.models()]
     rows += [(name, "-", f"UNAVAILABLE: {str(error).splitlines()[0]}") for name, error in server.failures().items()]
     logger.info("%s", table(("Model", "Version", "Status"), rows) if rows else "no models")
-
-
-def _warn_if_open(name: str, host: str) -> None:
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        logger.warning(
-            "%s listens on %s and asks for no key: every host that reaches this machine may use it. "
-            "Bind it to 127.0.0.1 unless the network in front of it is trusted.",
-            name,
-            host,
-        )
 
 
 def spare_the_collector() -> None:

@@ -323,7 +323,8 @@ class Server:
     def model_ready(self, name: str, version: str | int = "") -> bool:
         """Whether this version takes requests. Raises NotFoundError for one that does not exist."""
         try:
-            return self._table.find(name, str(version)).ready
+            model = self._table.find(name, str(version))
+            return model.ready and model.available
         except ModelAsleepError:
             return True  # whoever asks it gets an answer
         except UnavailableError:

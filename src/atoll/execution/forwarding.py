@@ -50,7 +50,7 @@ class ForwardingPool:
         self._model_name = model_name
         self._scheduler = scheduler
         self._waits = waits
-        self._on_available = on_available
+        self.on_available = on_available
         self._lock = threading.Lock()
         self._seats = {instance: _Seat(instance) for instance in instances}
         self._leaving: dict[RequestModelInstance, _Seat] = {}
@@ -229,7 +229,7 @@ class ForwardingPool:
                 if not was_up:  # a restart has failed: what waits need not hope for the next
                     withdrawn = self._scheduler.withdraw_all()
         if none_left:
-            self._on_available(False)
+            self.on_available(False)
         for request in withdrawn:
             instance.fail(request, UnavailableError(reason), executed=False)
             self.answered()
@@ -244,7 +244,7 @@ class ForwardingPool:
             was_none = bool(self._reason)
             self._reason = ""
         if was_none:
-            self._on_available(True)
+            self.on_available(True)
         self.advance()
 
     def _finished(self, count: int) -> None:

@@ -242,7 +242,7 @@ class RequestModelInstance:
                 self.fail(request, UnavailableError(reason), executed=True)
                 self._room.answered()
 
-    def close(self, deadline_ns: int) -> bool:
+    def close(self, deadline_ns: int = 0) -> bool:
         """Free the backend's part; what it still has is failed. False when it could not be freed."""
         clean = self._backend.close(deadline_ns)
         self.abandon(f"model '{self._model_name}' was stopped before the request was answered")

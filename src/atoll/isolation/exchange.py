@@ -18,11 +18,11 @@ import numpy as np
 
 from atoll.isolation.arena import Arena, Block
 from atoll.isolation.mirror import Mirror
+from atoll.isolation.shared_files import SharedFile, create_shared_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atoll.isolation.shared_files import SharedFile
     from atoll.tensor import Array, Buffer
 
 _SENDERS, _RECEIVERS = 0, 1
@@ -51,18 +51,17 @@ class Exchange:
         growth_bytes: int,
         prefix: str,
         on_retract: Callable[[int], None],
-        create: Callable[[int, str], SharedFile | None] | None = None,
+        create: Callable[[int, str], SharedFile | None] = create_shared_file,
     ):
         self._regions = regions
         self._announcing = threading.Lock()
-        more = {} if create is None else {"create": create}
         self._arena = Arena(
             first_bytes=first_bytes,
             growth_bytes=growth_bytes,
             prefix=prefix,
             announce=self._announce,
             retract=on_retract,
-            **more,
+            create=create,
         )
         self._mirror = Mirror()
         # Filled by finalizers, which run in any thread at any moment: they can take no lock.

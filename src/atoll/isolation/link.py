@@ -53,6 +53,7 @@ class Link:
         self._failure: AtollError | None = None
         self.end_reason = ""  # why the process has ended, once it has
         self._reading = False
+        self._answered = False  # since the last time that all was read
         self.facts: dict[str, Any] = {}
         self.began_ns = monotonic_ns()
         self.child = launch(spec, zygote)
@@ -116,8 +117,10 @@ class Link:
     def _handle(self, kind: int, key: int, payload: memoryview) -> None:
         self._reading = True
         if kind == wire.RESPONSE:
+            self._answered = True
             self._respond(key, payload)
         elif kind == wire.RELEASED:
+            self._answered = True
             self._answers().released(key, wire.parse_released(payload))
         elif kind == wire.INFER:
             self._services.infer(key, wire.parse(payload, self._exchange))
@@ -175,7 +178,8 @@ class Link:
 
     def _settled(self) -> None:
         self._reading = False
-        if self._started.is_set():
+        if self._answered:
+            self._answered = False
             self._answers().settle()
         self._channel.flush()
 
@@ -236,7 +240,7 @@ def facts_of(request: InferenceRequest) -> bytes:
     known = (
         request.output_names,
         request.timeout_us,
-        tuple([(key, type(value), value) for key, value in parameters.items()]),
+        tuple([(key, type(value), value) for key, value in (parameters or {}).items()]),
     )
     encoded = _facts.get(known)
     if encoded is None:

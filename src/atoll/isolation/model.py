@@ -2,12 +2,14 @@
 
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from atoll.backends.api import ChildRecipe, Engine, Instance, ModelSource, Placement, RequestInstance
+from atoll.backends.api import Answers, ChildRecipe, Engine, Instance, ModelSource, Placement, RequestInstance
 from atoll.isolation.array_instance import IsolatedArrayInstance
-from atoll.isolation.environment import child_environment
+from atoll.isolation.environment import child_environment, device_id_in_child
 from atoll.isolation.link import Link
 from atoll.isolation.process import ChildSpec
 from atoll.isolation.processes import Processes
@@ -15,7 +17,7 @@ from atoll.isolation.proxy import IsolatedInstance, Start
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.zygote import Zygote
 
-
+ASKED_STOP_S = 5.0
 HOST = "atoll.isolation.service:host"
 
 
@@ -44,6 +46,8 @@ class IsolatedModel:
         self._takes_requests = takes_requests
         self._threads = settings.threads or max((os.cpu_count() or 1) // max(instance_count, 1), 1)
         processes.sweep(settings.prefix)
+        self._arrays: list[IsolatedArrayInstance] = []
+        self.on_available: Callable[[bool], None] = lambda available: None  # of array backends: whether any is up
         self._zygote: Zygote | None = None
         if settings.start_method == "fork":
             self._zygote = Zygote(self._spec(Placement(f"{source.name}_zygote")), processes.supervisor)
@@ -55,7 +59,18 @@ class IsolatedModel:
         )
         if self._takes_requests:
             return forwarding
-        return IsolatedArrayInstance(forwarding, self._source.config)
+        arrays = IsolatedArrayInstance(forwarding, self._source.config, self._changed)
+        self._arrays.append(arrays)
+        return arrays
+
+    def _changed(self) -> None:
+        self.on_available(any(not one.down_because for one in self._arrays))
+
+    def ask(self) -> Mapping[str, Any]:
+        """What a process says of itself when it is ready; it ends then."""
+        link = self._start(Placement(f"{self._source.name} (asked)"))(_nobody, lambda link, reason: None)
+        link.stop(ASKED_STOP_S)
+        return link.facts
 
     def _start(self, placement: Placement) -> Start:
         spec = self._spec(placement)
@@ -67,11 +82,16 @@ class IsolatedModel:
 
     def _spec(self, placement: Placement) -> ChildSpec:
         settings = self._settings
+        device = (placement.kind, placement.device_id)
         environment = child_environment(
-            {**os.environ, **self._recipe.environment},
+            os.environ,
             threads=self._threads,
-            device=(placement.kind, placement.device_id),
+            device=device,
+            replaced=self._recipe.environment,
         )
+        for name, value in self._recipe.environment.items():
+            if not value:
+                del environment[name]  # it must not be inherited
         return ChildSpec(
             name=placement.name,
             model=self._source.name,
@@ -81,7 +101,7 @@ class IsolatedModel:
             setup={
                 **self._recipe.setup,
                 "make": self._recipe.make,
-                "placement": asdict(placement),
+                "placement": asdict(replace(placement, device_id=device_id_in_child(device))),
                 "memory": {
                     "first_bytes": settings.first_bytes,
                     "growth_bytes": settings.growth_bytes,
@@ -96,3 +116,15 @@ class IsolatedModel:
         """See `BackendModel.close`."""
         if self._zygote is not None:
             self._zygote.close()
+
+
+def ask_child(
+    source: ModelSource, recipe: ChildRecipe, settings: IsolationSettings, processes: Processes, engine: Engine
+) -> Mapping[str, Any]:
+    """What a process that is started for this alone says. Raises what starting it raises."""
+    asked = replace(settings, start_method="spawn", execution_timeout_s=0)
+    return IsolatedModel(source, recipe, asked, processes, engine, takes_requests=True, instance_count=1).ask()
+
+
+def _nobody() -> Answers:
+    raise AssertionError("a process that was only asked has answered a request. This is a bug")

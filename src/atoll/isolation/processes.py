@@ -18,10 +18,18 @@ class Processes:
 
     def __init__(self) -> None:
         self.readers = Readers()
-        self.supervisor = Supervisor()
+        self._supervisor: Supervisor | None = None
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._swept: set[str] = set()
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Who watches the children."""
+        with self._lock:
+            if self._supervisor is None:
+                self._supervisor = Supervisor()
+            return self._supervisor
 
     def lend(self, loop: EventLoop) -> bool:
         """See `Readers.lend`."""
@@ -49,7 +57,8 @@ class Processes:
 
     def close(self) -> None:
         """End what is left. Calling it again does nothing."""
-        self.supervisor.close()
+        if self._supervisor is not None:
+            self._supervisor.close()
         self.readers.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 64 << 10
+_MAX_LINE_BYTES = 1 << 20
 _END_S = 5.0
 
 
@@ -126,6 +127,8 @@ class _Running:
 
     def close(self) -> None:
         self._closing = True
+        if not self._is_ready:  # it may load for hours
+            self.child.kill("was killed because it was not needed any more")
         with suppress(OSError):  # it is gone already
             self.child.regions.shutdown(socket.SHUT_RDWR)
 
@@ -148,8 +151,11 @@ class _Running:
         *lines, self._partial = (self._partial + data).split(b"\n")
         with self._changed:
             for line in lines:
-                with suppress(ValueError):  # a bootstrap that fails speaks another language; its end is told of
+                # A bootstrap that fails speaks another language; its end is told of. So is that of one gone mad.
+                with suppress(ValueError, KeyError, TypeError):
                     self._take(json.loads(line))
+            if len(self._partial) > _MAX_LINE_BYTES:
+                self.child.kill("sent what is no message and was killed")
             if not data:
                 self._all_read = True
                 for fork in self._forks.values():

@@ -1,11 +1,12 @@
 """From what a user wrote about a model, and what its files say, to a complete configuration with nothing wrong."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from atoll.backends.api import Backend, CompletesConfig, ModelSource
+from atoll.backends.api import Backend, ChildRecipe, CompletesConfig, Engine, ModelSource
 from atoll.backends.registry import PYTHON_RUNTIME, python_based_folder
 from atoll.config.agreement import check
 from atoll.config.auto_complete import blamed, completed
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 GPUS = ()  # no backend of this version runs on one
 _SHOWN = 8  # entries of a folder that an error names
 Settings = Mapping[str, Mapping[str, str]]
+RunChild = Callable[[ModelSource, ChildRecipe], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,14 @@ class Completion:
         *,
         environment: Mapping[str, str],
         defaults: Mapping[str, ModelConfig] | None = None,
+        engine: Engine | None = None,
+        run_child: RunChild | None = None,
     ):
         self._options = options
         self._settings = settings
         self._environment = environment
+        self._engine = engine
+        self._run_child = run_child
         self._defaults: Mapping[str, ModelConfig] = defaults or {}
 
     def written(self, folder: ModelFolder, override: ModelConfig | None = None) -> WrittenConfig:
@@ -186,6 +192,8 @@ class Completion:
             version_directory=folder.versions[version],
             config=config,
             settings=settings,
+            engine=self._engine,
+            run_child=self._run_child,
             backend_directory=backend_directory,
         )
 

@@ -13,14 +13,18 @@ from pathlib import Path
 
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.memory_pool import HostMemoryPool
+from atoll.isolation.processes import Processes
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
 from atoll.models.diagnosis import Diagnosis, diagnose
+from atoll.models.engine import ModelsEngine
 from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
 from atoll.models.loader import Loader
+from atoll.models.model import Model
+from atoll.models.placing import Placing
 from atoll.models.polling import Poller
 from atoll.models.residency import Residency, Then
 from atoll.models.settings import read_settings
@@ -82,12 +86,21 @@ class Fleet:
         )
         self.table = ModelTable()
         self.custom_metrics = CustomMetrics()
+        self.processes = Processes()
+        engine = ModelsEngine(self)
+        placing = Placing(self.processes, engine)
         self._completion = completion = Completion(
-            options, settings.backends, environment=environment, defaults=settings.defaults
+            options,
+            settings.backends,
+            environment=environment,
+            defaults=settings.defaults,
+            engine=engine,
+            run_child=placing.run_child,
         )
         self._loader = loader = Loader(
             completion,
             self.memory_pool,
+            placing,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
         )
@@ -220,6 +233,10 @@ class Fleet:
 
     # ---- run
 
+    def find(self, name: str, version: str) -> Model:
+        """See `ModelTable.find`."""
+        return self.table.find(name, version)
+
     def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """See `Server.load_model`."""
         self._demand_explicit()
@@ -327,4 +344,5 @@ class Fleet:
         for repository in self._catalog.repositories:
             repository.close()
         self.memory_pool.close()
+        self.processes.close()
         return clean

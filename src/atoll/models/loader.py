@@ -5,25 +5,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic_ns
+from typing import Any, TypeAlias, cast
 
-from atoll.backends.api import BackendModel, Placement
+from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.execution.batch import BatchPlan, plan_batches
+from atoll.execution.forwarding import ForwardingPool
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
 from atoll.execution.pool import InstancePool
+from atoll.execution.pool_api import Pool
+from atoll.execution.request_instance import RequestModelInstance
 from atoll.execution.warmup import WarmupSample, warmup_samples
+from atoll.isolation.model import IsolatedModel
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
+from atoll.models.placing import Placing
 from atoll.models.request_validation import request_spec, validate
+from atoll.models.side_by_side import work_side_by_side
 from atoll.observability.metrics import metric_labels
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 
 logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 8  # instances of one model that are started side by side
+AnyInstance: TypeAlias = ModelInstance | RequestModelInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class _Parts:
     version: str
     statistics: StatisticsRecorder
     samples: Sequence[WarmupSample]
+    requests: bool  # its instances take requests, and are made side by side: each has its own start-up
 
 
 class Loader:
@@ -43,12 +54,14 @@ class Loader:
         self,
         completion: Completion,
         memory: HostMemoryPool | None,
+        placing: Placing,
         *,
         drive_on_submit: bool = True,
         measure: bool = False,
     ):
         self._completion = completion
         self._memory = memory
+        self._placing = placing
         self._drive_on_submit = drive_on_submit
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
 
@@ -79,23 +92,31 @@ class Loader:
         statistics = StatisticsRecorder(config.name, str(version), labels=metric_labels(config.metric_tags, namespace))
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
-        parts = _Parts(plan_batches(config), str(version), statistics, samples)
+        parts = _Parts(plan_batches(config), str(version), statistics, samples, complete.backend.capabilities.requests)
         scheduler, waits = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
-        backend_model = complete.backend.load(self._completion.source(folder, config, version))
-        instances: list[ModelInstance] = []
+        places = placements(config.instance_group)
+        backend = complete.backend
+        source = self._completion.source(folder, config, version)
+        backend_model = self._placing.load(backend, source, len(places))
+        instances: list[AnyInstance] = []
         try:
-            instances = self._instances(parts, backend_model, placements(config.instance_group))
-            pool = InstancePool(
-                config.name,
-                scheduler,
-                instances,
-                bounded=complete.backend.capabilities.bounded,
-                waits=waits,
-                submitter_may_drive=self._drive_on_submit,
-            )
-            return Model(
+            instances = self._instances(parts, backend_model, places)
+            watched: Any = backend_model
+            pool: Pool
+            if backend.capabilities.requests:
+                watched = pool = ForwardingPool(config.name, scheduler, cast("list[Any]", instances), waits=waits)
+            else:
+                pool = InstancePool(
+                    config.name,
+                    scheduler,
+                    cast("list[Any]", instances),
+                    bounded=backend.capabilities.bounded and not isinstance(backend_model, IsolatedModel),
+                    waits=waits,
+                    submitter_may_drive=self._drive_on_submit,
+                )
+            model = Model(
                 config,
                 str(version),
                 platform=config.platform or config.backend,
@@ -106,11 +127,14 @@ class Loader:
                 directory=folder.directory,
                 labels=labels,
             )
+            if isinstance(watched, (ForwardingPool, IsolatedModel)):
+                watched.on_available = model.set_available
         except BaseException:
             for instance in instances:
                 instance.close()
             backend_model.close()
             raise
+        return model
 
     def change_instances(self, model: Model, config: ModelConfig, folder: ModelFolder) -> bool:
         """Give a running model the instance groups of `config`: new ones are warm before they take requests, and
@@ -128,7 +152,8 @@ class Loader:
             if before.get(name) == wanted[name] and groups_before.get(name) == groups.get(name)
         }
         samples = warmup_samples(config, folder.directory, partial(validate, spec=request_spec(config)))
-        parts = _Parts(plan_batches(config), model.version, model.recorder, samples)
+        requests = any(isinstance(one, RequestModelInstance) for one in now.values())
+        parts = _Parts(plan_batches(config), model.version, model.recorder, samples, requests)
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
         if model.change_instances(config, added, removed):
@@ -139,20 +164,34 @@ class Loader:
 
     def _instances(
         self, parts: _Parts, owner: "BackendModel | Model", places: Sequence[Placement]
-    ) -> list[ModelInstance]:
-        instances: list[ModelInstance] = []
+    ) -> list[AnyInstance]:
+        made: dict[str, AnyInstance] = {}
+
+        def make(place: Placement) -> None:
+            instance = self._instance(parts, owner.instance(place), place)
+            made[place.name] = instance
+            instance.warm_up(parts.samples)
+
         try:
-            for place in places:
-                instance = ModelInstance(
-                    place.name, owner.instance(place), parts.plan, parts.version, parts.statistics, self._memory
-                )
-                instances.append(instance)
-                instance.warm_up(parts.samples)
+            if parts.requests and len(places) > 1:
+                work_side_by_side(make, places, MOST_AT_ONCE, "make instances")
+            else:
+                for place in places:
+                    make(place)
         except BaseException:
-            for one in instances:
+            for one in made.values():
                 one.close()
             raise
-        return instances
+        return [made[place.name] for place in places]
+
+    def _instance(self, parts: _Parts, backend: Instance | RequestInstance, place: Placement) -> AnyInstance:
+        if parts.requests:
+            return RequestModelInstance(
+                place.name, cast("RequestInstance", backend), parts.plan, parts.version, parts.statistics
+            )
+        return ModelInstance(
+            place.name, cast("Instance", backend), parts.plan, parts.version, parts.statistics, self._memory
+        )
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:

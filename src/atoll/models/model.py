@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic_ns
 
-from atoll.backends.api import BackendModel, Instance, Placement
+from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.metadata import ModelMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig
 from atoll.errors import UnavailableError
 from atoll.execution.instance import ModelInstance
-from atoll.execution.pool import InstancePool
+from atoll.execution.pool_api import Pool
+from atoll.execution.request_instance import RequestModelInstance
 from atoll.models.lifecycle import Lifecycle, ModelState
 from atoll.models.memory import ArenaHold
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
@@ -30,7 +31,7 @@ class Model:
         *,
         platform: str,
         spec: RequestSpec,
-        pool: InstancePool,
+        pool: Pool,
         backend_model: BackendModel,
         statistics: StatisticsRecorder,
         directory: Path,
@@ -55,6 +56,7 @@ class Model:
         pool.start()
         self.lifecycle.move(ModelState.READY)
         self.ready = True  # the lifecycle's word, where every request looks
+        self.available = True  # False while every process that executes it is down
 
     # ---- what it says of itself
 
@@ -82,6 +84,10 @@ class Model:
         """How many requests are queued or executing."""
         return self._pool.in_flight()
 
+    def set_available(self, available: bool) -> None:
+        """Whether any of its instances can take requests now."""
+        self.available = available
+
     # ---- run
 
     def submit(self, request: InferenceRequest) -> None:
@@ -102,16 +108,19 @@ class Model:
         """When a request was last taken, on the monotonic clock."""
         return self._pool.last_used_ns
 
-    def instances(self) -> list[ModelInstance]:
+    def instances(self) -> "list[ModelInstance | RequestModelInstance]":
         """Those that take batches now."""
         return self._pool.instances()
 
-    def instance(self, placement: Placement) -> Instance:
+    def instance(self, placement: Placement) -> Instance | RequestInstance:
         """The backend's part of one more instance."""
         return self._backend_model.instance(placement)
 
     def change_instances(
-        self, config: ModelConfig, added: Sequence[ModelInstance], removed: Sequence[ModelInstance]
+        self,
+        config: ModelConfig,
+        added: "Sequence[ModelInstance | RequestModelInstance]",
+        removed: "Sequence[ModelInstance | RequestModelInstance]",
     ) -> bool:
         """Serve on with other instances, and say `config` from now on; False when the model is being unloaded."""
         if not self._pool.change_instances(added, removed):

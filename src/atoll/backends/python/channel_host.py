@@ -173,8 +173,8 @@ def _response(packet: Packet, model_name: str) -> InferenceResponse:
     facts = packet.facts
     text = facts.get("error")
     if text is None:
-        return InferenceResponse.received(packet.tensors, None, facts.get("parameters"))
+        return InferenceResponse.received(packet.tensors, facts.get("parameters"))
     error = BY_CODE.get(facts.get("code", ""), AtollError)(text)
     if facts.get("refused"):
         return InferenceResponse([], TritonError(refusal_text(model_name, error)))
-    return InferenceResponse([], TritonError.from_error(error))
+    return InferenceResponse([], TritonError.of(error))

@@ -4,16 +4,19 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from atoll.backends.api import Engine
 from atoll.backends.python.call_errors import refusal_text
 from atoll.backends.python.channel_host import call_parameters
-from atoll.backends.python.host import Receive
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
 from atoll.errors import AtollError, InvalidArgumentError
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.request import InferenceResponse as EngineResponse
 from atoll.tensor import Tensor
+
+if TYPE_CHECKING:
+    from atoll.backends.python.host import Receive
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ class EngineHost:
 
     # ---- other models
 
-    def infer(self, request: InferenceRequest, receive: Receive) -> "_Call":
+    def infer(self, request: InferenceRequest, receive: "Receive") -> "_Call":
         """See `ModelHost.infer`."""
         name = request.model_name
 
@@ -143,7 +146,6 @@ class _Sender:
 
 
 def _response(response: EngineResponse) -> InferenceResponse:
-    error = response.error
-    return InferenceResponse.received(
-        response.outputs, None if error is None else TritonError.from_error(error), dict(response.parameters)
-    )
+    if response.error is not None:
+        return InferenceResponse([], TritonError.of(response.error))
+    return InferenceResponse.received(response.outputs, dict(response.parameters))

@@ -198,7 +198,7 @@ class _Delivery:
         if response is None:
             service.finish(self._key)
         elif response.error_or_none is not None:
-            service.fail(self._key, response.error_or_none.to_error(), final)
+            service.fail(self._key, response.error_or_none.as_atoll_error(), final)
         else:
             parameters = response.parameter_values
             facts = {"parameters": parameters} if parameters else _NO_FACTS

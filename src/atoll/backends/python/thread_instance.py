@@ -159,7 +159,7 @@ class ThreadInstance:
     def _received(self, request: EngineRequest) -> InferenceRequest:
         answers = self._answers
         assert answers is not None, "a batch was begun before the instance was opened. This is a bug"
-        facts = split_parameters(request.parameters, timeout=request.timeout_us, outputs=request.output_names)
+        facts = split_parameters(request.parameters or {}, timeout=request.timeout_us, outputs=request.output_names)
         return InferenceRequest.received(
             list(request.inputs.values()),
             delivery=_Delivery(answers, request),
@@ -212,7 +212,7 @@ class _Delivery:
         error: AtollError | None = None
         outputs: list[Tensor] = []
         if response.error_or_none is not None:
-            error = response.error_or_none.to_error()
+            error = response.error_or_none.as_atoll_error()
         else:
             outputs = response.tensors
         parameters = dict(response.parameter_values) if response.parameter_values else None

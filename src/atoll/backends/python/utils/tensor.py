@@ -105,7 +105,7 @@ class Tensor:
             return _GpuTensor(inner, taken)
         made = Tensor.received(inner)
         if not taken.bfloat16:
-            made._array = array  # as it is: the memory is shared, and may be read-only
+            made._array = array  # noqa: SLF001 - ours; as it is: the memory is shared, and may be read-only
         return made
 
     def to_dlpack(self) -> Any:

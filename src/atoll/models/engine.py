@@ -1,0 +1,78 @@
+"""The server as the models in it see it: what a model may ask, whichever way it asks."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from atoll.errors import AtollError, ModelAsleepError, NotFoundError, UnavailableError, UnsupportedError
+from atoll.models.model import Model
+from atoll.observability.custom_metrics import CustomMetrics
+from atoll.request import InferenceRequest, InferenceResponse
+
+
+class Models(Protocol):
+    """The models of the server (fleet.py)."""
+
+    custom_metrics: CustomMetrics
+
+    def find(self, name: str, version: str) -> Model:
+        """Raises NotFoundError, UnavailableError, ModelAsleepError."""
+
+    def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None: ...
+    def unload(self, name: str, *, unload_dependents: bool = False) -> None: ...
+    def wake(self, name: str, then: Callable[[AtollError | None], None]) -> None: ...
+
+
+class ModelsEngine:
+    """An Engine (backends/api.py)."""
+
+    def __init__(self, models: Models):
+        self._models = models
+
+    @property
+    def metrics(self) -> CustomMetrics:
+        """See `Engine.metrics`."""
+        return self._models.custom_metrics
+
+    def submit(self, request: InferenceRequest) -> None:
+        """See `Engine.submit`. A model that is not in memory is loaded first."""
+        try:
+            self._submit(request)
+        except ModelAsleepError:
+            self._models.wake(request.model_name, partial(self._submit_awake, request))
+
+    def _submit(self, request: InferenceRequest) -> None:
+        model = self._models.find(request.model_name, request.model_version)
+        if model.decoupled and request.single_response:
+            raise UnsupportedError(
+                f"Model {model.name} is using the decoupled. The current BLS request call doesn't support models using "
+                "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
+                "calls for decoupled models.'"
+            )
+        model.submit(request)
+
+    def _submit_awake(self, request: InferenceRequest, error: AtollError | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            self._submit(request)
+        except AtollError as failure:
+            request.sender.send(InferenceResponse("", "", request.id, error=failure), True)
+
+    def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
+        """See `Engine.load_model`."""
+        self._models.load(name, config=config, files=files)
+
+    def unload_model(self, name: str, *, unload_dependents: bool = False) -> None:
+        """See `Engine.unload_model`."""
+        self._models.unload(name, unload_dependents=unload_dependents)
+
+    def model_ready(self, name: str, version: str = "") -> bool:
+        """See `Engine.model_ready`."""
+        try:
+            model = self._models.find(name, version)
+        except ModelAsleepError:
+            return True  # whoever asks it gets an answer
+        except (NotFoundError, UnavailableError):
+            return False
+        return model.ready and model.available

@@ -1,0 +1,41 @@
+"""Where a model's instances run: in this process, or each in one of its own."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from atoll.backends.api import Backend, BackendModel, ChildRecipe, Engine, IsolatedBackend, ModelSource
+from atoll.isolation.hosted_backend import recipe
+from atoll.isolation.model import IsolatedModel, ask_child
+from atoll.isolation.processes import Processes
+from atoll.isolation.settings import is_isolated, read_isolation_settings
+
+
+class Placing:
+    """Loads models under one server. Thread-safe."""
+
+    def __init__(self, processes: Processes, engine: Engine):
+        self._processes = processes
+        self._engine = engine
+
+    def load(self, backend: Backend, source: ModelSource, instance_count: int) -> BackendModel:
+        """The model, where its configuration wants it. Raises ConfigError, and what the backend raises."""
+        if not is_isolated(source.config, backend.capabilities.isolated):
+            return backend.load(source)
+        settings = read_isolation_settings(source)
+        if hasattr(backend, "child"):
+            made = cast("IsolatedBackend", backend).child(source)
+        else:
+            made = recipe(source, backend)
+        return IsolatedModel(
+            source,
+            made,
+            settings,
+            self._processes,
+            self._engine,
+            takes_requests=backend.capabilities.requests,
+            instance_count=instance_count,
+        )
+
+    def run_child(self, source: ModelSource, made: ChildRecipe) -> Mapping[str, Any]:
+        """What a process of the model's says of it when it is asked; see `ModelSource.run_child`."""
+        return ask_child(source, made, read_isolation_settings(source), self._processes, self._engine)
