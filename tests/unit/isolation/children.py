@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,10 +120,37 @@ class Nursery(logging.Handler):
         self._logger.setLevel(self._level)
 
 
-SERVER = f"""
-import os, sys, threading, time
+_SERVER = f"""
+import os, signal, sys, time
 sys.path.insert(0, {str(HERE.parents[2])!r})
 from tests.unit.isolation.children import Nursery
 nursery = Nursery()
 """
-SERVER_ARGV = (sys.executable, "-c")
+
+
+class ServerProcess:
+    """A process of its own that starts children, to be killed. Its code has a `nursery`."""
+
+    def __init__(self, code: str, descriptors: Sequence[int] = ()):
+        argv = [sys.executable, "-c", _SERVER + code]
+        self._popen = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, pass_fds=descriptors)
+        self.pid = self._popen.pid
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self._popen.stdout is not None
+        return self._popen.stdout.readline().strip()
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send a signal and wait for its end; what it ended with."""
+        self._popen.send_signal(number)
+        return self._popen.wait(PATIENCE_S)
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        assert self._popen.stdout is not None
+        self._popen.stdout.close()
