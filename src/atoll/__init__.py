@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from atoll.frontends.http.asgi import asgi_app
+    from atoll.listener import listen
     from atoll.models.function_tensors import TensorSpec
     from atoll.models.model import Model
     from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
@@ -48,6 +49,7 @@ _HOME = {
     "UnavailableError": "atoll.errors",
     "UnsupportedError": "atoll.errors",
     "asgi_app": "atoll.frontends.http.asgi",
+    "listen": "atoll.listener",
 }
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "asgi_app",
+    "listen",
 ]
 
 

@@ -19,7 +19,7 @@ FLOORS = [  # from the ground up; a room is a folder or a file directly under at
     {"models"},
     {"server"},
     {"frontends", "testing", "__init__"},
-    {"serve", "analyze", "cluster"},
+    {"serve", "listener", "analyze", "cluster"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,70 @@
+"""What requests come in through, as the options choose it: HTTP, gRPC, metrics."""
+
+import ipaddress
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
+from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
+from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
+from atoll.server import Server
+
+logger = logging.getLogger(__name__)
+
+
+class Frontend(Protocol):
+    """What requests come in through."""
+
+    addresses: list[tuple[str, int]]
+
+    async def start(self) -> None:
+        """Listen. Raises OSError naming the address."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new connections, finish what is in flight, close."""
+
+    async def stop(self) -> None:
+        """Close everything at once."""
+
+
+def chosen_frontends(server: Server, values: Mapping[str, Any]) -> dict[str, Frontend]:
+    """Those that are on, under the names that the real server's log gives them. `values`: options by field name."""
+    chosen: dict[str, Frontend] = {}
+    if values["allow_grpc"]:
+        chosen["GRPCInferenceService"] = GrpcFrontend(server, GrpcOptions.from_values(values))
+    if values["allow_http"]:
+        chosen["HTTPService"] = HttpFrontend(server, HttpOptions.from_values(values))
+    if values["allow_metrics"]:
+        chosen["Metrics Service"] = MetricsFrontend(server, MetricsOptions.from_values(values))
+    return chosen
+
+
+async def start_all(frontends: Mapping[str, Frontend]) -> None:
+    """Start them in their order; all of them, or none. Raises OSError naming the address."""
+    started: list[Frontend] = []
+    try:
+        for name, frontend in frontends.items():
+            await frontend.start()
+            started.append(frontend)
+            for host, port in frontend.addresses:
+                logger.info("Started %s at %s:%d", name, host, port)
+                _warn_if_open(name, host)
+    except BaseException:
+        for frontend in reversed(started):
+            await frontend.stop()
+        raise
+
+
+def _warn_if_open(name: str, host: str) -> None:
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        logger.warning(
+            "%s listens on %s and asks for no key: every host that reaches this machine may use it. "
+            "Bind it to 127.0.0.1 unless the network in front of it is trusted.",
+            name,
+            host,
+        )
