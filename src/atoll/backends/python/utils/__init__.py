@@ -29,11 +29,11 @@ from atoll.backends.python.utils.request import (
     TRITONSERVER_REQUEST_RELEASE_ALL,
     TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
     InferenceRequest,
-    InferenceTrace,
 )
 from atoll.backends.python.utils.response import InferenceResponse
 from atoll.backends.python.utils.sender import TRITONSERVER_RESPONSE_COMPLETE_FINAL, InferenceResponseSender
 from atoll.backends.python.utils.tensor import Tensor
+from atoll.backends.python.utils.trace import InferenceTrace
 
 TRITONSERVER_MEMORY_CPU = MemoryType.TRITONSERVER_MEMORY_CPU
 TRITONSERVER_MEMORY_GPU = MemoryType.TRITONSERVER_MEMORY_GPU

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from atoll.backends.python.utils.arguments import mismatch
 from atoll.backends.python.utils.current import current_host, refusals_of
-from atoll.backends.python.utils.errors import TritonModelException, mismatch
+from atoll.backends.python.utils.errors import TritonModelException
+from atoll.backends.python.utils.finalizing import call_apart
 
 if TYPE_CHECKING:
     from atoll.backends.python.host import ModelHost
@@ -74,7 +76,7 @@ class MetricFamily:
 
     def __del__(self) -> None:
         if hasattr(self, "_host"):
-            self._host.drop_metric_family(self._number)
+            call_apart(self._host.drop_metric_family, self._number)
 
 
 class Metric:
@@ -112,4 +114,4 @@ class Metric:
             self._host.change_metric(self._number, operation, float(value))
 
     def __del__(self) -> None:
-        self._host.drop_metric(self._number)
+        call_apart(self._host.drop_metric, self._number)

@@ -6,8 +6,8 @@ The words are those of the real module wherever a client can see them: a model's
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
+from atoll.backends.python.utils.arguments import as_text, mismatch
 from atoll.errors import (
     AlreadyExistsError,
     AtollError,
@@ -19,9 +19,6 @@ from atoll.errors import (
     UnavailableError,
     UnsupportedError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 class ErrorCode(IntEnum):
@@ -65,13 +62,14 @@ class TritonError:
     __slots__ = ("_code", "_message")
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.INTERNAL):
-        if not isinstance(message, str) or not isinstance(code, ErrorCode):
+        text = as_text(message)
+        if text is None or not isinstance(code, ErrorCode):
             raise mismatch(
                 "c_python_backend_utils.TritonError(message: str, "
                 "code: c_python_backend_utils.TritonError.__ErrorCode = <__ErrorCode.INTERNAL: 1>)",
                 (message,) if code is ErrorCode.INTERNAL else (message, code),
             )
-        self._message = message
+        self._message = text
         self._code = code
 
     def message(self) -> str:
@@ -106,20 +104,3 @@ _ERRORS: dict[ErrorCode, type[AtollError]] = {
     ErrorCode.ALREADY_EXISTS: AlreadyExistsError,
     ErrorCode.CANCELLED: CancelledError,
 }
-
-
-def mismatch(
-    signature: str, arguments: Sequence[object], named: Mapping[str, object] | None = None, function: str = ""
-) -> TypeError:
-    """A call with arguments of the wrong types, in the form that the real module's binding gives such errors.
-
-    `signature` is what would have been right; `function` is empty for constructors.
-    """
-    kind = "function" if function else "constructor"
-    given = ", ".join(repr(argument) for argument in arguments)
-    if named:
-        given += ("; " if given else "") + "kwargs: " + ", ".join(f"{key}={value!r}" for key, value in named.items())
-    return TypeError(
-        f"{function or '__init__'}(): incompatible {kind} arguments. The following argument types are supported:\n"
-        f"    1. {signature}\n\nInvoked with: {given}"
-    )

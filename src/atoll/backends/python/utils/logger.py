@@ -6,8 +6,8 @@ import sys
 from enum import IntEnum
 from typing import TypeAlias
 
+from atoll.backends.python.utils.arguments import mismatch
 from atoll.backends.python.utils.current import current
-from atoll.backends.python.utils.errors import mismatch
 
 
 class LogLevel(IntEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from atoll.backends.python.utils.errors import mismatch
+from atoll.backends.python.utils.arguments import mismatch
 
 
 class MemoryType(IntEnum):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from atoll.backends.python.utils.arguments import as_flag, mismatch
 from atoll.backends.python.utils.current import current_host, refusals_of
-from atoll.backends.python.utils.errors import TritonModelException, mismatch
+from atoll.backends.python.utils.errors import TritonModelException
 
 
 def load_model(model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
@@ -41,7 +42,8 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
 
     Raises TypeError for arguments of other types, TritonModelException where the server refuses.
     """
-    if not isinstance(model_name, str) or isinstance(unload_dependents, (str, bytes)) or unload_dependents is None:
+    dependents = as_flag(unload_dependents)
+    if not isinstance(model_name, str) or dependents is None:
         raise mismatch(
             "(model_name: str, unload_dependents: bool = False) -> None",
             (model_name,) if unload_dependents is False else (model_name, unload_dependents),
@@ -49,7 +51,7 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
         )
     host = current_host()
     with refusals_of("Failed to unload model"):
-        host.unload_model(model_name, unload_dependents=bool(unload_dependents))
+        host.unload_model(model_name, unload_dependents=dependents)
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:

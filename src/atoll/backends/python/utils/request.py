@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from atoll.backends.python.utils import calls
+from atoll.backends.python.utils.arguments import as_flag, as_integer, as_text, mismatch
 from atoll.backends.python.utils.current import current_host
-from atoll.backends.python.utils.errors import TritonModelException, mismatch
+from atoll.backends.python.utils.errors import TritonModelException
 from atoll.backends.python.utils.memory import PreferredMemory
 from atoll.backends.python.utils.parameters import Parameter, checked_parameters
 from atoll.backends.python.utils.response import InferenceResponse
 from atoll.backends.python.utils.sender import InferenceResponseSender
 from atoll.backends.python.utils.tensor import Tensor
+from atoll.backends.python.utils.trace import InferenceTrace
 from atoll.tensor import Tensor as Inner
 
 if TYPE_CHECKING:
@@ -37,21 +39,6 @@ _SIGNATURE = (
 _NO_PARAMETERS: Mapping[str, Parameter] = {}
 _MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
-
-
-class InferenceTrace:
-    """The trace that a request belongs to."""
-
-    __slots__ = ("_context",)
-
-    def __init__(self, context: str | None = None):
-        self._context = context
-
-    def get_context(self) -> str | None:
-        """The OpenTelemetry context, as the text of a JSON object with the propagation headers; None where the server
-        does not trace the request.
-        """
-        return self._context
 
 
 class InferenceRequest:
@@ -98,45 +85,50 @@ class InferenceRequest:
         trace: InferenceTrace | None = None,
         parameters: Mapping[str, Parameter] | None = None,
     ):
-        given = {
-            "request_id": request_id,
-            "correlation_id": correlation_id,
-            "inputs": inputs,
-            "requested_output_names": requested_output_names,
-            "model_name": model_name,
-            "model_version": model_version,
-            "flags": flags,
-            "timeout": timeout,
-        }
-        if not (
-            isinstance(request_id, str)
-            and isinstance(inputs, (list, tuple))
-            and isinstance(requested_output_names, (list, tuple))
-            and isinstance(model_name, str)
-            and _is_integer(model_version, _MIN_INT64, _MAX_INT64)
-            and _is_integer(flags, 0, _MAX_UINT32)
-            and _is_integer(timeout, 0, _MAX_UINT64)
-            and correlation_id is not None
-            and (preferred_memory is None or isinstance(preferred_memory, PreferredMemory))
-            and (trace is None or isinstance(trace, InferenceTrace))
-            and all(tensor is None or isinstance(tensor, Tensor) for tensor in inputs)
-            and all(isinstance(name, str) for name in requested_output_names)
+        identifier = as_text(request_id)
+        model = as_text(model_name)
+        version = as_integer(model_version, _MIN_INT64, _MAX_INT64)
+        bits = as_integer(flags, 0, _MAX_UINT32)
+        microseconds = as_integer(timeout, 0, _MAX_UINT64)
+        if (
+            identifier is None
+            or model is None
+            or version is None
+            or bits is None
+            or microseconds is None
+            or correlation_id is None
+            or not isinstance(inputs, (list, tuple))
+            or not isinstance(requested_output_names, (list, tuple))
+            or not all(tensor is None or isinstance(tensor, Tensor) for tensor in inputs)
+            or any(as_text(name) is None for name in requested_output_names)
+            or not (preferred_memory is None or isinstance(preferred_memory, PreferredMemory))
+            or not (trace is None or isinstance(trace, InferenceTrace))
         ):
+            given = {
+                "request_id": request_id,
+                "correlation_id": correlation_id,
+                "inputs": inputs,
+                "requested_output_names": requested_output_names,
+                "model_name": model_name,
+                "model_version": model_version,
+                "flags": flags,
+                "timeout": timeout,
+            }
             raise mismatch(_SIGNATURE, (), given)
-        where = f"for request with id '{request_id}' and model name '{model_name}' should not be empty."
+        where = f"for request with id '{identifier}' and model name '{model}' should not be empty."
         if any(tensor is None for tensor in inputs):
             raise TritonModelException(f"Input tensor {where}")
         if not all(requested_output_names):
             raise TritonModelException(f"Requested output name {where}")
-        self._id = request_id
+        self._id = identifier
         self._correlation_id = _checked_correlation_id(correlation_id)
         self._inputs: list[Tensor] | None = list(inputs)
         self._tensors: list[Inner] = [tensor.inner for tensor in inputs]
-        self.output_names = tuple(dict.fromkeys(requested_output_names))
-        self.model_name = model_name
-        self.model_version = "" if model_version == -1 else str(model_version)
-        self._flags = flags
-        self._timeout = timeout
+        self.output_names = tuple(dict.fromkeys(as_text(name) or "" for name in requested_output_names))
+        self.model_name = model
+        self.model_version = "" if version == -1 else str(version)
+        self._flags = bits
+        self._timeout = microseconds
         self.preferred_memory = preferred_memory
         self.trace_context = trace.get_context() if trace is not None else None
         self.parameter_values: Mapping[str, Parameter] = (
@@ -216,13 +208,7 @@ class InferenceRequest:
 
     def set_flags(self, flags: int) -> None:
         """Set the flags that `exec` sends. Raises TypeError for what is no unsigned 32-bit integer."""
-        if not _is_integer(flags, 0, _MAX_UINT32):
-            raise mismatch(
-                "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None",
-                (self, flags),
-                function="set_flags",
-            )
-        self._flags = flags
+        self._flags = self._checked_flags(flags, "set_flags")
 
     def timeout(self) -> int:
         """In microseconds; 0 means none."""
@@ -230,7 +216,9 @@ class InferenceRequest:
 
     def parameters(self) -> str:
         """The request's parameters as the text of a JSON object."""
-        return json.dumps(self.parameter_values)
+        if self.delivery is None:
+            return json.dumps(self.parameter_values)
+        return json.dumps(self.parameter_values, separators=(",", ":"), ensure_ascii=False)
 
     def trace(self) -> InferenceTrace:
         """The trace that the request belongs to: hand it to the requests made for this one."""
@@ -248,13 +236,21 @@ class InferenceRequest:
         """TRITONSERVER_REQUEST_RELEASE_ALL ends the request with `execute`; TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
         gives it back to the server, which executes it again. Raises TypeError for what is no integer.
         """
-        if not _is_integer(flags, 0, _MAX_UINT32):
-            raise mismatch(
-                "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None",
-                (self, flags),
-                function="set_release_flags",
-            )
-        self.release_flags = flags
+        self.release_flags = self._checked_flags(flags, "set_release_flags")
+
+    def _checked_decoupled(self, value: object, function: str) -> bool:
+        flag = as_flag(value)
+        if flag is None:
+            signature = "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object"
+            raise mismatch(signature, (self, value), function=function)
+        return flag
+
+    def _checked_flags(self, flags: object, function: str) -> int:
+        number = as_integer(flags, 0, _MAX_UINT32)
+        if number is None:
+            signature = "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None"
+            raise mismatch(signature, (self, flags), function=function)
+        return number
 
     def get_response_sender(self) -> InferenceResponseSender:
         """What sends this request's responses: always the same object. Raises TritonModelException for a request that
@@ -316,7 +312,7 @@ class InferenceRequest:
         """Run the request on its model and wait in this thread: for the response, or, with `decoupled`, for an iterator
         over the responses. What goes wrong is the response's error; nothing is raised for it.
         """
-        self.decoupled = _checked_decoupled(self, decoupled, "exec")
+        self.decoupled = self._checked_decoupled(decoupled, "exec")
         host = self.host or current_host()
         return calls.iterate(host, self) if self.decoupled else calls.execute(host, self)
 
@@ -329,13 +325,9 @@ class InferenceRequest:
         """As `exec`, without blocking: await what it returns. The request is sent at once. Raises RuntimeError where
         no event loop runs in this thread.
         """
-        self.decoupled = _checked_decoupled(self, decoupled, "async_exec")
+        self.decoupled = self._checked_decoupled(decoupled, "async_exec")
         host = self.host or current_host()
         return calls.iterate_async(host, self) if self.decoupled else calls.execute_async(host, self)
-
-
-def _is_integer(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and least <= value <= most
 
 
 def _checked_correlation_id(value: object) -> int | str:
@@ -346,13 +338,3 @@ def _checked_correlation_id(value: object) -> int | str:
     if not 0 <= value <= _MAX_UINT64:
         raise RuntimeError(f"correlation ID {value} is no unsigned 64-bit integer")
     return int(value)
-
-
-def _checked_decoupled(request: InferenceRequest, value: object, function: str) -> bool:
-    if value is None or isinstance(value, (str, bytes)):
-        raise mismatch(
-            "(self: c_python_backend_utils.InferenceRequest, decoupled: bool = False) -> object",
-            (request, value),
-            function=function,
-        )
-    return bool(value)

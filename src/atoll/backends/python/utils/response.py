@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from atoll.backends.python.utils.errors import TritonError, TritonModelException, mismatch
+from atoll.backends.python.utils.arguments import mismatch
+from atoll.backends.python.utils.errors import TritonError, TritonModelException
 from atoll.backends.python.utils.parameters import Parameter, checked_parameters
 from atoll.backends.python.utils.tensor import Tensor
 from atoll.tensor import Tensor as Inner

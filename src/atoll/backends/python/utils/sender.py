@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from _thread import start_new_thread
-from contextlib import suppress
 from threading import Lock
 
 from atoll.backends.python.host import Delivery
-from atoll.backends.python.utils.errors import TritonError, TritonModelException, mismatch
+from atoll.backends.python.utils.arguments import mismatch
+from atoll.backends.python.utils.errors import TritonError, TritonModelException
+from atoll.backends.python.utils.finalizing import call_apart
 from atoll.backends.python.utils.response import InferenceResponse
 
 TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
@@ -114,6 +114,4 @@ class InferenceResponseSender:
             f"model '{self._model_name}' let go of the request without sending its final response "
             "(flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)"
         )
-        with suppress(RuntimeError):  # the interpreter is ending, and the process's end says the rest
-            # A finalizer may run in the middle of anything, with any lock held: the delivery's as well.
-            start_new_thread(self._delivery.send, (InferenceResponse([], TritonError(text)), True))
+        call_apart(self._delivery.send, InferenceResponse([], TritonError(text)), True)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atoll.backends.python.utils.arguments import as_text, mismatch
 from atoll.backends.python.utils.dlpack import CPU, Imported, exported, imported
-from atoll.backends.python.utils.errors import TritonModelException, mismatch
+from atoll.backends.python.utils.errors import TritonModelException
 from atoll.tensor import Array, DataType, as_bytes_array
 from atoll.tensor import Tensor as Inner
 
@@ -92,15 +93,16 @@ class Tensor:
         TritonModelException for objects, devices and types that cannot be taken, and where the tensor is not
         contiguous in C order.
         """
-        if not isinstance(name, str):
+        text = as_text(name)
+        if text is None:
             signature = "(self: str, arg0: object) -> c_python_backend_utils.Tensor"
             raise mismatch(signature, (name, tensor), function="from_dlpack")
-        if not name:
+        if not text:
             raise TritonModelException("Tensor name cannot be an empty string.")
         taken = imported(tensor)
         array = taken.array
         datatype = DataType.BF16 if taken.bfloat16 else _DATA_TYPES.get(array.dtype) or _unusual_data_type(array)
-        inner = Inner(name, datatype, array.shape, array=array)
+        inner = Inner(text, datatype, array.shape, array=array)
         if taken.producer is not None:
             return _GpuTensor(inner, taken)
         made = Tensor.received(inner)
@@ -179,9 +181,10 @@ def _bfloat16() -> np.dtype[Any]:
 
 
 def _checked_name(name: object, array: object) -> str:
-    if not isinstance(array, np.ndarray) or not isinstance(name, (str, bytes)):
+    text = as_text(name)
+    if text is None or not isinstance(array, np.ndarray):
         raise mismatch("c_python_backend_utils.Tensor(arg0: str, arg1: numpy.ndarray)", (name, array))
-    return name.decode() if isinstance(name, bytes) else name
+    return text
 
 
 def _unusual_data_type(array: Array) -> DataType:
