@@ -202,6 +202,7 @@ def test_sweeping_touches_the_files_of_the_dead_and_nothing_else(tmp_path: Path)
     mine = f"p_{os.getpid()}_{start}_0"
     dead = [f"p_{os.getpid()}_{start + 1}_0", f"p_{ended.pid}_{start}_7"]
     others = ["p_", "p_1", f"p_{ended.pid}_{start}", f"p_{ended.pid}_{start}_7.txt", f"p_x{ended.pid}_{start}_7"]
+    others.append("p_1bff5fde-9196-422a-a50b-718b3b1b736c")  # as the real server names its own
     others += [f"q_{ended.pid}_{start}_7", f"P_{ended.pid}_{start}_7", f"p_{'9' * 11}_{start}_1"]
     for name in (mine, *dead, *others):
         (tmp_path / name).write_bytes(b"x")
