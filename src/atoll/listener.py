@@ -112,7 +112,8 @@ class Listener:
         frontends = chosen_frontends(self._server, values)
         await start_all(frontends)
         self._frontends = frontends
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._server.lend_loop(loop)
         self._up.set()
         try:
             await closing.wait()
@@ -121,6 +122,7 @@ class Listener:
         finally:
             for frontend in reversed(frontends.values()):
                 await frontend.stop()
+            self._server.take_back_loop(loop)
 
     # ---- stop
 

@@ -68,6 +68,8 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     stop = _stop_signal()  # before anybody can learn that the server is up
     frontends = chosen_frontends(server, values)
     await start_all(frontends)
+    loop = asyncio.get_running_loop()
+    server.lend_loop(loop)
     try:
         await stop
         return await _shut_down(
@@ -76,6 +78,7 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     finally:
         for frontend in reversed(frontends.values()):
             await frontend.stop()
+        server.take_back_loop(loop)
 
 
 async def _shut_down(server: Server, frontends: list[Frontend], delay_s: int, timeout_s: int) -> int:

@@ -13,7 +13,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from atoll.calls import LoopReply, ThreadReply, input_tensor
 from atoll.config.metadata import ModelMetadata, ServerMetadata
@@ -34,6 +34,9 @@ from atoll.observability.statistics import ModelStatistics
 from atoll.options import ServerOptions
 from atoll.request import InferenceRequest, InferenceResponse, Parameter, run_at_once
 from atoll.tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from atoll.isolation.readers import EventLoop
 
 logger = logging.getLogger(__name__)
 
@@ -274,6 +277,16 @@ class Server:
             output_names=tuple(outputs),
             parameters=parameters,
         )
+
+    def lend_loop(self, loop: "EventLoop") -> None:
+        """Let an event loop, whose thread calls, read what models in processes of their own answer, which saves a
+        hand-over between threads. `take_back_loop` must be called before it ends; a second loop is not used.
+        """
+        self._fleet.processes.lend(loop)
+
+    def take_back_loop(self, loop: "EventLoop") -> None:
+        """The loop, whose thread calls, reads no more. Does nothing for one that is not used."""
+        self._fleet.processes.take_back(loop)
 
     # ---- what it says of itself
 

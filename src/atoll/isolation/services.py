@@ -78,6 +78,7 @@ class Services:
                 timeout_us=int(facts.get("timeout", 0)),
                 defer=self._peer.defer(),
             )
+            request.single_response = not facts.get("decoupled")
             self._calls[call] = request
             self._engine.submit(request)
         except AtollError as error:
