@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import os
 import selectors
@@ -15,7 +13,10 @@ from contextlib import suppress
 from functools import partial
 
 from atoll.isolation.process import Child
+from atoll.isolation.timers import Timer, Timers
 from atoll.isolation.watch import Watch
+
+__all__ = ["Supervisor", "Timer"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +27,6 @@ _LOOKS = 100  # and then it was not certain
 _END_AFTER_KILL_S = 10.0
 _TICK_WITHOUT_SILENCE_S = 1.0
 _CLOSING = "was killed because the server is closing"
-
-
-class Timer:
-    """A function that will be called once."""
-
-    def __init__(self, function: Callable[[], object]):
-        self._function: Callable[[], object] | None = function
-
-    def cancel(self) -> None:
-        """Do not call it. Does nothing after the call."""
-        self._function = None
-
-    def fire(self) -> None:
-        """Call it, if nobody has cancelled it."""
-        function, self._function = self._function, None
-        if function is not None:
-            function()
 
 
 class Supervisor:
@@ -59,9 +43,8 @@ class Supervisor:
         self._closing = False  # no child is left alone any more
         self._stopped = False  # the thread ends
         self._orders: deque[Callable[[], None]] = deque()
-        self._numbers = itertools.count()
         self._watches: dict[Child, Watch] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers = Timers()
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_orders)
@@ -78,11 +61,11 @@ class Supervisor:
             child.kill(_CLOSING)
         self._order(lambda: self._begin(watch))
 
-    def later(self, delay_s: float, function: Callable[[], None]) -> Timer:
+    def later(self, delay_s: float, function: Callable[[], object]) -> Timer:
         """Call a function on the supervisor's thread, in so many seconds; never, if it is closed before."""
-        timer = Timer(function)
-        when = self._clock() + delay_s
-        self._order(lambda: self._set(when, timer))
+        timer, is_next = self._timers.add(self._clock() + delay_s, function)
+        if is_next or self._thread is None:
+            self._order(_nothing)  # wakes the thread, which waits for a later one
         return timer
 
     def read(self, descriptor: int, function: Callable[[], bool]) -> None:
@@ -163,14 +146,15 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopped:
-            wait = max(0.0, self._timers[0][0] - self._clock()) if self._timers else None
+            next_at = self._timers.next_at()
+            wait = None if next_at is None else max(0.0, next_at - self._clock())
             for key, _ in self._selector.select(wait):
                 # One that the function before it has unregistered is not to be called.
                 if self._selector.get_map().get(key.fd) is key and not self._guarded(key.data):
                     self._unregister(key.fd)
             now = self._clock()
-            while self._timers and self._timers[0][0] <= now:
-                self._guarded(heapq.heappop(self._timers)[2].fire)
+            while not self._stopped and (timer := self._timers.due(now)) is not None:
+                self._guarded(timer.fire)
 
     @staticmethod
     def _guarded(function: Callable[[], object]) -> object:
@@ -186,9 +170,6 @@ class Supervisor:
         while self._orders:
             self._guarded(self._orders.popleft())
         return True
-
-    def _set(self, when: float, timer: Timer) -> None:
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
 
     def _register(self, descriptor: int, function: Callable[[], bool]) -> None:
         self._selector.register(descriptor, selectors.EVENT_READ, function)
@@ -210,9 +191,9 @@ class Supervisor:
             return
         if watch.tick(self._clock()):
             watch.print_stack()
-            self._set(self._clock() + _LAST_WORDS_S, Timer(watch.kill_hung))
+            self.later(_LAST_WORDS_S, watch.kill_hung)
         interval = watch.silence.interval_s if watch.silence else _TICK_WITHOUT_SILENCE_S
-        self._set(self._clock() + interval, Timer(lambda: self._tick(watch)))
+        self.later(interval, partial(self._tick, watch))
 
     def _await_end(self, watch: Watch, looks: int = 0) -> bool:
         """The child's end of a socket is closed: its process has ended, and its parent will know in a moment."""
@@ -220,7 +201,7 @@ class Supervisor:
             return False
         if looks == _LOOKS:
             watch.child.kill("closed its connection to the server and was killed")
-        self._set(self._clock() + _LOOK_AGAIN_S, Timer(partial(self._await_end, watch, looks + 1)))
+        self.later(_LOOK_AGAIN_S, partial(self._await_end, watch, looks + 1))
         return False
 
     def _has_ended(self, watch: Watch) -> bool:
@@ -237,3 +218,7 @@ class Supervisor:
         watch.end(code, self._clock())
         self._watches.pop(watch.child, None)
         return True
+
+
+def _nothing() -> None:
+    """An order to look again at what is to be waited for."""

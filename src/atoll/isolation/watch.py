@@ -124,8 +124,9 @@ class Watch:
 
     def print_stack(self) -> None:
         """Let a child that does not answer print what it was doing, if it can."""
-        with suppress(OSError):
-            os.kill(self.child.pid, child_control.STACK_SIGNAL)
+        if self.child.alive:
+            with suppress(OSError):
+                os.kill(self.child.pid, child_control.STACK_SIGNAL)
 
     def kill_hung(self) -> None:
         """The end of a child that hangs, if the signal has not brought it back."""
