@@ -19,11 +19,19 @@ MAX_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Why the file cannot be read as Python: `line` and `column` count from 1, 0 where Python does not say."""
+    """Why the file cannot be read as Python: `line` and `column` count from 1, 0 where Python does not say; `kind` is
+    the exception's name.
+    """
 
     line: int
     column: int
     text: str
+    kind: str = "SyntaxError"
+
+    def describe(self, file: Path) -> str:
+        """The text that a model with this mistake fails to load with: the real server's, and the place."""
+        line = f", line {self.line}" if self.line else ""
+        return f"{self.kind}: {self.text} ({file.name}{line})\n\nAt:\n  {file}({self.line}): <module>\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def inspect_source(source: bytes) -> ModelFile:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:  # with its relatives for indentation and tabs
-        return ModelFile(syntax_error=Mistake(error.lineno or 0, error.offset or 0, error.msg))
+        return ModelFile(syntax_error=Mistake(error.lineno or 0, error.offset or 0, error.msg, type(error).__name__))
     except (ValueError, RecursionError, MemoryError, tokenize.TokenError) as error:  # NUL bytes, nesting too deep
         return ModelFile(syntax_error=Mistake(0, 0, str(error) or type(error).__name__))
     found = [node for node in _statements(tree.body) if isinstance(node, ast.ClassDef) and node.name == CLASS_NAME]

@@ -94,7 +94,7 @@ class PythonModel:
         """Import the module, make the model and call its `initialize`. Raises InternalError, whose text says what
         happened and where; the log has the traceback.
         """
-        with use_host(self._host, self._directory):
+        with use_host(self._host, self._directory, self.instance):
             where: Any = None
             try:
                 module = self._module = self._given_module or load_module(
@@ -118,13 +118,18 @@ class PythonModel:
         if execute is None:
             self._host.log("WARNING", f"{self._without_execute()} Every request will fail.", str(self.file), 1)
 
+    @property
+    def model(self) -> Any:
+        """The TritonPythonModel object; None before `initialize` and after `finalize`."""
+        return self._model
+
     # ---- requests
 
     def execute(self, requests: Sequence[InferenceRequest]) -> None:
         """Run a batch. An asynchronous model's is waited for."""
         here = current()
         if here is None or here.host is not self._host:
-            with use_host(self._host, self._directory):
+            with use_host(self._host, self._directory, self.instance):
                 self._execute(requests)
         else:
             self._execute(requests)
@@ -140,7 +145,7 @@ class PythonModel:
             else:
                 self._answer_unusual(held, returned)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the batch, too
-            self._fail(held, error)
+            self.fail(held, error)
 
     async def execute_async(self, requests: Sequence[InferenceRequest]) -> None:
         """Run a batch of an asynchronous model; many may run at once on one loop. Where it is cancelled, its requests
@@ -148,7 +153,7 @@ class PythonModel:
         """
         here = current()
         if here is None or here.host is not self._host:
-            with use_host(self._host, self._directory):
+            with use_host(self._host, self._directory, self.instance):
                 await self._execute_async(tuple(requests))
         else:
             await self._execute_async(tuple(requests))
@@ -157,7 +162,7 @@ class PythonModel:
         try:
             returned = self._call(held)
         except BaseException as error:
-            self._fail(held, error)
+            self.fail(held, error)
             return
         await self._finish(held, returned)
 
@@ -168,7 +173,7 @@ class PythonModel:
                 returned = await returned
             self._answer_unusual(held, returned)
         except BaseException as error:
-            self._fail(held, error)
+            self.fail(held, error)
             if type(error).__name__ == "CancelledError" or isinstance(error, GeneratorExit):
                 raise  # asyncio's, or the end of the coroutine: whoever said it must see that it was heard
 
@@ -249,7 +254,7 @@ class PythonModel:
             line,
         )
 
-    def _fail(self, held: tuple[InferenceRequest, ...], error: BaseException) -> None:
+    def fail(self, held: tuple[InferenceRequest, ...], error: BaseException) -> None:
         """End every request that has not ended with what the code raised."""
         if isinstance(error, _WrongReturnError):
             text = self._processing() + str(error)
@@ -271,7 +276,7 @@ class PythonModel:
         check = getattr(self._model, "is_ready", None)
         if check is None:
             return self._model is not None
-        with use_host(self._host, self._directory):
+        with use_host(self._host, self._directory, self.instance):
             try:
                 return self._readiness(self._finished(check()))
             except BaseException as error:
@@ -283,7 +288,7 @@ class PythonModel:
         check = getattr(self._model, "is_ready", None)
         if check is None:
             return self._model is not None
-        with use_host(self._host, self._directory):
+        with use_host(self._host, self._directory, self.instance):
             try:
                 said = check()
                 return self._readiness(await said if hasattr(said, "__await__") else said)
@@ -303,7 +308,7 @@ class PythonModel:
         model, self._model = self._model, None
         if model is None:
             return
-        with use_host(self._host, self._directory):
+        with use_host(self._host, self._directory, self.instance):
             try:
                 if hasattr(model, "finalize"):
                     self._finished(model.finalize())
