@@ -32,6 +32,8 @@ def choose_backend(config: ModelConfig, directory: str) -> tuple[Backend, ModelC
         if python_based_folder(directory, name) is None:
             raise config_error([_no_code(config, directory)], f"model '{config.name}'")
         return find_backend(PYTHON), replace(config, runtime=runtime)
+    if not installed and python_based_folder(directory, name) is not None:
+        raise config_error([_no_library(config)], f"model '{config.name}'")
     backend = find_backend(name)
     if runtime not in ("", f"libtriton_{name}.so"):
         raise config_error([_no_library(config)], f"model '{config.name}'")
@@ -64,10 +66,10 @@ def _no_code(config: ModelConfig, directory: str) -> Problem:
         remedy = f"Put the backend's {PYTHON_RUNTIME} there, or correct the backend's name."
     else:
         remedy = "Start with --backend-directory=DIR, where DIR/BACKEND/model.py is the backend's code."
-    return Problem("runtime", message, f"'{config.runtime}'", "", remedy)
+    return Problem("runtime", message, "", "", remedy)
 
 
 def _no_library(config: ModelConfig) -> Problem:
     message = f"unable to find backend library '{config.runtime}' for model '{config.name}'"
     expected = f"nothing, or '{PYTHON_RUNTIME}' for a python-based backend"
-    return Problem("runtime", message, f"'{config.runtime}'", expected, "Remove it: backends are installed packages.")
+    return Problem("runtime", message, f"'{config.runtime}'", expected, "Remove it: shared libraries are not loaded.")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from atoll.backends.api import BackendModel, Capabilities, Instance, ModelSource, Placement
-from atoll.config.problems import suggestion
+from atoll.backends.api import BackendModel, Capabilities, ChildRecipe, Instance, ModelSource, Placement
+from atoll.config.problems import Problem, config_error, suggestion
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.models.function_tensors import BACKEND, FunctionTensor
@@ -62,6 +62,17 @@ class FunctionBackend:
     def load(self, source: ModelSource) -> BackendModel:
         """There is nothing to load."""
         return self
+
+    def child(self, source: ModelSource) -> ChildRecipe:
+        """A function cannot be taken to another process."""
+        problem = Problem(
+            "parameters.isolation",
+            f"{self.label} runs in the server: only models of files run in processes of their own",
+            "process",
+            "thread",
+            "Remove it, or write a model.py.",
+        )
+        raise config_error([problem], f"model '{source.name}'")
 
     def instance(self, placement: Placement) -> Instance:
         """A thread that calls the function."""

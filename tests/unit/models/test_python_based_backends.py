@@ -116,6 +116,13 @@ def test_shared_libraries(repository: Path, backends: Path, python: CodedBackend
         assert server.model_ready("m")
 
 
+def test_a_shared_library_for_a_python_based_backend(repository: Path, backends: Path, python: CodedBackend) -> None:
+    write_folder(repository, "m", 'backend: "theirs"\nruntime: "libtriton_theirs.so"\n')
+    problem = problem_of(repository, backend_directory=str(backends))
+    assert (problem.path, problem.line) == ("runtime", 2)
+    assert "unable to find backend library 'libtriton_theirs.so' for model 'm'" in problem.message
+
+
 def test_a_misspelt_backend_is_suggested(repository: Path, backends: Path, python: CodedBackend) -> None:
     write_folder(repository, "m", 'backend: "thiers"\n')
     problem = problem_of(repository, backend_directory=str(backends))

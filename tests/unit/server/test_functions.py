@@ -179,6 +179,13 @@ def test_errors_say_which_call_they_are_of(server: atoll.Server) -> None:
         server.add_model("g", times(2), inputs={"IN": ("FP23", [1])}, outputs={"OUT": ("FP32", [1])})
 
 
+def test_a_function_stays_in_the_server(server: atoll.Server) -> None:
+    config = {"parameters": {"isolation": {"string_value": "process"}}}
+    with pytest.raises(atoll.ConfigError, match=r"parameters.isolation: function '.*' runs in the server"):
+        server.add_model("f", times(9), batching=True, config=config, **TENSORS)
+    assert ask(server) == 2
+
+
 def test_one_that_cannot_be_loaded_leaves_nothing(server: atoll.Server) -> None:
     def fail(IN: Any) -> Any:  # noqa: N803
         raise ValueError("not today")
