@@ -34,7 +34,7 @@ def auto_complete(
     InternalError with the real server's text, naming the file and line.
     """
     name = config.get("name", "")
-    loaded = None
+    loaded = complete = None
     try:
         if module is None:
             module = loaded = load_module(file, version=version, own_process=own_process)
@@ -52,7 +52,7 @@ def auto_complete(
     except AtollError:
         raise
     except BaseException as error:  # SystemExit is the model's too
-        raise InternalError(failure_text(error, place_of(getattr(module, CLASS_NAME, None), file))) from error
+        raise InternalError(failure_text(error, place_of(complete, file))) from error
     finally:
         if loaded is not None:
             unload_module(loaded)
