@@ -26,10 +26,9 @@ def triton_to_numpy_type(data_type: int) -> type[np.generic] | None:
 
 def numpy_to_triton_type(data_type: Any) -> int | None:
     """The number, in ModelConfig, of a numpy type or dtype's data type; None where there is none."""
-    try:
-        dtype = np.dtype(data_type)
-    except TypeError:
+    if not isinstance(data_type, np.dtype) and not (isinstance(data_type, type) and issubclass(data_type, np.generic)):
         return None
+    dtype = np.dtype(data_type)
     if dtype == np.dtype(np.object_) or dtype.kind == "S":
         return DataType.BYTES.number
     for number, one in NUMPY_TYPES.items():

@@ -1,0 +1,144 @@
+"""DLPack: tensors of other libraries in, ours out."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atoll.backends.python.utils import Tensor, TritonModelException
+from atoll.tensor import DataType
+from atoll.tensor import Tensor as Inner
+
+WRONG = (
+    "Provided tensor is not supported. Tensor must be a DLPack capsule         "
+    "or have `__dlpack__` and `__dlpack_device__` attributes"
+)
+
+
+def bfloat16(*patterns: int) -> Tensor:
+    return Tensor.received(Inner("X", DataType.BF16, (len(patterns),), buffer=np.array(patterns, "<u2").tobytes()))
+
+
+class Elsewhere:
+    """An object that says where it is."""
+
+    def __init__(self, device: tuple[int, int], capsule: Any = None):
+        self._device = device
+        self._capsule = capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+    def __dlpack__(self, stream: object = None) -> Any:
+        return self._capsule
+
+
+@pytest.mark.parametrize("dtype", [one.dtype for one in DataType if one.size and one is not DataType.BF16])
+def test_both_ways_share_the_memory(dtype: Any) -> None:
+    array = np.ones((2, 3), dtype)
+    tensor = Tensor("X", array)
+    for taken in (
+        Tensor.from_dlpack("Y", tensor),
+        Tensor.from_dlpack("Y", tensor.to_dlpack()),
+        Tensor.from_dlpack("Y", array),
+    ):
+        assert np.shares_memory(taken.as_numpy(), array)
+        assert (taken.name(), taken.shape(), taken.triton_dtype()) == ("Y", [2, 3], tensor.triton_dtype())
+    assert np.shares_memory(np.from_dlpack(tensor), array)
+    assert tensor.__dlpack_device__() == (1, 0)
+
+
+def test_a_received_tensor_goes_out_in_memory_that_stays() -> None:
+    tensor = Tensor.received(Inner("X", DataType.INT16, (2,), buffer=b"\1\0\2\0"))
+    other = np.from_dlpack(tensor)
+    assert np.shares_memory(other, tensor.as_numpy())
+    del tensor
+    assert other.tolist() == [1, 2]
+
+
+def test_bfloat16_goes_through_as_it_is() -> None:
+    tensor = bfloat16(0x3F80, 0xC000)
+    taken = Tensor.from_dlpack("Y", tensor.to_dlpack())
+    assert taken.inner.datatype is DataType.BF16
+    assert taken.inner.array().tolist() == [0x3F80, 0xC000]
+    assert bytes(taken.inner.packed()) == bytes(tensor.inner.packed())
+    with pytest.raises((RuntimeError, BufferError)):
+        np.from_dlpack(tensor)  # which numpy has no dtype for: the capsule says so
+
+
+def test_bfloat16_as_numpy_needs_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = bfloat16(0x3F80, 0xC000).as_numpy()
+    assert array.dtype == ml_dtypes.bfloat16
+    assert array.tolist() == [1.0, -2.0]
+    assert Tensor("Y", array).inner.array().tolist() == [0x3F80, 0xC000]
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(TritonModelException, match="Tensor dtype is BF16 and cannot be converted to NumPy"):
+        bfloat16(1).as_numpy()
+
+
+def test_a_read_only_array_is_copied() -> None:
+    array = np.ones(3, np.float32)
+    array.flags.writeable = False
+    for taken in (Tensor.from_dlpack("Y", array), Tensor.from_dlpack("Y", Tensor("X", array).to_dlpack())):
+        assert taken.as_numpy().tolist() == [1, 1, 1]
+        assert not np.shares_memory(taken.as_numpy(), array)
+
+
+@pytest.mark.parametrize("other", [5, None, "text", [1.0], Elsewhere((1, 0), 5), object()])
+def test_what_is_no_tensor_is_refused(other: object) -> None:
+    with pytest.raises(TritonModelException) as raised:
+        Tensor.from_dlpack("Y", other)
+    assert str(raised.value) == WRONG
+
+
+def test_a_capsule_is_taken_once() -> None:
+    capsule = Tensor("X", np.ones(1)).to_dlpack()
+    Tensor.from_dlpack("Y", capsule)
+    with pytest.raises(TritonModelException) as raised:
+        Tensor.from_dlpack("Y", capsule)
+    assert str(raised.value) == WRONG
+
+
+@pytest.mark.parametrize("view", [lambda a: a.T, lambda a: a[:, ::2]])
+def test_what_is_not_contiguous_is_refused(view: Any) -> None:
+    with pytest.raises(TritonModelException, match="DLPack tensor is not contiguous"):
+        Tensor.from_dlpack("Y", view(np.ones((2, 3), np.float32)))
+
+
+def test_bytes_do_not_go_out() -> None:
+    with pytest.raises(TritonModelException, match=r"^DLPack does not have support for string tensors\.$"):
+        Tensor("X", np.array([b"a"], dtype=object)).to_dlpack()
+
+
+def test_types_and_devices_that_triton_does_not_have_are_refused() -> None:
+    with pytest.raises(TritonModelException, match=r"^NumPy dtype is not supported\.$"):
+        Tensor.from_dlpack("Y", np.ones(1, np.complex64))
+    with pytest.raises(TritonModelException, match=r"^DLDevice type 7 is not support by Python backend\.$"):
+        Tensor.from_dlpack("Y", Elsewhere((7, 0)))
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(TypeError, match=r"^from_dlpack\(\): incompatible function arguments"):
+        Tensor.from_dlpack(5, np.ones(1))  # type: ignore[arg-type]
+    with pytest.raises(TritonModelException, match="empty string"):
+        Tensor.from_dlpack("", np.ones(1))
+
+
+def test_capsules_that_nobody_takes_are_freed() -> None:
+    """In a process of its own: a wrong deleter is no exception but the end."""
+    code = """
+import gc, numpy as np
+from atoll.backends.python.utils import Tensor
+from atoll.tensor import DataType, Tensor as Inner
+for _ in range(1000):
+    Tensor.received(Inner("X", DataType.BF16, (2,), buffer=b"1234")).to_dlpack()
+    taken = Tensor.from_dlpack("Y", Tensor.received(Inner("X", DataType.BF16, (2,), buffer=b"1234")).to_dlpack())
+    Tensor("X", np.ones(2)).__dlpack__()
+gc.collect()
+print(bytes(taken.inner.packed()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "b'1234'\n"), done.stderr
