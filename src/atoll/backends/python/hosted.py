@@ -50,6 +50,7 @@ class Packet(Protocol):
 
 _prepared: dict[str, ModuleType] = {}  # modules that were imported before this process was forked
 
+DEPTH = 31  # batches that may wait in the process while executions are short: one system call then carries many
 _NO_FACTS: dict[str, Any] = {}
 
 
@@ -92,7 +93,6 @@ class HostedPythonModel:
         self._service = service
         file = Path(setup["file"])
         self._host = ChannelHost(service, setup["log_verbose"])
-        set_process_host(self._host, str(file.parent))
         self._outputs = tuple(setup["outputs"])
         self._name: str = setup["name"]
         self._version: str = str(setup["version"])
@@ -113,6 +113,7 @@ class HostedPythonModel:
             own_process=True,
             run_coroutine=service.run_coroutine,
         )
+        set_process_host(self._host, self._model.directory)
         self._model.initialize()
         self.asynchronous = self._model.asynchronous
         self._concurrency = setup["concurrency"] if self.asynchronous else 1
@@ -121,7 +122,7 @@ class HostedPythonModel:
 
     def facts(self) -> dict[str, Any]:
         """What the server should know."""
-        return {"concurrency": self._concurrency, "depth": 0 if self.asynchronous else 3}
+        return {"concurrency": self._concurrency, "depth": 0 if self.asynchronous else DEPTH}
 
     def execute(self, requests: Sequence[tuple[int, Packet]]) -> None:
         """A batch of a model whose `execute` is a function."""

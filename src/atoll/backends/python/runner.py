@@ -80,7 +80,7 @@ class PythonModel:
         self.asynchronous = False
         self._host = host
         self._args = dict(args)
-        self._directory = str(file.parent)
+        self.directory = _version_directory(args, file)
         self._given_module = module
         self._module: ModuleType | None = None
         self._own_process = own_process
@@ -94,7 +94,7 @@ class PythonModel:
         """Import the module, make the model and call its `initialize`. Raises InternalError, whose text says what
         happened and where; the log has the traceback.
         """
-        with use_host(self._host, self._directory, self.instance):
+        with use_host(self._host, self.directory, self.instance):
             where: Any = None
             try:
                 module = self._module = self._given_module or load_module(
@@ -129,7 +129,7 @@ class PythonModel:
         """Run a batch. An asynchronous model's is waited for."""
         here = current()
         if here is None or here.host is not self._host:
-            with use_host(self._host, self._directory, self.instance):
+            with use_host(self._host, self.directory, self.instance):
                 self._execute(requests)
         else:
             self._execute(requests)
@@ -153,7 +153,7 @@ class PythonModel:
         """
         here = current()
         if here is None or here.host is not self._host:
-            with use_host(self._host, self._directory, self.instance):
+            with use_host(self._host, self.directory, self.instance):
                 await self._execute_async(tuple(requests))
         else:
             await self._execute_async(tuple(requests))
@@ -276,7 +276,7 @@ class PythonModel:
         check = getattr(self._model, "is_ready", None)
         if check is None:
             return self._model is not None
-        with use_host(self._host, self._directory, self.instance):
+        with use_host(self._host, self.directory, self.instance):
             try:
                 return self._readiness(self._finished(check()))
             except BaseException as error:
@@ -288,7 +288,7 @@ class PythonModel:
         check = getattr(self._model, "is_ready", None)
         if check is None:
             return self._model is not None
-        with use_host(self._host, self._directory, self.instance):
+        with use_host(self._host, self.directory, self.instance):
             try:
                 said = check()
                 return self._readiness(await said if hasattr(said, "__await__") else said)
@@ -308,7 +308,7 @@ class PythonModel:
         model, self._model = self._model, None
         if model is None:
             return
-        with use_host(self._host, self._directory, self.instance):
+        with use_host(self._host, self.directory, self.instance):
             try:
                 if hasattr(model, "finalize"):
                     self._finished(model.finalize())
@@ -355,6 +355,13 @@ class PythonModel:
         file, line = (places[-1][0], places[-1][1]) if places else (str(self.file), 1)
         text = f"{self.instance}: {what}" if self.instance not in what else what
         self._host.log("ERROR", f"{text}\n{traceback_text(error)[:_MAX_LOGGED]}", file, line)
+
+
+def _version_directory(args: Mapping[str, str], file: Path) -> str:
+    """Where the model's own files are. Its code is there too, unless that is a python-based backend's."""
+    if "model_repository" in args and "model_version" in args:
+        return f"{args['model_repository'].rstrip('/')}/{args['model_version']}"
+    return str(file.parent)
 
 
 def _is_coroutine_function(function: Any) -> bool:
