@@ -11,9 +11,11 @@ from queue import Queue
 
 import pytest
 
+from atoll import errors
 from atoll.errors import ConfigError, UnavailableError
 
 WAIT_S = 60.0
+SOURCE = str(Path(errors.__file__).parents[1])
 FakeUv = Callable[[str], None]
 
 SERVER = """
@@ -125,7 +127,7 @@ def test_uv_of_a_killed_server_ends_before_another_builds(bench, fake_uv: FakeUv
     bench.settings = {"environment-cache-directory": cache}
     server = subprocess.Popen(
         [sys.executable, "-u", "-c", SERVER, str(bench.model), cache],
-        env=bench.environment,
+        env={**bench.environment, "PYTHONPATH": SOURCE},
         stdout=subprocess.PIPE,
         text=True,
     )

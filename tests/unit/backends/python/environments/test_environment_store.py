@@ -1,6 +1,7 @@
 """Environments on disk, shared: built once, whole or not at all, and removed when nobody uses them."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -169,6 +170,43 @@ def test_a_wait_has_an_end(store: EnvironmentStore) -> None:
         assert server.said() == "building"
         with pytest.raises(UnavailableError, match="the test: somebody else has been making the environment"):
             get(store, Builder(), timeout_s=0.0)
+
+
+def test_what_was_built_between_two_looks_is_not_built_again(
+    store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Builder(), Builder()
+    locked = EnvironmentStore._locked
+
+    def after_another(self: EnvironmentStore, key: str, kind: int) -> int | None:
+        if kind == fcntl.LOCK_EX and not first.count:
+            monkeypatch.undo()
+            get(EnvironmentStore(store.directory), first).close()
+        return locked(self, key, kind)
+
+    monkeypatch.setattr(EnvironmentStore, "_locked", after_another)
+    get(store, second)
+    assert (first.count, second.count) == (1, 0)
+
+
+def test_a_lock_that_was_removed_before_it_was_taken_protects_nothing(
+    store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get(store, Builder()).close()
+    open_lock = stores._open_lock
+    removed: list[Path] = []
+
+    def removed_meanwhile(path: Path) -> int:
+        descriptor = open_lock(path)
+        if not removed:
+            removed.append(path)
+            assert store.clean(0) == [store.directory / KEY]
+        return descriptor
+
+    monkeypatch.setattr(stores, "_open_lock", removed_meanwhile)
+    hold = get(store, Builder())
+    assert (hold.directory / "file").exists()
+    assert store.clean(0) == []
 
 
 @pytest.mark.parametrize("error", [ConfigError("wrong"), KeyboardInterrupt()])
