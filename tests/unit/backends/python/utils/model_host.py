@@ -40,7 +40,7 @@ class Call:
 
 
 class AnsweringHost:
-    """Runs requests by calling `answer`; everything else is noted in `said`, and refused with `refusal` if that is set."""
+    """Runs requests by calling `answer`; all else is noted in `said`, or refused with `refusal` if that is set."""
 
     def __init__(self, answer: Answer | None = None):
         self.answer = answer
