@@ -12,7 +12,7 @@ from time import monotonic_ns
 from typing import Protocol
 
 from atoll.backends.api import RequestInstance
-from atoll.errors import AtollError, CancelledError, UnavailableError
+from atoll.errors import AtollError, CancelledError, InternalError, UnavailableError
 from atoll.execution.batch import BatchPlan
 from atoll.execution.driving import Pace
 from atoll.execution.response_check import ResponseCheck
@@ -160,9 +160,9 @@ class RequestModelInstance:
         elif request not in self._held:
             return
         if error is None:
-            error = self._check.mistake(outputs)
-        if error is not None:
-            outputs = []
+            surprise = self._check.surprise(outputs)
+            if surprise:
+                logger.warning("%s", surprise)
         response = InferenceResponse(self._model_name, self._version, request.id, outputs, parameters, error)
         if final:
             self._end(request, error)
@@ -203,7 +203,7 @@ class RequestModelInstance:
 
     def down(self, reason: str) -> None:
         self._batches.clear()
-        self.abandon(reason)
+        self.abandon(InternalError(reason))
         self._room.down(self, reason)
 
     def up(self) -> None:
@@ -235,17 +235,17 @@ class RequestModelInstance:
         self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
         request.sender.send(InferenceResponse(self._model_name, self._version, request.id, error=error), True)
 
-    def abandon(self, reason: str) -> None:
+    def abandon(self, error: AtollError) -> None:
         """Fail every request that the instance has."""
         for request in list(self._held):
             if self._held.pop(request, self) is not self:
-                self.fail(request, UnavailableError(reason), executed=True)
+                self.fail(request, error, executed=True)
                 self._room.answered()
 
     def close(self, deadline_ns: int = 0) -> bool:
         """Free the backend's part; what it still has is failed. False when it could not be freed."""
         clean = self._backend.close(deadline_ns)
-        self.abandon(f"model '{self._model_name}' was stopped before the request was answered")
+        self.abandon(UnavailableError(f"model '{self._model_name}' was stopped before the request was answered"))
         return clean
 
 

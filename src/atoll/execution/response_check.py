@@ -1,6 +1,9 @@
-"""Whether the outputs with which a model answered a request are those of its configuration. Pure."""
+"""Whether the outputs with which a model answered a request are those of its configuration. Pure.
 
-from atoll.errors import InternalError
+The real server sends what a model returns, whatever its configuration says, and models rely on it. So does this one;
+the log says once what does not fit.
+"""
+
 from atoll.execution.batch import BatchPlan
 from atoll.tensor import Tensor
 
@@ -8,38 +11,45 @@ _REMEMBERED = 256
 
 
 class ResponseCheck:
-    """Of one model. What fits is remembered: the next response usually looks the same."""
+    """Of one model. What has been looked at is remembered: the next response usually looks the same."""
 
     def __init__(self, plan: BatchPlan):
         self._plan = plan
         self._outputs = {one.name: one for one in plan.outputs}
-        self._fits: set[tuple[object, ...]] = set()
+        self._seen: set[tuple[object, ...]] = set()
+        self._said: set[str] = set()  # outputs of which somebody has heard
 
-    def mistake(self, outputs: list[Tensor]) -> InternalError | None:
-        """What is wrong with them, if anything."""
+    def surprise(self, outputs: list[Tensor]) -> str:
+        """What does not fit, the first time that it is seen of an output; "" otherwise."""
         for one in outputs:
             seen = (one.name, one.datatype, one.shape)
-            if seen in self._fits:
+            if seen in self._seen:
                 continue
-            error = self._mistake(one)
-            if error is not None:
-                return error
-            if len(self._fits) >= _REMEMBERED:
-                self._fits.clear()
-            self._fits.add(seen)
-        return None
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            self._seen.add(seen)
+            text = self.mistake(one)
+            if text and one.name not in self._said and len(self._said) < _REMEMBERED:
+                self._said.add(one.name)
+                return text
+        return ""
 
-    def _mistake(self, tensor: Tensor) -> InternalError | None:
+    def mistake(self, tensor: Tensor) -> str:
+        """What does not fit of one output; "" where all does."""
         plan = self._outputs.get(tensor.name)
-        model = self._plan.model_name
         if plan is None:
-            return InternalError(
-                f"unexpected inference output '{tensor.name}' for model '{model}': the configuration has "
-                f"{', '.join(self._outputs) or 'none'}"
+            return (
+                f"model '{self._plan.model_name}' answers with an output '{tensor.name}' that its configuration does "
+                f"not have; it has {', '.join(self._outputs) or 'none'}"
             )
-        if tensor.datatype is not plan.datatype:
-            return InternalError(
-                f"unexpected datatype {tensor.datatype.config_name} for inference output '{tensor.name}', expecting "
-                f"{plan.datatype.config_name}"
+        found = f"{tensor.datatype.config_name} {list(tensor.shape)}"
+        shape = tensor.shape[1:] if self._plan.batched else tensor.shape
+        fits = len(shape) == len(plan.dims) and all(d in (-1, s) for d, s in zip(plan.dims, shape, strict=True))
+        if (plan.reshape is None and not fits) or tensor.datatype is not plan.datatype:
+            return (
+                f"output '{tensor.name}' of model '{self._plan.model_name}' is {found}, its configuration says "
+                f"{plan.datatype.config_name} {list(plan.dims)}"
+                + (" for each item of the batch" if self._plan.batched else "")
+                + "; it is sent as it is"
             )
-        return None
+        return ""

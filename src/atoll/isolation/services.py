@@ -180,8 +180,8 @@ class Services:
                     level,
                     file,
                     line if isinstance(line, int) else 0,
-                    "%s",
-                    (str(facts.get("text", "")),),
+                    "[%s] %s",
+                    (self._name, str(facts.get("text", ""))),
                     None,
                 )
                 logger.handle(record)

@@ -23,7 +23,7 @@ from atoll.config.model_config import ModelConfig
 from atoll.config.problems import config_error, errors_of
 from atoll.config.validate import validate_config
 from atoll.config.written import overlay, read_written
-from atoll.errors import AtollError, ConfigError, InvalidArgumentError
+from atoll.errors import AtollError, ConfigError, InternalError, InvalidArgumentError
 from atoll.execution.batch import plan_batches
 from atoll.execution.response_check import ResponseCheck
 from atoll.models.request_validation import request_spec, validate
@@ -234,9 +234,9 @@ class PythonModel:
             if self._model.failure is not None and str(error).startswith("Failed to process the request(s)"):
                 error.__cause__ = self._model.failure
             return Answer({}, response.parameter_values, error)
-        error = self._check.mistake(response.tensors)
-        if error is not None:
-            return Answer({}, response.parameter_values, error)
+        mistakes = [text for text in map(self._check.mistake, response.tensors) if text]
+        if mistakes:
+            return Answer({}, response.parameter_values, InternalError("; ".join(mistakes)))
         return Answer({one.name: one.array() for one in response.tensors}, response.parameter_values)
 
     def serve(self, request: InferenceRequest, mailbox: Mailbox) -> None:

@@ -26,8 +26,9 @@ _LEVELS = {"VERBOSE": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WA
 class EngineHost:
     """A ModelHost (host.py); the metrics that are made through it belong to it. `close` drops them."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, instance: str):
         self._engine = engine
+        self._instance = instance  # in whose name it speaks
         self._changed = threading.Condition()
 
     # ---- other models
@@ -93,7 +94,8 @@ class EngineHost:
         """See `ModelHost.log`."""
         number = _LEVELS.get(level, logging.INFO)
         if logger.isEnabledFor(number):
-            logger.handle(logger.makeRecord(logger.name, number, file, line, "%s", (message,), None))
+            said = (self._instance, message)
+            logger.handle(logger.makeRecord(logger.name, number, file, line, "[%s] %s", said, None))
 
     def create_metric_family(self, name: str, description: str, kind: str) -> int:
         """See `ModelHost.create_metric_family`."""

@@ -67,7 +67,7 @@ def make(setup: Mapping[str, Any], service: Service) -> HostedPythonModel:
 
 def complete(setup: Mapping[str, Any], service: Service) -> Completed:
     """What the model's class makes of its configuration. Raises AtollError."""
-    set_process_host(ChannelHost(service), str(Path(setup["file"]).parent))
+    set_process_host(ChannelHost(service), str(Path(setup["file"]).parent), setup["placement"]["name"])
     return Completed(auto_complete(Path(setup["file"]), setup["config"], version=setup["version"], own_process=True))
 
 
@@ -113,7 +113,7 @@ class HostedPythonModel:
             own_process=True,
             run_coroutine=service.run_coroutine,
         )
-        set_process_host(self._host, self._model.directory)
+        set_process_host(self._host, self._model.directory, setup["placement"]["name"])
         self._model.initialize()
         self.asynchronous = self._model.asynchronous
         self._concurrency = setup["concurrency"] if self.asynchronous else 1

@@ -34,7 +34,7 @@ class ThreadInstance:
     def __init__(self, setup: Mapping[str, Any], placement: Placement, engine: Engine):
         self._setup = setup
         self._placement = placement
-        self._host = EngineHost(engine)
+        self._host = EngineHost(engine, placement.name)
         self._answers: Answers | None = None
         self._work: SimpleQueue[Work] = SimpleQueue()
         self._failure: BaseException | None = None
