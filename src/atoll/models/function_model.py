@@ -148,6 +148,9 @@ class FunctionBackend:
     def _array(self, value: Any, tensor: FunctionTensor) -> Array:
         """An array keeps its type, and must have the right one; numbers and lists take it."""
         datatype = tensor.datatype
+        if value.__class__ is np.ndarray and value.dtype is datatype.dtype and datatype is not DataType.BYTES:
+            found: Array = value
+            return found
         if not isinstance(value, (np.ndarray, np.generic)):
             try:
                 if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):  # another library's

@@ -51,6 +51,10 @@ def function_model(
         if not returns:
             raise InvalidArgumentError("outputs: there must be one at least")
         batches = read_batching(batching)
+        if batches.max_batch_size and all(one.optional for one in takes):
+            raise InvalidArgumentError(
+                "batching: there must be an input that is not optional, which tells the batch size"
+            )
         complete = function_config(name, takes, returns, batches, read_instances(instances))
         backend = FunctionBackend(function, takes, returns, batched=batches.max_batch_size > 0)
     except InvalidArgumentError as error:

@@ -252,6 +252,15 @@ def test_optional_inputs() -> None:
         assert server.infer("f", {"x": [2], "scale": [5]})["y"].tolist() == [10]
 
 
+def test_a_function_may_take_nothing() -> None:
+    with atoll.Server() as server:
+        server.add_model("f", lambda: 7, inputs={}, outputs={"y": ("INT64", [])})
+        assert server.infer("f", {})["y"].tolist() == [7]
+        for inputs in ({}, {"x": TensorSpec("FP32", [1], optional=True)}):
+            with pytest.raises(atoll.InvalidArgumentError, match="an input that is not optional"):
+                server.add_model("g", lambda x=0: [7], inputs=inputs, outputs={"y": ("INT64", [])}, batching=True)
+
+
 def test_wrong_values_hit_nobody_elses_request() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
