@@ -237,7 +237,8 @@ class CustomMetrics:
         with self._lock:
             for _, family in sorted(self._names.items()):
                 if family.series:
-                    lines.append(f"# HELP {family.name} {_help(family.description)}")
+                    if family.description:
+                        lines.append(f"# HELP {family.name} {_help(family.description)}")
                     lines.append(f"# TYPE {family.name} {family.kind}")
                     for _, series in sorted(family.series.items()):
                         lines += _lines(family, series)

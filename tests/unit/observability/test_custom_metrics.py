@@ -32,7 +32,7 @@ def test_the_page_has_every_kind(metrics: CustomMetrics) -> None:
     for value in (0.1, 0.05, 1, 3, 100, -1):
         metrics.change(metric, "observe", value)
     assert metrics.render() == (
-        "# HELP depth \n# TYPE depth gauge\n"
+        "# TYPE depth gauge\n"
         'depth{l="big"} 1e+300\ndepth{l="inf"} -Inf\ndepth{l="million"} 1234567\n'
         'depth{l="nan"} NaN\ndepth{l="x"} -1.5\n'
         '# HELP requests how "many"\\nand \\\\ more\n# TYPE requests counter\n'
@@ -206,7 +206,7 @@ def test_what_an_owner_defined_goes_with_it_and_nothing_else(metrics: CustomMetr
     metrics.change(metrics.create_metric(OTHER, theirs, {"a": "both"}), "increment", 1)
     metrics.create_metric(ME, metrics.create_family(ME, "only_mine", "", "gauge"), {})
     metrics.drop_owner(ME)
-    assert metrics.render() == '# HELP f \n# TYPE f counter\nf{a="both"} 1\n'
+    assert metrics.render() == '# TYPE f counter\nf{a="both"} 1\n'
     metrics.drop_owner(ME)
     metrics.drop_family(shared)
     metrics.drop_metric(12345)

@@ -122,7 +122,7 @@ class HostedPythonModel:
 
     def facts(self) -> dict[str, Any]:
         """What the server should know."""
-        return {"concurrency": self._concurrency, "depth": 0 if self.asynchronous else DEPTH}
+        return {"concurrency": self._concurrency, "says_ready": self._model.says_ready, "depth": 0 if self.asynchronous else DEPTH}
 
     def execute(self, requests: Sequence[tuple[int, Packet]]) -> None:
         """A batch of a model whose `execute` is a function."""
@@ -175,6 +175,10 @@ class HostedPythonModel:
     def is_ready(self) -> bool:
         """What the model's own `is_ready` says."""
         return self._model.is_ready()
+
+    async def is_ready_async(self) -> bool:
+        """The same on the loop where the model's coroutines run."""
+        return await self._model.is_ready_async()
 
     def close(self) -> None:
         """Finalize the model."""
