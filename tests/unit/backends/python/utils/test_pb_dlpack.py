@@ -1,5 +1,6 @@
 """DLPack: tensors of other libraries in, ours out."""
 
+import ctypes
 import subprocess
 import sys
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atoll.backends.python.utils import Tensor, TritonModelException
+from atoll.backends.python.utils import Tensor, TritonModelException, dlpack
 from atoll.tensor import DataType
 from atoll.tensor import Tensor as Inner
 
@@ -142,3 +143,90 @@ print(bytes(taken.inner.packed()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "b'1234'\n"), done.stderr
+
+
+class FakeDriver:
+    """CUDA's driver over the host's memory: it notes what it is asked, and copies."""
+
+    def __init__(self, failing: str = ""):
+        self.called: list[str] = []
+        self._failing = failing
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> int:
+            self.called.append(name)
+            if name == "cuMemcpyDtoH_v2":
+                target, source, byte_size = arguments
+                ctypes.memmove(target, source.value, byte_size.value)
+            return 1 if name == self._failing else 0
+
+        return call
+
+
+def on_gpu(array: Any) -> Elsewhere:
+    """An object whose capsules say that its memory is GPU 3's."""
+
+    class OnGpu(Elsewhere):
+        streams: list[object] = []
+
+        def __dlpack__(self, stream: object = None) -> Any:
+            self.streams.append(stream)
+            capsule = array.__dlpack__()
+            held = dlpack._held(capsule)
+            held.device_type, held.device_id = dlpack.CUDA, 3
+            return capsule
+
+    return OnGpu((dlpack.CUDA, 3))
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    driver = FakeDriver()
+    monkeypatch.setattr(dlpack.ctypes, "CDLL", lambda name: driver)
+    return driver
+
+
+def test_a_tensor_on_a_gpu_is_copied_for_the_server_and_stays_there_for_others(driver: FakeDriver) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    original = on_gpu(array)
+    tensor = Tensor.from_dlpack("Y", original)
+    assert not tensor.is_cpu()
+    assert tensor.__dlpack_device__() == (2, 3)
+    assert (tensor.shape(), tensor.triton_dtype()) == ([2, 3], DataType.FP32.number)
+    assert np.array_equal(tensor.inner.array(), array)
+    assert not np.shares_memory(tensor.inner.array(), array)
+    assert driver.called.index("cuCtxPushCurrent_v2") < driver.called.index("cuMemcpyDtoH_v2")
+    assert driver.called[-2:] == ["cuCtxPopCurrent_v2", "cuDevicePrimaryCtxRelease_v2"]
+    with pytest.raises(TritonModelException, match="Tensor is stored in GPU and cannot be converted to NumPy"):
+        tensor.as_numpy()
+    tensor.__dlpack__(stream=2)
+    assert original.streams == [1, 2]  # type: ignore[attr-defined]
+
+
+def test_a_gpus_capsule_becomes_a_tensor_of_the_host(driver: FakeDriver) -> None:
+    tensor = Tensor.from_dlpack("Y", on_gpu(np.ones(3, np.int64)).__dlpack__())
+    assert tensor.is_cpu()
+    assert tensor.as_numpy().tolist() == [1, 1, 1]
+
+
+def test_what_the_driver_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = FakeDriver(failing="cuMemcpyDtoH_v2")
+    monkeypatch.setattr(dlpack.ctypes, "CDLL", lambda name: driver)
+    with pytest.raises(TritonModelException, match="cuMemcpyDtoH gave CUDA error 1"):
+        Tensor.from_dlpack("Y", on_gpu(np.ones(3)))
+    assert driver.called[-2:] == ["cuCtxPopCurrent_v2", "cuDevicePrimaryCtxRelease_v2"]
+
+
+def test_without_a_driver_a_gpus_tensor_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(dlpack.ctypes, "CDLL", missing)
+    with pytest.raises(TritonModelException, match=r"on GPU 3, and CUDA's driver cannot be used: libcuda\.so\.1"):
+        Tensor.from_dlpack("Y", on_gpu(np.ones(3)))
+
+
+def test_a_gpus_tensor_that_is_not_contiguous_is_refused(driver: FakeDriver) -> None:
+    with pytest.raises(TritonModelException, match="DLPack tensor is not contiguous"):
+        Tensor.from_dlpack("Y", on_gpu(np.ones((2, 3)).T))
+    assert not driver.called
