@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from atoll.backends.python.failure import failure_text, place_of
+from atoll.backends.python.failure import failure_text, place_of, places_of
 from atoll.backends.python.model_file import CLASS_NAME
 from atoll.backends.python.module_loading import load_module, unload_module
 from atoll.backends.python.utils import ModelConfig
@@ -49,9 +49,9 @@ def auto_complete(
             )
         document: dict[str, Any] = json.loads(json.dumps(completed.as_dict(), default=_plain))
         return document
-    except AtollError:
-        raise
     except BaseException as error:  # SystemExit is the model's too
+        if isinstance(error, AtollError) and not places_of(error):
+            raise  # the file is none, or what it returned
         raise InternalError(failure_text(error, place_of(complete, file))) from error
     finally:
         if loaded is not None:

@@ -14,7 +14,17 @@ from __future__ import annotations
 import builtins
 import re
 import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -22,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from atoll.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -44,6 +54,7 @@ def load_module(file: Path, *, version: int, own_process: bool) -> ModuleType:
     packaged = file.parent.name == str(version)
     if own_process:
         _append_to_path([file.parent, file.parent.parent] if packaged else [file.parent])
+        sys.path_hooks.insert(0, _without_bytecode(str(file.parent.parent if packaged else file.parent)))
         if not packaged:
             return _execute(file.stem, file, None)
         if file.parent.name not in sys.modules:
@@ -82,14 +93,14 @@ def _append_to_path(directories: Sequence[Path]) -> None:
 
 
 def _execute(name: str, file: Path, scope: _Scope | None) -> ModuleType:
-    loader = SourceFileLoader(name, str(file)) if scope is None else _ScopedLoader(name, str(file), scope)
+    loader = _Loader(name, str(file)) if scope is None else _ScopedLoader(name, str(file), scope)
     return _run(spec_from_file_location(name, file, loader=loader))
 
 
 def _execute_package(name: str, directory: Path, search: list[str], scope: _Scope | None = None) -> None:
     initial = directory / "__init__.py"
     if initial.is_file():
-        loader = SourceFileLoader(name, str(initial)) if scope is None else _ScopedLoader(name, str(initial), scope)
+        loader = _Loader(name, str(initial)) if scope is None else _ScopedLoader(name, str(initial), scope)
         spec = spec_from_file_location(name, initial, loader=loader, submodule_search_locations=search)
     else:
         spec = ModuleSpec(name, None, is_package=True)
@@ -160,8 +171,33 @@ class _Scope:
         return elsewhere is None or elsewhere.origin is None  # without: any folder of that name
 
 
-class _ScopedLoader(SourceFileLoader):
-    """Gives a module its model's way to import. It leaves no __pycache__ in the model's directory."""
+class _Loader(SourceFileLoader):
+    """Leaves no __pycache__ in the model's directory: a repository that is watched would find the model changed."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """What would write it."""
+
+
+def _without_bytecode(root: str) -> Callable[[str], FileFinder]:
+    """A hook of sys.path_hooks that does so for whatever is imported from the directory, or from one inside it."""
+
+    def find_in(directory: str) -> FileFinder:
+        if directory != root and not directory.startswith(f"{root}/"):
+            raise ImportError(directory)
+        return FileFinder(
+            directory,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (_Loader, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    for directory in [one for one in sys.path_importer_cache if one == root or one.startswith(f"{root}/")]:
+        del sys.path_importer_cache[directory]
+    return find_in
+
+
+class _ScopedLoader(_Loader):
+    """Gives a module its model's way to import, too."""
 
     def __init__(self, name: str, path: str, scope: _Scope):
         super().__init__(name, path)
@@ -170,6 +206,3 @@ class _ScopedLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = self._scope.builtins
         super().exec_module(module)
-
-    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """What would write bytecode."""

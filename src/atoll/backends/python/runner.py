@@ -9,7 +9,6 @@ Imported by child processes: the standard library and numpy only, on Python 3.10
 
 from __future__ import annotations
 
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from atoll.backends.python.auto_complete import auto_complete
@@ -107,11 +106,11 @@ class PythonModel:
                     self._finished(where(self._args))
             except BaseException as error:
                 self._model = None
-                if not isinstance(error, AtollError):
-                    self._log_failure("cannot initialize the model", error)
+                if isinstance(error, AtollError) and not places_of(error):
+                    self._close()
+                    raise  # the file is none
+                self._log_failure("cannot initialize the model", error)
                 self._close()
-                if isinstance(error, AtollError):
-                    raise
                 raise InternalError(failure_text(error, place_of(where, self.file))) from error
         execute = getattr(self._model, "execute", None)
         self.asynchronous = _is_coroutine_function(execute)
@@ -138,10 +137,10 @@ class PythonModel:
         held = tuple(requests)  # the list that the model gets is the model's
         try:
             returned = self._call(held)
-            if returned.__class__ is CoroutineType:
-                self._wait(self._finish(held, returned))
-            elif returned.__class__ is list and len(returned) == len(held) and not self.decoupled:
+            if returned.__class__ is list and len(returned) == len(held) and not self.decoupled:
                 self._answer(held, returned)
+            elif hasattr(returned, "__await__"):
+                self._wait(self._finish(held, returned))
             else:
                 self._answer_unusual(held, returned)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the batch, too
@@ -269,6 +268,11 @@ class PythonModel:
 
     # ---- the rest of its life
 
+    @property
+    def says_ready(self) -> bool:
+        """Whether the model has an `is_ready` of its own."""
+        return hasattr(self._model, "is_ready")
+
     def is_ready(self) -> bool:
         """What the model's own `is_ready` says; True for a model without one. Failing, or saying what is no bool, is
         no: the log has it.
@@ -328,9 +332,7 @@ class PythonModel:
 
     def _finished(self, returned: Any) -> Any:
         """What a method gave, once it is done."""
-        if returned.__class__ is CoroutineType:
-            return self._wait(returned)
-        return returned
+        return self._wait(_awaited(returned)) if hasattr(returned, "__await__") else returned
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         assert self._run_coroutine is not None, "one of the two is there. This is a bug"
@@ -362,6 +364,10 @@ def _version_directory(args: Mapping[str, str], file: Path) -> str:
     if "model_repository" in args and "model_version" in args:
         return f"{args['model_repository'].rstrip('/')}/{args['model_version']}"
     return str(file.parent)
+
+
+async def _awaited(thing: Any) -> Any:
+    return await thing
 
 
 def _is_coroutine_function(function: Any) -> bool:

@@ -60,6 +60,7 @@ def test_a_process_of_its_own_sees_what_the_real_server_shows(tmp_path: Path) ->
         "path": [str(file.parent), str(file.parent.parent)],
         "known": True,
     }
+    assert not list(tmp_path.rglob("__pycache__"))
 
 
 def test_side_by_side_the_same_imports_work_and_nothing_is_left(tmp_path: Path) -> None:

@@ -261,6 +261,7 @@ def test_a_request_that_nobody_can_answer_any_more_ends(
 ) -> None:
     (delivery,) = run(start(body, decoupled=decoupled), host)
     gc.collect()
+    assert delivery.ended.wait(30)
     assert delivery.finals == 1
     assert delivery.error
     assert "without sending its final response" in delivery.error
@@ -269,6 +270,7 @@ def test_a_request_that_nobody_can_answer_any_more_ends(
 def test_a_response_without_the_end_is_enough_where_only_one_may_come(start: Start, host: RecordingHost) -> None:
     (delivery,) = run(start("requests[0].get_response_sender().send(answer(requests[0]))"), host)
     gc.collect()
+    assert delivery.ended.wait(30)
     assert (delivery.output, delivery.finals) == ([0, 2], 1)
 
 
