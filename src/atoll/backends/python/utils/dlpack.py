@@ -64,6 +64,19 @@ class _Capsule:
         return CPU, 0
 
 
+class _Writable:
+    """The memory of an array that numpy has taken by DLPack: numpy says read-only of it because the exchange cannot."""
+
+    def __init__(self, taken: Array):
+        self._taken = taken  # it owns the capsule
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": taken.shape,
+            "typestr": taken.dtype.str,
+            "data": (taken.ctypes.data, False),
+        }
+
+
 def exported(array: Array, bfloat16: bool) -> Any:
     """A capsule that shares the array's memory; `bfloat16`: what the array holds are bit patterns of such numbers."""
     if not array.flags.writeable:
@@ -127,7 +140,7 @@ def _taken(capsule: object, producer: Any) -> Imported:
         raise TritonModelException(f"the DLPack tensor cannot be taken: {error}") from error
     if not array.flags.c_contiguous:
         raise TritonModelException(_NOT_CONTIGUOUS)
-    return Imported(array, bfloat16, (CPU, 0))
+    return Imported(np.asarray(_Writable(array)), bfloat16, (CPU, 0))
 
 
 def _held(capsule: object) -> _Tensor:

@@ -105,10 +105,7 @@ class Tensor:
         inner = Inner(text, datatype, array.shape, array=array)
         if taken.producer is not None:
             return _GpuTensor(inner, taken)
-        made = Tensor.received(inner)
-        if not taken.bfloat16:
-            made._array = array  # noqa: SLF001 - ours; as it is: the memory is shared, and may be read-only
-        return made
+        return Tensor.received(inner)
 
     def to_dlpack(self) -> Any:
         """A DLPack capsule that shares this tensor's memory. Raises TritonModelException for BYTES."""

@@ -1,8 +1,10 @@
 """DLPack: tensors of other libraries in, ours out."""
 
 import ctypes
+import gc
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,25 @@ def test_bfloat16_as_numpy_needs_its_dtype(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(TritonModelException, match="Tensor dtype is BF16 and cannot be converted to NumPy"):
         bfloat16(1).as_numpy()
+
+
+def test_what_was_taken_may_be_written_to() -> None:
+    array = np.zeros((2, 2), np.float32)
+    Tensor.from_dlpack("Y", array).as_numpy()[0, 1] = 5
+    assert array.tolist() == [[0, 5], [0, 0]]
+
+
+def test_what_was_taken_holds_its_memory() -> None:
+    array = np.ones(1000, np.int64)
+    gone = weakref.ref(array)
+    taken = Tensor.from_dlpack("Y", array).as_numpy()
+    del array
+    gc.collect()
+    assert gone() is not None
+    assert taken.sum() == 1000
+    del taken
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_read_only_array_is_copied() -> None:
