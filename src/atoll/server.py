@@ -49,6 +49,7 @@ EXTENSIONS = (
     "statistics",
 )
 NS_PER_SECOND = 1_000_000_000
+READINESS_S = 5.0  # that a model's own code gets to say whether it is ready
 WAKES = 5  # times that a request waits for its model, which others may have pushed out again in the meantime
 _NO_PEACE = (
     "model '{}' was unloaded for others each time before it could be used: --model-memory-budget is too small for the "
@@ -334,13 +335,21 @@ class Server:
         return self._fleet.custom_metrics
 
     def model_ready(self, name: str, version: str | int = "") -> bool:
-        """Whether this version takes requests. Raises NotFoundError for one that does not exist."""
+        """Whether this version takes requests. A model whose code has a word of its own on that is asked, and has 5 s
+        for it: see `asks_model_when_ready`. Raises NotFoundError for one that does not exist.
+        """
         try:
-            model = self._table.find(name, str(version))
-            return model.ready and model.available
+            return self._table.find(name, str(version)).is_ready(READINESS_S)
         except ModelAsleepError:
             return True  # whoever asks it gets an answer
         except UnavailableError:
+            return False
+
+    def asks_model_when_ready(self, name: str, version: str | int = "") -> bool:
+        """Whether `model_ready` asks the model's own code, and so may take a while."""
+        try:
+            return self._table.find(name, str(version)).says_ready
+        except AtollError:
             return False
 
     def model_metadata(self, name: str, version: str | int = "") -> ModelMetadata:

@@ -212,6 +212,13 @@ class RequestInstance(Protocol):
     def cancel(self, request: InferenceRequest) -> None:
         """Its client has withdrawn this request. It is answered all the same."""
 
+    @property
+    def says_ready(self) -> bool:
+        """Whether the model has a word of its own on whether it is ready."""
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """That word, waited for; False where it does not come in time."""
+
     def close(self, deadline_ns: int) -> bool:
         """Free what the instance holds, until that moment of the monotonic clock; False where it cannot be freed.
 

@@ -123,6 +123,15 @@ class RequestModelInstance:
                 self._backend.cancel(request)
         return True
 
+    @property
+    def says_ready(self) -> bool:
+        """Whether the model has a word of its own on whether it is ready."""
+        return self._backend.says_ready
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """That word; waits for it. False where it does not come in time."""
+        return self._backend.is_ready(timeout_s)
+
     def flush(self) -> None:
         """No other batch follows at once."""
         self._backend.flush()

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Link:
         self._requests: dict[int, InferenceRequest] = {}
         self._keys: dict[InferenceRequest, int] = {}
         self._next_key = 0
+        self._probes: dict[int, SimpleQueue[bool]] = {}
         self._key_lock = threading.Lock()
         self._started = threading.Event()
         self._failure: AtollError | None = None
@@ -112,6 +114,22 @@ class Link:
             self._channel.queue([wire.message(wire.CANCEL, key)])
             self._channel.flush()
 
+    def probe(self, timeout_s: float) -> bool:
+        """Whether the model says that it is ready; False where it does not say so in time."""
+        said: SimpleQueue[bool] = SimpleQueue()
+        with self._key_lock:
+            question = self._next_key
+            self._next_key += 1
+        self._probes[question] = said
+        self._channel.queue([wire.message(wire.PROBE, question)])
+        self._channel.flush()
+        try:
+            return said.get(timeout=timeout_s)
+        except Empty:
+            return False
+        finally:
+            self._probes.pop(question, None)
+
     # ---- what the child says
 
     def _handle(self, kind: int, key: int, payload: memoryview) -> None:
@@ -135,6 +153,10 @@ class Link:
             if request is not None:
                 self._keys.pop(request, None)
                 self._answers().reschedule(request)
+        elif kind == wire.PROBED:
+            said = self._probes.get(key)
+            if said is not None:
+                said.put(wire.parse(payload, None).facts.get("ready") is True)
         elif kind == wire.READY:
             self.facts = dict(wire.parse(payload, None).facts)
             self._started.set()
@@ -192,6 +214,8 @@ class Link:
         self._channel.close()
         self._requests.clear()
         self._keys.clear()
+        for said in list(self._probes.values()):
+            said.put(False)
         self.end_reason = reason
         if not self._started.is_set():
             self._failure = InternalError(

@@ -49,6 +49,14 @@ async def _serve(hosted: Hosted, service: Service) -> None:
         channel.queue_at(place, wire.pack_released(number, monotonic_ns() - begin_ns))
         channel.flush()
 
+    async def probe(question: int) -> None:
+        service.probed(question, await hosted.is_ready_async())
+
+    def begin_probe(question: int) -> None:
+        task = loop.create_task(probe(question))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     def handle(kind: int, key: int, payload: memoryview) -> None:
         if kind == wire.EXECUTE:
             requests = service.parse_batch(payload)
@@ -58,6 +66,8 @@ async def _serve(hosted: Hosted, service: Service) -> None:
                 loop.call_soon_threadsafe(begin, key, requests)
         elif kind == wire.CANCEL:
             hosted.cancel(key)
+        elif kind == wire.PROBE:
+            loop.call_soon_threadsafe(begin_probe, key)
         elif kind == wire.STOP:
             loop.call_soon_threadsafe(end)
 

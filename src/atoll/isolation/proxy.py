@@ -86,6 +86,16 @@ class IsolatedInstance:
         if link is not None:
             link.cancel(request)
 
+    @property
+    def says_ready(self) -> bool:
+        """See `RequestInstance.says_ready`."""
+        return self.facts.get("says_ready") is True
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """See `RequestInstance.is_ready`."""
+        link = self._link
+        return link is not None and link.probe(timeout_s)
+
     # ---- a process that dies
 
     def _ended(self, link: Link, reason: str) -> None:

@@ -49,6 +49,12 @@ class Hosted(Protocol):
     def cancel(self, request: int) -> None:
         """The client has withdrawn that request."""
 
+    def is_ready(self) -> bool:
+        """What the model itself says. Never raises."""
+
+    async def is_ready_async(self) -> bool:
+        """The same, where `asynchronous`."""
+
     def close(self) -> None:
         """The process is about to end. Never raises."""
 
@@ -91,6 +97,11 @@ class Service:
     def fail(self, request: int, error: AtollError, final: bool = True) -> None:
         """The error in the place of a response."""
         self.respond(request, (), {"error": str(error), "code": error.code.name}, final)
+
+    def probed(self, question: int, ready: bool) -> None:
+        """Whether the model says that it is ready."""
+        self.channel.queue(wire.pack(wire.PROBED, question, None, facts={"ready": ready}))
+        self.channel.flush()
 
     def flush_unless_in_batch(self) -> None:
         """Send what has been said, unless the main thread is about to do so anyway."""
@@ -274,12 +285,14 @@ PROOF = 8  # so many short executions in a row
 def _serve_in_order(hosted: Hosted, service: Service) -> None:
     from collections import deque
 
-    batches: deque[tuple[int, list[Request]]] = deque()
+    batches: deque[tuple[int, list[Request] | None]] = deque()  # None: not a batch, but a question
     stopping: list[bool] = []
 
     def handle(kind: int, key: int, payload: memoryview) -> None:
         if kind == wire.EXECUTE:
             batches.append((key, service.parse_batch(payload)))
+        elif kind == wire.PROBE:
+            batches.append((key, None))
         elif kind == wire.CANCEL:
             hosted.cancel(key)
         elif kind == wire.STOP:
@@ -298,6 +311,9 @@ def _serve_in_order(hosted: Hosted, service: Service) -> None:
             if not batches:
                 return
         number, requests = batches.popleft()
+        if requests is None:
+            service.probed(number, hosted.is_ready())
+            continue
         begin_ns = monotonic_ns()
         place = channel.mark()
         service.in_batch = True

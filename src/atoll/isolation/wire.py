@@ -27,6 +27,7 @@ EXECUTE = 1  # key: the batch's number; the payload: each request's key and pack
 CANCEL = 2  # key: the request's
 RESULT = 3  # key: the call's; a packet: a response to a request that the model made
 REPLY = 4  # key: the question's; a packet without tensors
+PROBE = 6  # key: the question's; whether the model says that it is ready
 STOP = 5  # finish what has begun, finalize, and end
 
 # From the child to the server.
@@ -38,6 +39,7 @@ RESCHEDULE = 20  # key: the request's
 INFER = 21  # key: the call's; a packet
 CANCEL_CALL = 22  # key: the call's
 ASK = 23  # key: the question's; a packet
+PROBED = 25  # key: the question's; a packet without tensors
 TELL = 24  # a packet without tensors; nobody answers
 
 # Both ways.

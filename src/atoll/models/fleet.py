@@ -311,7 +311,8 @@ class Fleet:
 
     def all_ready(self) -> bool:
         """Whether every model that was to be served is."""
-        return not self._failures and not self._clashes() and not self._control.unready()
+        available = all(model.available for model in self.table.models())
+        return available and not self._failures and not self._clashes() and not self._control.unready()
 
     def _clashes(self) -> dict[str, AtollError]:
         """When polling: names that several repositories have now, unless the model was served before."""

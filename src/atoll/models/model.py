@@ -88,6 +88,19 @@ class Model:
         """Whether any of its instances can take requests now."""
         self.available = available
 
+    @property
+    def says_ready(self) -> bool:
+        """Whether its code has a word of its own on whether it is ready, which takes a moment to ask."""
+        return any(isinstance(one, RequestModelInstance) and one.says_ready for one in self.instances())
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """Whether it takes requests: of a model that `says_ready`, whether any instance says so within that time."""
+        if not (self.ready and self.available):
+            return False
+        asked = [one for one in self.instances() if isinstance(one, RequestModelInstance) and one.says_ready]
+        deadline_ns = monotonic_ns() + int(timeout_s * 1e9)
+        return not asked or any(one.is_ready(max(deadline_ns - monotonic_ns(), 0) / 1e9) for one in asked)
+
     # ---- run
 
     def submit(self, request: InferenceRequest) -> None:

@@ -122,7 +122,11 @@ class HostedPythonModel:
 
     def facts(self) -> dict[str, Any]:
         """What the server should know."""
-        return {"concurrency": self._concurrency, "says_ready": self._model.says_ready, "depth": 0 if self.asynchronous else DEPTH}
+        return {
+            "concurrency": self._concurrency,
+            "says_ready": self._model.says_ready,
+            "depth": 0 if self.asynchronous else DEPTH,
+        }
 
     def execute(self, requests: Sequence[tuple[int, Packet]]) -> None:
         """A batch of a model whose `execute` is a function."""

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Work = tuple[int, Sequence[EngineRequest]] | None
+Work = tuple[int, Sequence[EngineRequest]] | SimpleQueue[bool] | None  # a batch; a question; the end
 
 
 class ThreadInstance:
@@ -68,6 +68,23 @@ class ThreadInstance:
 
     def cancel(self, request: EngineRequest) -> None:
         """The request says so itself."""
+
+    @property
+    def says_ready(self) -> bool:
+        """See `RequestInstance.says_ready`."""
+        return self._model.says_ready
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """See `RequestInstance.is_ready`."""
+        said: SimpleQueue[bool] = SimpleQueue()
+        if self._loop is not None and self.asynchronous:
+            self._loop.call_soon_threadsafe(self._begin_probe, said)
+        else:
+            self._work.put(said)
+        try:
+            return said.get(timeout=timeout_s)
+        except Empty:
+            return False
 
     # ---- the model's thread
 
@@ -115,6 +132,9 @@ class ThreadInstance:
             work = self._work.get()
             if work is None:
                 return
+            if isinstance(work, SimpleQueue):
+                work.put(self._model.is_ready())
+                continue
             batch, requests = work
             begin_ns = monotonic_ns()
             received = [self._received(request) for request in requests]
@@ -127,6 +147,14 @@ class ThreadInstance:
         task = loop.create_task(self._execute_task(batch, requests))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _begin_probe(self, said: SimpleQueue[bool]) -> None:
+        task = self._own_loop().create_task(self._probe(said))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, said: SimpleQueue[bool]) -> None:
+        said.put(await self._model.is_ready_async())
 
     async def _execute_task(self, batch: int, requests: Sequence[EngineRequest]) -> None:
         begin_ns = monotonic_ns()

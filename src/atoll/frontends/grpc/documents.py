@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from atoll.config.textproto import to_message
-from atoll.errors import AtollError, InternalError, ModelAsleepError, NotFoundError, UnsupportedError
+from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
 from atoll.frontends.grpc.waking import call_again
@@ -47,7 +47,6 @@ class Documents:
         answers: dict[str, Answer] = {
             "ServerLive": lambda _: {"live": self._server.live()},
             "ServerReady": lambda _: {"ready": self._server.ready()},
-            "ModelReady": self._model_ready,
             "ServerMetadata": lambda _: documents.server_metadata(self._server.metadata()),
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
@@ -62,12 +61,6 @@ class Documents:
         )
         paths |= {SERVICE + name: _unsupported(name) for name in _LATER}
         return paths
-
-    def _model_ready(self, request: Any) -> Any:
-        try:
-            return {"ready": self._server.model_ready(request.name, model_version(request.version))}
-        except NotFoundError:  # to the real server that is an answer, not an error
-            return {"ready": False}
 
     def _model_metadata(self, request: Any) -> Any:
         return documents.model_metadata(self._server.model_metadata(request.name, model_version(request.version)))

@@ -30,7 +30,7 @@ class RepositoryCalls:
     def procedures(self) -> dict[str, UnaryHandler]:
         """The unary calls by path."""
         return {
-            SERVICE + name: _procedure(name, calls, work)
+            SERVICE + name: blocking_procedure(name, calls, work)
             for name, calls, work in (
                 ("RepositoryModelLoad", self._changes, self._load),
                 ("RepositoryModelUnload", self._changes, self._unload),
@@ -58,7 +58,8 @@ class RepositoryCalls:
         return {"models": documents.repository_index(self._server.repository_index(request.ready))}
 
 
-def _procedure(name: str, calls: BlockingCalls, work: Work) -> UnaryHandler:
+def blocking_procedure(name: str, calls: BlockingCalls, work: Work) -> Callable[[Call, bytes], Pending]:
+    """The procedure of that name whose answer another thread makes."""
     request_class, answer_class = (message_class(f"inference.{name}{end}") for end in ("Request", "Response"))
 
     def procedure(call: Call, message: bytes) -> Pending:

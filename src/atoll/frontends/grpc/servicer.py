@@ -7,6 +7,7 @@ from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.grpc.documents import SERVICE, Documents
+from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
@@ -51,12 +52,14 @@ class Servicer:
         self._defer = loop.call_soon
         self._waking = Waking(server, loop)
         self._repository = RepositoryCalls(server, loop)
+        self._readiness = Readiness(server, loop)
         streams = StreamInfer(
             server, self._codec, self._mailbox, self._waking, self._defer, compression, limits or StreamLimits()
         )
         self.unary: Mapping[str, UnaryHandler] = {
             **Documents(server, self._waking).procedures(),
             **self._repository.procedures(),
+            **self._readiness.procedures(),
             SERVICE + "ModelInfer": self.model_infer,
         }
         self.stream: Mapping[str, StreamHandler] = {SERVICE + "ModelStreamInfer": streams.serve}
@@ -64,6 +67,7 @@ class Servicer:
     def close(self) -> None:
         """The server is stopping: load and unload nothing more; what has begun goes on."""
         self._repository.close()
+        self._readiness.close()
 
     def model_infer(self, call: Call, message: bytes, attempt: int = 0) -> Message | Pending:
         """Hands the request to the engine; the answer comes through its sender, usually after this has returned."""

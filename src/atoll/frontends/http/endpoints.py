@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from atoll.config.json_form import to_json
-from atoll.errors import AtollError
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
@@ -37,13 +36,6 @@ class Inquiries:
     def model_metadata(self, exchange: Exchange, body: memoryview) -> Answer:
         return answers.document(documents.model_metadata(self._server.model_metadata(*_model_of(exchange))))
 
-    def model_ready(self, exchange: Exchange, body: memoryview) -> Answer:
-        try:
-            ready = self._server.model_ready(*_model_of(exchange))
-        except AtollError:  # the real server makes no difference between unknown and not ready
-            ready = False
-        return answers.empty() if ready else answers.refusal(400, "Model version not ready")
-
     def config(self, exchange: Exchange, body: memoryview) -> Answer:
         return answers.document(to_json(self._server.model(*_model_of(exchange)).config))
 
@@ -56,8 +48,8 @@ def _model_of(exchange: Exchange) -> tuple[str, str]:
     return places.get("model", ""), places.get("version", "")
 
 
-def routes(server: "Server", infer: Endpoint, sleepy: SleepyModels) -> Sequence[Route]:
-    """Their table, and that of inference."""
+def routes(server: "Server", infer: Endpoint, ready: Endpoint, sleepy: SleepyModels) -> Sequence[Route]:
+    """Their table, and those of inference and readiness."""
     ask = Inquiries(server)
     table = [
         Route("GET", "/v2", ask.server_metadata),
@@ -68,7 +60,7 @@ def routes(server: "Server", infer: Endpoint, sleepy: SleepyModels) -> Sequence[
     for model in (MODEL, MODEL_VERSION):
         table += [
             Route("GET", model, sleepy.endpoint(ask.model_metadata)),
-            Route("GET", model + "/ready", ask.model_ready, plain_errors=True),
+            Route("GET", model + "/ready", ready, plain_errors=True),
             Route("GET", model + "/config", sleepy.endpoint(ask.config)),
             Route("GET", model + "/stats", sleepy.endpoint(ask.statistics)),
             Route("POST", model + "/infer", infer, plain_errors=True),

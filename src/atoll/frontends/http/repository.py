@@ -50,13 +50,13 @@ class RepositoryEndpoints:
         self._questions.close()
 
     def index(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return _answer_later(exchange, self._questions, partial(self._index, body))
+        return answer_later(exchange, self._questions, partial(self._index, body))
 
     def _index(self, body: memoryview) -> Answer:
         return answers.document(documents.repository_index(self._server.repository_index(protocol.only_ready(body))))
 
     def load(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return _answer_later(exchange, self._changes, partial(self._load, exchange.head.arguments["model"], body))
+        return answer_later(exchange, self._changes, partial(self._load, exchange.head.arguments["model"], body))
 
     def _load(self, name: str, body: memoryview) -> Answer:
         parameters = protocol.load_from_json(body, name)
@@ -64,7 +64,7 @@ class RepositoryEndpoints:
         return Answer(200, [], headers=JSON)
 
     def unload(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return _answer_later(exchange, self._changes, partial(self._unload, exchange.head.arguments["model"], body))
+        return answer_later(exchange, self._changes, partial(self._unload, exchange.head.arguments["model"], body))
 
     def _unload(self, name: str, body: memoryview) -> Answer:
         dependents, problem = protocol.unload_from_json(body)
@@ -74,7 +74,9 @@ class RepositoryEndpoints:
         return Answer(200, [], headers=JSON)
 
 
-def _answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:
+def answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:
+    """Let another thread make the answer; None, as it comes later. Raises UnavailableError where too many wait."""
+
     def take(answer: Answer, error: AtollError | None) -> None:
         exchange.answer(answer if error is None else answers.refusal_of(error))
 

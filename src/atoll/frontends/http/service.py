@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.inference import InferEndpoint
+from atoll.frontends.http.readiness import ReadinessEndpoint
 from atoll.frontends.http.repository import RepositoryEndpoints
 from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.http.waking import SleepyModels
@@ -20,9 +21,11 @@ class HttpService:
     def __init__(self, server: "Server", loop: "AbstractEventLoop", max_body_size: int):
         sleepy = SleepyModels(server, loop)
         self._repository = RepositoryEndpoints(server, loop)
+        self._readiness = ReadinessEndpoint(server, loop)
         infer = InferEndpoint(server, loop, max_body_size, sleepy)
-        self.routes = RouteTable([*routes(server, infer, sleepy), *self._repository.routes()])
+        self.routes = RouteTable([*routes(server, infer, self._readiness, sleepy), *self._repository.routes()])
 
     def close(self) -> None:
         """Load and unload nothing more; what has begun goes on."""
         self._repository.close()
+        self._readiness.close()

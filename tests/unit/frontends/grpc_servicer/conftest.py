@@ -117,6 +117,9 @@ class Engine(FakeRepository):
     def ready(self) -> bool:
         return self.is_ready
 
+    def asks_model_when_ready(self, name: str, version: str = "") -> bool:
+        return False
+
     def model_ready(self, name: str, version: str = "") -> bool:
         return self.model(name, version).ready
 

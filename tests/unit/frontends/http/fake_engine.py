@@ -76,6 +76,9 @@ class FakeServer(FakeRepository):
     def ready(self) -> bool:
         return self.is_ready
 
+    def asks_model_when_ready(self, name: str, version: str = "") -> bool:
+        return False
+
     def model_ready(self, name: str, version: str = "") -> bool:
         self.model(name, version)
         return self.is_ready
