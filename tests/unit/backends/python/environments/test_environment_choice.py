@@ -254,6 +254,18 @@ def test_a_virtual_environment_without_numpy_says_so(bench, virtual_environment:
     assert bench.choose({"venv": "env"}).version == OWN
 
 
+def test_two_environments_of_one_python_are_told_apart(bench, virtual_environment: Path) -> None:  # type: ignore[no-untyped-def]
+    add_numpy(virtual_environment)
+    other = bench.model / "other"
+    shutil.copytree(virtual_environment, other, symlinks=True)
+    next(other.glob("lib/python*/site-packages/numpy.py")).unlink()
+    for environment in (virtual_environment, other):
+        os.utime(next(environment.glob("lib/python*/site-packages")), (1, 1))
+    assert bench.choose({"venv": "env"}).version == OWN
+    with pytest.raises(ConfigError, match="cannot import numpy"):
+        bench.choose({"venv": "other"})
+
+
 @pytest.mark.parametrize("text", ["absent", "1", "x" * 5000, "nul\0"])
 def test_a_virtual_environment_that_is_none(bench, text: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="model 'reader': parameter 'venv' is '"):

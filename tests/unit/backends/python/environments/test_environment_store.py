@@ -201,6 +201,7 @@ def test_a_lock_that_was_removed_before_it_was_taken_protects_nothing(
         if not removed:
             removed.append(path)
             assert store.clean(0) == [store.directory / KEY]
+            get(store, Builder()).close()
         return descriptor
 
     monkeypatch.setattr(stores, "_open_lock", removed_meanwhile)
@@ -282,6 +283,13 @@ def test_what_nobody_has_used_for_long_goes(store: EnvironmentStore) -> None:
     age(store, KEY, KEPT_UNUSED_S + 60)
     assert store.clean(1 << 40) == [store.directory / KEY]
     assert sorted(path.name for path in store.directory.iterdir()) == [OTHER, f"{OTHER}.lock"]
+
+
+def test_being_given_out_makes_it_young_again(store: EnvironmentStore) -> None:
+    get(store, Builder()).close()
+    age(store, KEY, KEPT_UNUSED_S + 60)
+    get(store, Builder()).close()
+    assert store.clean(1 << 40) == []
 
 
 def test_what_is_in_use_stays_however_old(store: EnvironmentStore) -> None:

@@ -116,3 +116,13 @@ def test_other_environments_are_not_what_uv_sees() -> None:
 )
 def test_a_full_disk_is_recognised(status: int, text: str, full: bool) -> None:
     assert Ended(status, text).disk_is_full is full
+
+
+def test_a_line_without_an_end_is_not_kept_whole() -> None:
+    lines: list[str] = []
+    output = uv._Output(lines.append)
+    for _ in range(50):
+        output.add(b"x" * 65536)
+    assert len(output._rest) <= 2000
+    output.add(b"y\nnext\n")
+    assert lines == ["x" * 2000, "next"]

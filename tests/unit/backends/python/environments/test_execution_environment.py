@@ -191,3 +191,17 @@ def test_an_archive_without_the_right_to_run_its_python(bench, environment: Path
     (environment / "bin" / "conda-unpack").unlink()
     with pytest.raises(ConfigError, match="Permission denied"):
         bench.choose({"EXECUTION_ENV_PATH": str(path)})
+
+
+def test_an_archive_that_changes_while_it_is_unpacked_is_not_kept(bench, environment: Path) -> None:  # type: ignore[no-untyped-def]
+    path = packed(environment, bench.model / "env.tar.gz")
+
+    class Meanwhile(list[str]):
+        def append(self, line: str) -> None:
+            if "unpacks" in line:
+                os.utime(path, (1, 1))
+
+    bench.said = Meanwhile()
+    with pytest.raises(ConfigError, match=r"env.tar.gz was changed while it was unpacked; load the model again"):
+        bench.choose({"EXECUTION_ENV_PATH": str(path)})
+    assert bench.kept == []
