@@ -7,6 +7,7 @@ only, on Python 3.10 and later.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -84,7 +85,10 @@ class Exchange:
             return region + 1, _RECEIVERS, start, offset, size
         if self._dead:
             self._release_dead()
-        block = self._arena.take(size)
+        try:
+            block = self._arena.take(size)
+        except OSError:  # the other side is gone, or reads so late that no more regions can be announced
+            return None
         if block is None:
             return None
         block.memory[:] = data
@@ -97,7 +101,8 @@ class Exchange:
 
     def _announce(self, region: int, fd: int, byte_size: int) -> None:
         with self._announcing:
-            socket.send_fds(self._regions, [_ANNOUNCEMENT.pack(region, byte_size)], [fd])
+            # Who waited here would wait for a message that names the regions before, which it may have yet to send.
+            socket.send_fds(self._regions, [_ANNOUNCEMENT.pack(region, byte_size)], [fd], socket.MSG_DONTWAIT)
 
     # ---- in
 
@@ -122,8 +127,16 @@ class Exchange:
 
     def freed(self) -> list[tuple[int, int]]:
         """The other side's blocks that nobody here looks at any more, each once, to be told to it."""
+        if self._dead:
+            self._release_dead()
         freed = self._freed
-        return [freed.popleft() for _ in range(len(freed))] if freed else []
+        blocks: list[tuple[int, int]] = []
+        while freed:
+            try:
+                blocks.append(freed.popleft())
+            except IndexError:  # another thread has taken the last one
+                break
+        return blocks
 
     def _meet(self, wanted: int) -> None:
         while wanted not in self._mirror:
@@ -132,6 +145,8 @@ class Exchange:
             except BlockingIOError:
                 raise ValueError(f"shared memory region {wanted} was never announced") from None
             if len(data) != _ANNOUNCEMENT.size or len(fds) != 1:
+                for fd in fds:
+                    os.close(fd)
                 raise ValueError("a shared memory region was announced without its file")
             region, byte_size = _ANNOUNCEMENT.unpack(data)
             self._mirror.add(region, fds[0], byte_size)
@@ -149,8 +164,11 @@ class Exchange:
 
     def _release_dead(self) -> None:
         dead = self._dead
-        for _ in range(len(dead)):
-            echo = dead.popleft()
+        while dead:
+            try:
+                echo = dead.popleft()
+            except IndexError:  # another thread has taken the last one
+                return
             assert isinstance(echo, _Echo)
             self._echoes.pop(id(echo), None)
             self._arena.release(echo.region, echo.block)
