@@ -89,9 +89,9 @@ class IsolatedModel:
             device=device,
             replaced=self._recipe.environment,
         )
-        for name, value in self._recipe.environment.items():
-            if not value:
-                del environment[name]  # it must not be inherited
+        environment = {  # what the recipe leaves empty must not be inherited
+            key: value for key, value in environment.items() if value or key not in self._recipe.environment
+        }
         return ChildSpec(
             name=placement.name,
             model=self._source.name,
