@@ -42,8 +42,7 @@ class PythonBackend:
         except OSError as error:
             raise ConfigError(f"model '{source.name}': {file} cannot be read: {error}") from error
         if seen.syntax_error is not None and not _other_python(source):
-            mistake = seen.syntax_error
-            raise InternalError(f"{mistake.text} ({file.name}, line {mistake.line})")
+            raise InternalError(seen.syntax_error.describe(file))
         return None
 
     def auto_complete(self, source: ModelSource) -> Mapping[str, Any] | None:

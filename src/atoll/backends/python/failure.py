@@ -47,7 +47,7 @@ def failure_text(error: BaseException, otherwise: str = "") -> str:
         message = str(error)
     except BaseException as other:
         message = "<MESSAGE UNAVAILABLE DUE TO ANOTHER EXCEPTION>"
-        unsaid = f"\n\nMESSAGE UNAVAILABLE DUE TO EXCEPTION: {type(other).__name__}"
+        unsaid = f"\nMESSAGE UNAVAILABLE DUE TO EXCEPTION: {type(other).__name__}"
     message = _shortened(message) or "<EMPTY MESSAGE>"
     return f"{name}: {message}{_at(places_of(error), otherwise)}{unsaid}"
 
@@ -69,7 +69,7 @@ def place_of(thing: Any, file: Path) -> str:
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        return f"{file}(1): <module>"
+        return f"{file.absolute()}(1): <module>"
     return f"{code.co_filename}({code.co_firstlineno}): {code.co_name}"
 
 

@@ -31,7 +31,7 @@ class Mistake:
     def describe(self, file: Path) -> str:
         """The text that a model with this mistake fails to load with: the real server's, and the place."""
         line = f", line {self.line}" if self.line else ""
-        return f"{self.kind}: {self.text} ({file.name}{line})\n\nAt:\n  {file}({self.line}): <module>\n"
+        return f"{self.kind}: {self.text} ({file.name}{line})\n\nAt:\n  {file.absolute()}({self.line}): <module>\n"
 
 
 @dataclass(frozen=True, slots=True)
