@@ -21,7 +21,8 @@ Handle = Callable[[int, int, memoryview], None]
 
 class Channel:
     """Thread-safe. `handle(kind, key, payload)` is called for each message, one at a time, on the thread that reads,
-    and `settled()` when there are no more for now. `broken(reason)` once, where the child has sent nonsense.
+    and `settled()` when there are no more for now. `broken(reason)` once, where the child has sent nonsense; `lost()`
+    once, where its end is closed.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Channel:
         handle: Handle,
         settled: Callable[[], None],
         broken: Callable[[str], None],
+        lost: Callable[[], None] = lambda: None,
     ):
         data.setblocking(False)
         self._socket = data
@@ -41,12 +43,14 @@ class Channel:
         self._handle = handle
         self._settled = settled
         self._broken = broken
+        self._lost = lost
         self._messages = Messages()
         self._reading = threading.Lock()
         self._writing = threading.Lock()
         self._queued: list[Buffer] = []
         self._outbox: deque[memoryview] = deque()  # what the socket has not taken yet
-        self._ended = False  # nothing comes or goes any more
+        self._deaf = False  # nothing goes any more
+        self._ended = False  # nothing comes any more
         readers.watch(self._fd, self._on_readable)
 
     # ---- out
@@ -62,8 +66,8 @@ class Channel:
         with self._writing:
             parts, self._queued = self._queued, []
             if freed:
-                parts.insert(0, pack_freed(freed))  # before it is asked for more
-            if not parts or self._ended:
+                parts.append(pack_freed(freed))  # behind a message that sends such a block back
+            if not parts or self._deaf:
                 return
             if self._outbox:
                 self._outbox += map(memoryview, parts)
@@ -76,9 +80,8 @@ class Channel:
             else:
                 self._outbox += [memoryview(part) for part in parts]
                 self._empty_outbox()
-            if not self._outbox:
-                return
-        self._readers.when_writable(self._fd, self._on_writable)
+            if self._outbox:  # under the lock: who finds the outbox empty says the opposite
+                self._readers.when_writable(self._fd, self._on_writable)
 
     def retract(self, region: int) -> None:
         """A region of our memory is gone."""
@@ -90,7 +93,7 @@ class Channel:
         except BlockingIOError:
             return 0
         except OSError:
-            self._ended = True  # the child is gone, and whoever watches it says so
+            self._deaf = True  # the child is gone, and whoever watches it says so; what it said is still to be read
             self._outbox.clear()
             return len(data)
 
@@ -109,9 +112,8 @@ class Channel:
     def _on_writable(self) -> None:
         with self._writing:
             self._empty_outbox()
-            if self._outbox:
-                return
-        self._readers.when_writable(self._fd, None)
+            if not self._outbox:
+                self._readers.when_writable(self._fd, None)
 
     # ---- in
 
@@ -143,8 +145,9 @@ class Channel:
             except OSError:
                 count = 0
             if not count:
+                self._ended = self._deaf = True
                 self._readers.unwatch(self._fd)
-                self._ended = True
+                self._lost()
                 return
             messages.received(count)
             try:
@@ -155,8 +158,10 @@ class Channel:
                         self._exchange.retracted(key)
                     else:
                         self._handle(kind, key, payload)
-            except (WireError, ValueError) as error:
-                self._ended = True
+            except Exception as error:  # whatever nonsense leads to: nothing of it may reach the other children
+                if not isinstance(error, (WireError, ValueError)):
+                    logger.exception("what a process has sent cannot be handled")
+                self._ended = self._deaf = True
                 self._readers.unwatch(self._fd)
                 self._broken(str(error))
                 return
@@ -168,7 +173,7 @@ class Channel:
     def close(self) -> None:
         """Let go of the socket and of the shared memory. Views of it that live stay readable."""
         with self._writing:
-            self._ended = True
+            self._ended = self._deaf = True
             self._outbox.clear()
             self._queued.clear()
         self._readers.unwatch(self._fd, self._close)

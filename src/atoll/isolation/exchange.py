@@ -102,7 +102,8 @@ class Exchange:
     def _announce(self, region: int, fd: int, byte_size: int) -> None:
         with self._announcing:
             # Who waited here would wait for a message that names the regions before, which it may have yet to send.
-            socket.send_fds(self._regions, [_ANNOUNCEMENT.pack(region, byte_size)], [fd], socket.MSG_DONTWAIT)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))  # send_fds takes no flags
+            self._regions.sendmsg([_ANNOUNCEMENT.pack(region, byte_size)], [rights], socket.MSG_DONTWAIT)
 
     # ---- in
 
