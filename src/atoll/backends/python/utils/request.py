@@ -7,11 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from atoll.backends.python.utils import calls
-from atoll.backends.python.utils.arguments import as_flag, as_integer, as_text, mismatch
+from atoll.backends.python.utils.arguments import as_flag, as_integer, mismatch
 from atoll.backends.python.utils.current import current_host
 from atoll.backends.python.utils.errors import TritonModelException
 from atoll.backends.python.utils.memory import PreferredMemory
 from atoll.backends.python.utils.parameters import Parameter, checked_parameters
+from atoll.backends.python.utils.request_arguments import (
+    MAX_INT64,
+    MAX_UINT32,
+    MAX_UINT64,
+    MIN_INT64,
+    checked_arguments,
+    checked_correlation_id,
+)
 from atoll.backends.python.utils.response import InferenceResponse
 from atoll.backends.python.utils.sender import InferenceResponseSender
 from atoll.backends.python.utils.tensor import Tensor
@@ -29,16 +37,7 @@ TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
 TRITONSERVER_REQUEST_RELEASE_ALL = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
 
-_SIGNATURE = (
-    "c_python_backend_utils.InferenceRequest(request_id: str = '', correlation_id: object = 0, "
-    "inputs: List[triton::backend::python::PbTensor], requested_output_names: List[str], model_name: str, "
-    "model_version: int = -1, flags: int = 0, timeout: int = 0, "
-    "preferred_memory: c_python_backend_utils.PreferredMemory, trace: c_python_backend_utils.InferenceTrace, "
-    "parameters: object = None)"
-)
 _NO_PARAMETERS: Mapping[str, Parameter] = {}
-_MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 
 class InferenceRequest:
@@ -85,50 +84,41 @@ class InferenceRequest:
         trace: InferenceTrace | None = None,
         parameters: Mapping[str, Parameter] | None = None,
     ):
-        identifier = as_text(request_id)
-        model = as_text(model_name)
-        version = as_integer(model_version, _MIN_INT64, _MAX_INT64)
-        bits = as_integer(flags, 0, _MAX_UINT32)
-        microseconds = as_integer(timeout, 0, _MAX_UINT64)
-        if (
-            identifier is None
-            or model is None
-            or version is None
-            or bits is None
-            or microseconds is None
-            or correlation_id is None
-            or not isinstance(inputs, (list, tuple))
-            or not isinstance(requested_output_names, (list, tuple))
-            or not all(tensor is None or isinstance(tensor, Tensor) for tensor in inputs)
-            or any(as_text(name) is None for name in requested_output_names)
-            or not (preferred_memory is None or isinstance(preferred_memory, PreferredMemory))
-            or not (trace is None or isinstance(trace, InferenceTrace))
+        # What is of exactly the usual types is taken as it is: a model may make many of these.
+        if not (
+            type(request_id) is type(model_name) is str
+            and type(model_version) is type(flags) is type(timeout) is int
+            and type(inputs) is type(requested_output_names) is list
+            and MIN_INT64 <= model_version <= MAX_INT64
+            and 0 <= flags <= MAX_UINT32
+            and 0 <= timeout <= MAX_UINT64
+            and all([tensor.__class__ is Tensor for tensor in inputs])
+            and all([name.__class__ is str and name for name in requested_output_names])
+            and correlation_id.__class__ is int
+            and preferred_memory is trace is None
         ):
-            given = {
-                "request_id": request_id,
-                "correlation_id": correlation_id,
-                "inputs": inputs,
-                "requested_output_names": requested_output_names,
-                "model_name": model_name,
-                "model_version": model_version,
-                "flags": flags,
-                "timeout": timeout,
-            }
-            raise mismatch(_SIGNATURE, (), given)
-        where = f"for request with id '{identifier}' and model name '{model}' should not be empty."
-        if any(tensor is None for tensor in inputs):
-            raise TritonModelException(f"Input tensor {where}")
-        if not all(requested_output_names):
-            raise TritonModelException(f"Requested output name {where}")
-        self._id = identifier
-        self._correlation_id = _checked_correlation_id(correlation_id)
+            checked = checked_arguments(
+                request_id=request_id,
+                correlation_id=correlation_id,
+                inputs=inputs,
+                requested_output_names=requested_output_names,
+                model_name=model_name,
+                model_version=model_version,
+                flags=flags,
+                timeout=timeout,
+                preferred_memory=preferred_memory,
+                trace=trace,
+            )
+            request_id, inputs, requested_output_names, model_name, model_version, flags, timeout = checked
+        self._id = request_id
+        self._correlation_id = checked_correlation_id(correlation_id)
         self._inputs: list[Tensor] | None = list(inputs)
         self._tensors: list[Inner] = [tensor.inner for tensor in inputs]
-        self.output_names = tuple(dict.fromkeys(as_text(name) or "" for name in requested_output_names))
-        self.model_name = model
-        self.model_version = "" if version == -1 else str(version)
-        self._flags = bits
-        self._timeout = microseconds
+        self.output_names = tuple(dict.fromkeys(requested_output_names))
+        self.model_name = model_name
+        self.model_version = "" if model_version == -1 else str(model_version)
+        self._flags = flags
+        self._timeout = timeout
         self.preferred_memory = preferred_memory
         self.trace_context = trace.get_context() if trace is not None else None
         self.parameter_values: Mapping[str, Parameter] = (
@@ -246,7 +236,7 @@ class InferenceRequest:
         return flag
 
     def _checked_flags(self, flags: object, function: str) -> int:
-        number = as_integer(flags, 0, _MAX_UINT32)
+        number = as_integer(flags, 0, MAX_UINT32)
         if number is None:
             signature = "(self: c_python_backend_utils.InferenceRequest, arg0: int) -> None"
             raise mismatch(signature, (self, flags), function=function)
@@ -307,6 +297,8 @@ class InferenceRequest:
     def exec(self, decoupled: Literal[False] = False) -> InferenceResponse: ...
     @overload
     def exec(self, decoupled: Literal[True]) -> ResponseIterator: ...
+    @overload
+    def exec(self, decoupled: bool) -> InferenceResponse | ResponseIterator: ...
 
     def exec(self, decoupled: bool = False) -> InferenceResponse | ResponseIterator:
         """Run the request on its model and wait in this thread: for the response, or, with `decoupled`, for an iterator
@@ -320,6 +312,8 @@ class InferenceRequest:
     def async_exec(self, decoupled: Literal[False] = False) -> Future[InferenceResponse]: ...
     @overload
     def async_exec(self, decoupled: Literal[True]) -> Future[ResponseIterator]: ...
+    @overload
+    def async_exec(self, decoupled: bool) -> Future[InferenceResponse] | Future[ResponseIterator]: ...
 
     def async_exec(self, decoupled: bool = False) -> Future[Any]:
         """As `exec`, without blocking: await what it returns. The request is sent at once. Raises RuntimeError where
@@ -328,13 +322,3 @@ class InferenceRequest:
         self.decoupled = self._checked_decoupled(decoupled, "async_exec")
         host = self.host or current_host()
         return calls.iterate_async(host, self) if self.decoupled else calls.execute_async(host, self)
-
-
-def _checked_correlation_id(value: object) -> int | str:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, int):
-        raise TritonModelException("Correlation ID must be integer or string")
-    if not 0 <= value <= _MAX_UINT64:
-        raise RuntimeError(f"correlation ID {value} is no unsigned 64-bit integer")
-    return int(value)
