@@ -9,11 +9,13 @@ import os
 from typing import NamedTuple
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_MAX_THREADS = 500
 
 
 class ProcessStat(NamedTuple):
-    """`state` is a letter, "Z" for one that has ended; `start` a time of the kernel's own, in ticks since the machine
-    started: with the pid, it names a process for good. `processor_s` is the processor time that all threads have used.
+    """`state` is the main thread's letter, "Z" for one that has ended; `start` a time of the kernel's own, in ticks
+    since the machine started: with the pid, it names a process for good. `processor_s` is the processor time that all
+    threads have used.
     """
 
     state: str
@@ -29,3 +31,15 @@ def read_stat(pid: int) -> ProcessStat | None:
         return ProcessStat(fields[0].decode(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[19]))
     except (OSError, ValueError, IndexError):
         return None
+
+
+def read_thread_states(pid: int) -> str:
+    """The letters of a process's threads, of 500 at most; empty where it has ended."""
+    states = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task")[:_MAX_THREADS]:
+            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                states.append(file.read().rpartition(b")")[2].split()[0].decode())
+    except (OSError, IndexError):  # threads end while they are counted
+        pass
+    return "".join(states)

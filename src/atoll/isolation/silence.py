@@ -8,8 +8,7 @@ may; one that does nothing at all for the whole time allowed hangs.
 from __future__ import annotations
 
 from enum import Enum
-
-from atoll.isolation.proc_stat import ProcessStat
+from typing import NamedTuple
 
 _WORKING_SHARE = 0.05  # of one core, from which on a process works
 
@@ -20,6 +19,13 @@ class Verdict(Enum):
     FINE = "fine"
     BUSY = "busy"  # it has been silent for the whole time, and working; said once in each silence
     HUNG = "hung"
+
+
+class Activity(NamedTuple):
+    """What the kernel says about a process: seconds of processor time in all, and the letter of each thread's state."""
+
+    processor_s: float
+    states: str
 
 
 class Silence:
@@ -34,7 +40,7 @@ class Silence:
         self._processor_s: float | None = None  # at the last tick of this silence
         self._told = False
 
-    def tick(self, now: float, answered: bool, activity: ProcessStat | None) -> Verdict:
+    def tick(self, now: float, answered: bool, activity: Activity | None) -> Verdict:
         """`answered`: the child has answered what it was asked before. `activity` is needed where it has not; None: it
         cannot be had.
         """
@@ -49,7 +55,7 @@ class Silence:
             if self._processor_s is not None:
                 working = activity.processor_s - self._processor_s >= passed * _WORKING_SHARE
             self._processor_s = activity.processor_s
-            if working or activity.state in "RDt":  # has no core now, waits for a disk, or a debugger holds it
+            if working or any(one in "RDt" for one in activity.states):  # waits for a core, a disk, or a debugger
                 working, self._idle_since = True, now
         if now - self._idle_since >= self.timeout_s:
             return Verdict.HUNG

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from atoll.isolation import child_control, endings
 from atoll.isolation.output import OutputLines
-from atoll.isolation.proc_stat import read_stat
+from atoll.isolation.proc_stat import read_stat, read_thread_states
 from atoll.isolation.process import Child
-from atoll.isolation.silence import Silence, Verdict
+from atoll.isolation.silence import Activity, Silence, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Watch:
         self._log(self._lines.idle(now))
         if self.silence is None or self._hung:
             return False
-        verdict = self.silence.tick(now, self._answered, None if self._answered else read_stat(self.child.pid))
+        verdict = self.silence.tick(now, self._answered, None if self._answered else _activity(self.child.pid))
         if verdict is Verdict.BUSY:
             logger.warning(
                 "instance '%s' of model '%s' has not answered for %g s, though it is working: native code keeps "
@@ -165,3 +165,8 @@ class Watch:
         except Exception:
             logger.exception("what follows the end of instance '%s' of model '%s' failed", spec.name, spec.model)
         self.ended.set()
+
+
+def _activity(pid: int) -> Activity | None:
+    stat = read_stat(pid)
+    return Activity(stat.processor_s, read_thread_states(pid)) if stat is not None else None

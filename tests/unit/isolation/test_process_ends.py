@@ -95,15 +95,15 @@ def test_native_code_that_works_with_the_interpreter_lock_is_left_alone(nursery:
 
 
 def test_an_endless_loop_is_no_hang_and_says_where_it_is(nursery: Nursery) -> None:
-    code = "def execute():\n    while True:\n        pass\n\ndata.sendall(b'ready')\nexecute()"
-    started = nursery.start(code, stub_timeout_s=0.2, setup={"file": "/m/model.py"})
+    code = "def execute():\n    data.sendall(b'ready')\n    while True:\n        pass\n\nexecute()"
+    started = nursery.start(code, stub_timeout_s=0.5, setup={"file": "/m/model.py"})
     assert started.said() == "ready"
     for _ in range(5):  # it has been asked, and has answered, more often than the rule needs
         stack = nursery.supervisor.stack_of(started.child)
         assert stack is not None
         assert stack.startswith("Thread MainThread:\n")
         assert '  File "/m/model.py", line 6, in <module>\n  File "/m/model.py", line ' in stack
-        assert not started.ended.wait(0.2)
+        assert not started.ended.wait(0.3)
     nursery.supervisor.stop(started.child, 0.1)
     assert started.reason() == "did not end within 0.1 s after it was asked to, and was killed"
     assert any("is killed; it was doing:\nThread MainThread" in line for line in nursery.lines)
@@ -133,6 +133,14 @@ def test_a_child_that_closes_what_connects_it_is_ended(nursery: Nursery) -> None
         "closed its connection to the server and was killed",
         "was killed by signal 9 (SIGKILL: by someone's command, or by the kernel for lack of memory)",  # by itself
     )
+
+
+def test_a_child_that_cannot_be_heard_any_more_is_ended(nursery: Nursery) -> None:
+    code = (
+        "import atoll.isolation.child as child, socket\n"
+        "socket.socket(fileno=os.dup(child.inherited.control)).shutdown(socket.SHUT_WR)"
+    )
+    assert nursery.start(code, stub_timeout_s=0).reason() == "closed its connection to the server and was killed"
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "time.sleep(1000)"])

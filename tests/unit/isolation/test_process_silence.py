@@ -2,8 +2,7 @@
 
 import pytest
 
-from atoll.isolation.proc_stat import ProcessStat
-from atoll.isolation.silence import Silence, Verdict
+from atoll.isolation.silence import Activity, Silence, Verdict
 
 
 class Ticks:
@@ -19,7 +18,7 @@ class Ticks:
         end = self.now + seconds
         while self.now + self.rule.interval_s <= end + 1e-9:
             self.now += self.rule.interval_s
-            stat = None if answered else ProcessStat(state, self.now * share, 1)
+            stat = None if answered else Activity(self.now * share, state)
             said.append(self.rule.tick(self.now, answered, stat))
         return said
 
@@ -42,23 +41,32 @@ def test_an_answer_starts_the_time_anew() -> None:
     assert set(ticks.run(29)) == {Verdict.FINE}
 
 
-@pytest.mark.parametrize(("share", "state"), [(1.0, "S"), (0.06, "S"), (0.0, "R"), (0.0, "D"), (0.0, "t")])
+@pytest.mark.parametrize(("share", "state"), [(1.0, "S"), (0.06, "S"), (0.0, "SR"), (0.0, "DS"), (0.0, "tt")])
 def test_silence_with_work_is_told_of_once_and_never_a_hang(share: float, state: str) -> None:
     said = Ticks(30).run(1000, share=share, state=state)
     assert said.count(Verdict.BUSY) == 1
     assert Verdict.HUNG not in said
 
 
-@pytest.mark.parametrize(("share", "state"), [(0.04, "S"), (0.0, "T"), (0.0, "S")])
+@pytest.mark.parametrize(("share", "state"), [(0.04, "S"), (0.0, "TT"), (0.0, "SS")])
 def test_hardly_any_work_is_none(share: float, state: str) -> None:
     assert Verdict.HUNG in Ticks(30).run(60, share=share, state=state)
+
+
+def test_one_that_has_stopped_working_is_not_said_to_work() -> None:
+    ticks = Ticks(30)
+    ticks.run(5, share=1.0)
+    ticks.rule.tick(ticks.now, False, Activity(5.0, "S"))
+    said = [ticks.rule.tick(ticks.now + i, False, Activity(5.0, "S")) for i in range(1, 31)]
+    assert Verdict.BUSY not in said
+    assert Verdict.HUNG in said
 
 
 def test_work_that_stops_becomes_a_hang() -> None:
     ticks = Ticks(30)
     ticks.run(100, share=1.0)
-    ticks.rule.tick(ticks.now, False, ProcessStat("S", 100.0, 1))
-    said = [ticks.rule.tick(ticks.now + i, False, ProcessStat("S", 100.0, 1)) for i in range(1, 31)]
+    ticks.rule.tick(ticks.now, False, Activity(100.0, "SS"))
+    said = [ticks.rule.tick(ticks.now + i, False, Activity(100.0, "SS")) for i in range(1, 31)]
     assert said.index(Verdict.HUNG) == 29
 
 
@@ -66,7 +74,7 @@ def test_the_time_in_which_the_server_was_stopped_does_not_count() -> None:
     ticks = Ticks(30)
     ticks.run(5)
     ticks.now += 500
-    assert ticks.rule.tick(ticks.now, False, ProcessStat("S", 0.0, 1)) is Verdict.FINE
+    assert ticks.rule.tick(ticks.now, False, Activity(0.0, "S")) is Verdict.FINE
     assert set(ticks.run(29)) == {Verdict.FINE}
 
 

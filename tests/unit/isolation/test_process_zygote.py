@@ -56,6 +56,14 @@ def test_a_fork_that_hangs_is_killed_with_what_it_has_started(nursery: Nursery) 
     eventually(lambda: is_gone(grandchild), "the grandchild is gone")
 
 
+def test_what_a_fork_has_started_ends_with_it(nursery: Nursery) -> None:
+    code = "one = subprocess.Popen(['sleep', '1000']); data.sendall(str(one.pid).encode()); os._exit(0)"
+    started = nursery.start(code, zygote=nursery.zygote())
+    grandchild = int(started.said())
+    assert started.reason() == "ended by itself, with exit code 0"
+    eventually(lambda: is_gone(grandchild), "the grandchild is gone")
+
+
 def test_a_fork_says_what_it_is_doing_and_prints_under_its_own_name(nursery: Nursery) -> None:
     zygote = nursery.zygote("print('loading')")
     started = nursery.start("print('working'); data.sendall(b'hi')", zygote=zygote, setup={"file": "/m/model.py"})
