@@ -7,7 +7,7 @@ the instances' threads.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic_ns
 
 from atoll.errors import UnavailableError
@@ -34,8 +34,8 @@ class _Seat:
 class ForwardingPool:
     """The life of a pool is that of an InstancePool. Thread-safe.
 
-    `waits`: the scheduler may answer WaitUntil. `on_available` hears when the last instance has gone down, and when the
-    first is up again; the pool refuses requests meanwhile, and keeps those that it has until a restart has failed.
+    `waits`: the scheduler may answer WaitUntil. While no instance is up the pool refuses requests, and keeps those that
+    it has until a restart has failed.
     """
 
     def __init__(
@@ -45,12 +45,10 @@ class ForwardingPool:
         instances: Sequence[RequestModelInstance],
         *,
         waits: bool,
-        on_available: Callable[[bool], None] = lambda available: None,
     ):
         self._model_name = model_name
         self._scheduler = scheduler
         self._waits = waits
-        self.on_available = on_available
         self._lock = threading.Lock()
         self._seats = {instance: _Seat(instance) for instance in instances}
         self._leaving: dict[RequestModelInstance, _Seat] = {}
@@ -142,6 +140,11 @@ class ForwardingPool:
                     best = seat
         return best
 
+    @property
+    def available(self) -> bool:
+        """Whether any instance can take batches."""
+        return not self._reason
+
     def pending(self) -> int:
         """How many requests wait in the scheduler."""
         with self._lock:
@@ -228,8 +231,6 @@ class ForwardingPool:
                 self._reason = reason
                 if not was_up:  # a restart has failed: what waits need not hope for the next
                     withdrawn = self._scheduler.withdraw_all()
-        if none_left:
-            self.on_available(False)
         for request in withdrawn:
             instance.fail(request, UnavailableError(reason), executed=False)
             self.answered()
@@ -241,10 +242,7 @@ class ForwardingPool:
             if seat is None:
                 return
             seat.up = True
-            was_none = bool(self._reason)
             self._reason = ""
-        if was_none:
-            self.on_available(True)
         self.advance()
 
     def _finished(self, count: int) -> None:

@@ -1,7 +1,7 @@
 """An isolated instance of a backend that takes arrays: one batch goes to the process, and its arrays come back."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 
 from atoll.config.model_config import ModelConfig
@@ -16,10 +16,9 @@ CLOSE_NS = 10_000_000_000  # that the process gets to end by itself
 class IsolatedArrayInstance:
     """An `Instance` (backends/api.py); `execute` waits for the process."""
 
-    def __init__(self, forwarding: IsolatedInstance, config: ModelConfig, changed: Callable[[], None]):
+    def __init__(self, forwarding: IsolatedInstance, config: ModelConfig):
         self._forwarding = forwarding
         self._types = {one.name: one.data_type for one in config.input}
-        self._changed = changed
         self._done = threading.Condition()
         self._waiting: InferenceRequest | None = None
         self._outputs: list[Tensor] = []
@@ -83,12 +82,10 @@ class IsolatedArrayInstance:
             if self._waiting is not None:
                 self._waiting, self._error = None, UnavailableError(reason)
                 self._done.notify_all()
-        self._changed()
 
     def up(self) -> None:
         with self._done:
             self.down_because = ""
-        self._changed()
 
     def settle(self) -> None:
         pass

@@ -51,7 +51,10 @@ class Channel:
         self._outbox: deque[memoryview] = deque()  # what the socket has not taken yet
         self._deaf = False  # nothing goes any more
         self._ended = False  # nothing comes any more
-        readers.watch(self._fd, self._on_readable)
+
+    def open(self) -> None:
+        """Begin to read."""
+        self._readers.watch(self._fd, self._on_readable)
 
     # ---- out
 

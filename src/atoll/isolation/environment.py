@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from atoll.errors import ConfigError
 
@@ -23,31 +23,27 @@ def child_environment(
     *,
     threads: int,
     device: tuple[str, int] = ("KIND_CPU", 0),
-    prepended: Mapping[str, Sequence[str]] | None = None,
     replaced: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The server's own variables, with those that a child needs otherwise.
 
     `threads` is how many threads BLAS and OpenMP libraries start, unless an operator has said so: each of their
     variables that is set stays as it is, and OMP_NUM_THREADS decides for all the others, as these libraries have it.
-    `device` is the instance's kind and id. `prepended` are folders to look in first, by variable (PATH,
-    LD_LIBRARY_PATH, ...); `replaced` are variables to set as they are. Raises ConfigError for a GPU that the server's
-    own CUDA_VISIBLE_DEVICES hides.
+    `device` is the instance's kind and id. `replaced` are variables to set as they are, and those to take away: the
+    empty ones. Raises ConfigError for a GPU that the server's own CUDA_VISIBLE_DEVICES hides.
 
     An instance of kind KIND_GPU sees its own GPU alone, as number 0: what uses the default device and what asks for
     the device of its instance then mean the same one, if the instance is told 0 (`device_id_in_child`). Instances of
     all other kinds see what the server sees.
     """
     variables = {**server_environment, **(replaced or {})}
+    variables = {name: value for name, value in variables.items() if value or name not in (replaced or {})}
     if THREAD_COUNTS[0] not in variables:
         for name in THREAD_COUNTS:
             variables.setdefault(name, str(max(1, threads)))
     kind, number = device
     if kind == GPU:
         variables["CUDA_VISIBLE_DEVICES"] = _device_name(variables.get("CUDA_VISIBLE_DEVICES"), number)
-    for name, folders in (prepended or {}).items():
-        before = variables.get(name, "")
-        variables[name] = os.pathsep.join([*folders, *([before] if before else [])])
     return variables
 
 

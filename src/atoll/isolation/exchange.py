@@ -182,6 +182,11 @@ class Exchange:
             self._release_dead()
         self._arena.tidy()
 
+    @property
+    def mirrored(self) -> int:
+        """How many regions the other side has."""
+        return len(self._mirror)
+
     def close(self) -> None:
         """Forget everything. Views that live stay readable."""
         self._arena.close()

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TIDY_S = 10.0  # between two looks at memory that is not needed any more
+FAILED_STOP_S = 5.0  # for a process that has said why it cannot be started to end by itself
+LOST_S = 5.0  # for one that has closed its end of the channel
+
 
 class Link:
     """A started child. `on_end(link, reason)` is called once, on the supervisor's thread, after its last message.
@@ -69,9 +73,17 @@ class Link:
             )
             self._services = Services(self, engine, processes.executor, spec.name)
             self._channel = Channel(
-                self.child.data, self._exchange, processes.readers, self._handle, self._settled, self._broken
+                self.child.data,
+                self._exchange,
+                processes.readers,
+                self._handle,
+                self._settled,
+                self._broken,
+                self._lost,
             )
+            self._channel.open()
             processes.supervisor.watch(self.child, on_end=self._ended, stub_timeout_s=settings.stub_timeout_s)
+            self._tidying = processes.supervisor.later(TIDY_S, self._tidy)
         except BaseException:
             self.child.kill()
             raise
@@ -80,7 +92,7 @@ class Link:
     def _await_start(self) -> None:
         self._started.wait()
         if self._failure is not None:
-            self.stop(0)
+            self.stop(FAILED_STOP_S)
             raise self._failure
         if self.end_reason:
             raise InternalError(f"Stub process '{self.spec.name}' is not healthy: it {self.end_reason}")
@@ -94,14 +106,23 @@ class Link:
             self._next_key += len(requests)
         packets = []
         memory = self._exchange
+        sent = []
+        refused: list[tuple[InferenceRequest, AtollError]] = []
         for key, request in enumerate(requests, first):
-            facts = facts_of(request)
-            packets.append((key, wire.packed(memory, list(request.inputs.values()), facts, request.id, 0)))
+            try:
+                packed = wire.packed(memory, list(request.inputs.values()), facts_of(request), request.id, 0)
+            except InternalError as error:  # this one does not fit into a message: the others do
+                refused.append((request, error))
+            else:
+                packets.append((key, packed))
+                sent.append((key, request))
         parts = wire.pack_batch(batch, packets)
-        for key, request in enumerate(requests, first):
+        for key, request in sent:
             self._requests[key] = request
             self._keys[request] = key
         self._channel.queue(parts)
+        for request, refusal in refused:
+            self._answers().respond(request, [], error=refusal)
 
     def flush(self) -> None:
         """Send what is queued."""
@@ -135,11 +156,10 @@ class Link:
     def _handle(self, kind: int, key: int, payload: memoryview) -> None:
         self._reading = True
         if kind == wire.RESPONSE:
-            self._answered = True
             self._respond(key, payload)
         elif kind == wire.RELEASED:
-            self._answered = True
             self._answers().released(key, wire.parse_released(payload))
+            self._answered = True
         elif kind == wire.INFER:
             self._services.infer(key, wire.parse(payload, self._exchange))
         elif kind == wire.CANCEL_CALL:
@@ -177,6 +197,7 @@ class Link:
         if request is None:
             return
         answers = self._answers()
+        self._answered = True
         if packet.flags & wire.EMPTY:
             if final:
                 answers.finish(request)
@@ -208,10 +229,30 @@ class Link:
     def _broken(self, reason: str) -> None:
         self.child.kill(f"was killed by the server, which could not make sense of what it sent: {reason}")
 
+    def _lost(self) -> None:
+        """Its end of the channel is closed. Its process ends, or it has lost its mind."""
+        self._processes.supervisor.later(LOST_S, self._kill_lost)
+
+    def _kill_lost(self) -> None:
+        if not self.end_reason:
+            self.child.kill("closed its connection to the server and was killed")
+
+    def _tidy(self) -> None:
+        if self.end_reason:
+            return
+        self._exchange.tidy()
+        if self._exchange.mirrored > 1:  # the child's memory has grown: only it can make it smaller
+            self._channel.queue([wire.message(wire.TIDY, 0)])
+        self._channel.flush()
+        self._tidying = self._processes.supervisor.later(TIDY_S, self._tidy)
+
     def _ended(self, reason: str) -> None:
-        self._channel.read_rest()
-        self._services.close()
-        self._channel.close()
+        self._tidying.cancel()
+        for part in (self._channel.read_rest, self._services.close, self._channel.close):
+            try:
+                part()
+            except Exception:  # the rest must follow: it is what fails the requests and starts the process anew
+                logger.exception("what follows the end of instance '%s' failed", self.spec.name)
         self._requests.clear()
         self._keys.clear()
         for said in list(self._probes.values()):

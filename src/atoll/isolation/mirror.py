@@ -102,6 +102,10 @@ class Mirror:
         if self._regions.pop(region, None) is None:
             raise ValueError(f"there is no shared memory region {region}")
 
+    def __len__(self) -> int:
+        """How many regions there are."""
+        return len(self._regions)
+
     def __contains__(self, region: int) -> bool:
         """Whether a region of that number is there."""
         return region in self._regions

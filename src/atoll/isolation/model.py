@@ -2,15 +2,16 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import Answers, ChildRecipe, Engine, Instance, ModelSource, Placement, RequestInstance
 from atoll.isolation.array_instance import IsolatedArrayInstance
-from atoll.isolation.environment import child_environment, device_id_in_child
+from atoll.isolation.environment import child_environment, device_id_in_child, threads_per_instance
 from atoll.isolation.link import Link
+from atoll.isolation.proc_stat import proportional_bytes
 from atoll.isolation.process import ChildSpec
 from atoll.isolation.processes import Processes
 from atoll.isolation.proxy import IsolatedInstance, Start
@@ -44,10 +45,10 @@ class IsolatedModel:
         self._processes = processes
         self._engine = engine
         self._takes_requests = takes_requests
-        self._threads = settings.threads or max((os.cpu_count() or 1) // max(instance_count, 1), 1)
+        self._threads = settings.threads or threads_per_instance(instance_count)
         processes.sweep(settings.prefix)
+        self._instances: list[IsolatedInstance] = []
         self._arrays: list[IsolatedArrayInstance] = []
-        self.on_available: Callable[[bool], None] = lambda available: None  # of array backends: whether any is up
         self._zygote: Zygote | None = None
         if settings.start_method == "fork":
             self._zygote = Zygote(self._spec(Placement(f"{source.name}_zygote")), processes.supervisor)
@@ -57,14 +58,21 @@ class IsolatedModel:
         forwarding = IsolatedInstance(
             placement.name, self._start(placement), self._processes.supervisor, self._settings.execution_timeout_s
         )
+        self._instances.append(forwarding)
         if self._takes_requests:
             return forwarding
-        arrays = IsolatedArrayInstance(forwarding, self._source.config, self._changed)
+        arrays = IsolatedArrayInstance(forwarding, self._source.config)
         self._arrays.append(arrays)
         return arrays
 
-    def _changed(self) -> None:
-        self.on_available(any(not one.down_because for one in self._arrays))
+    @property
+    def available(self) -> bool:
+        """Of an array backend: whether any of its processes is up."""
+        return not self._arrays or any(not one.down_because for one in self._arrays)
+
+    def memory_bytes(self) -> int:
+        """What its processes have in memory now, each page shared out among those that have it."""
+        return sum(proportional_bytes(one.pid) for one in self._instances)
 
     def ask(self) -> Mapping[str, Any]:
         """What a process says of itself when it is ready; it ends then."""
@@ -84,14 +92,8 @@ class IsolatedModel:
         settings = self._settings
         device = (placement.kind, placement.device_id)
         environment = child_environment(
-            os.environ,
-            threads=self._threads,
-            device=device,
-            replaced=self._recipe.environment,
+            os.environ, threads=self._threads, device=device, replaced=self._recipe.environment
         )
-        environment = {  # what the recipe leaves empty must not be inherited
-            key: value for key, value in environment.items() if value or key not in self._recipe.environment
-        }
         return ChildSpec(
             name=placement.name,
             model=self._source.name,

@@ -45,9 +45,12 @@ async def _serve(hosted: Hosted, service: Service) -> None:
     async def execute(number: int, requests: list[Request]) -> None:
         begin_ns = monotonic_ns()
         place = channel.mark()
-        await hosted.execute_async(requests)
-        channel.queue_at(place, wire.pack_released(number, monotonic_ns() - begin_ns))
-        channel.flush()
+        try:
+            await hosted.execute_async(requests)
+        finally:  # also where the model awaited what was cancelled
+            del requests  # what the model has not kept is free again
+            channel.queue_at(place, wire.pack_released(number, monotonic_ns() - begin_ns))
+            channel.flush()
 
     async def probe(question: int) -> None:
         service.probed(question, await hosted.is_ready_async())

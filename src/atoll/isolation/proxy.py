@@ -50,12 +50,24 @@ class IsolatedInstance:
     def open(self, answers: Answers) -> None:
         """See `RequestInstance.open`."""
         if self._execution_timeout_s:
-            self._limit = ExecutionLimit(answers, self._supervisor, self._execution_timeout_s, lambda: self._link)
+            self._limit = ExecutionLimit(
+                answers,
+                self._supervisor,
+                self._execution_timeout_s,
+                lambda: self._link,
+                one_by_one=self.concurrency == 1,
+            )
             answers = self._limit
         self._answers = answers
         link = self._link
         if link is not None and link.end_reason:  # already
             self._ended(link, link.end_reason)
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        link = self._link
+        return link.child.pid if link is not None else 0
 
     # ---- run
 
@@ -65,14 +77,17 @@ class IsolatedInstance:
         try:
             if link is None:
                 raise InternalError(f"Stub process '{self.name}' is not healthy.")
-            link.begin(batch, requests)
             if self._limit is not None:
-                self._limit.begin(batch)
-        except AtollError as error:
+                self._limit.begin(batch)  # before it can be over
+            link.begin(batch, requests)
+        except Exception as error:
+            failure = error if isinstance(error, AtollError) else InternalError(f"{type(error).__name__}: {error}")
+            if failure is not error:
+                logger.exception("a batch could not be given to instance '%s'", self.name)
             answers = self._get_answers()
             answers.released(batch, 0)
             for request in requests:
-                answers.respond(request, [], error=error)
+                answers.respond(request, [], error=failure)
 
     def flush(self) -> None:
         """See `RequestInstance.flush`."""
@@ -134,7 +149,9 @@ class IsolatedInstance:
     def _restart(self) -> None:
         try:
             link = self._start(self._get_answers, self._ended)
-        except AtollError as error:
+        except Exception as error:
+            if not isinstance(error, AtollError):
+                logger.exception("restarting instance '%s' failed", self.name)
             with self._lock:
                 if self._closed:
                     return
@@ -142,9 +159,6 @@ class IsolatedInstance:
                 self._timer = self._supervisor.later(delay_s, self._restart_soon)
             logger.error("instance '%s' cannot be started again: %s. Next attempt in %.1f s", self.name, error, delay_s)
             self._get_answers().down(self._not_healthy(f"could not be started again: {error}"))
-            return
-        except Exception:
-            logger.exception("restarting instance '%s' failed", self.name)
             return
         with self._lock:
             closed = self._closed
@@ -156,8 +170,13 @@ class IsolatedInstance:
         if link.end_reason:  # already
             self._ended(link, link.end_reason)
             return
-        logger.info("instance '%s' has been started again", self.name)
-        self._get_answers().up()
+        self._supervisor.later(0, lambda: self._say_up(link))
+
+    def _say_up(self, link: Link) -> None:
+        """On the supervisor's thread: where its end is told, too, so that the two come in their order."""
+        if self._link is link:
+            logger.info("instance '%s' has been started again", self.name)
+            self._get_answers().up()
 
     # ---- end
 

@@ -166,8 +166,9 @@ class Service:
 
     def _call(self, kind: int, tensors: Sequence[Tensor], facts: Mapping[str, Any], id: str, receive: Received) -> int:
         number = next(self._numbers)
+        parts = wire.pack(kind, number, self._exchange, tensors, facts, id)
         self._calls[number] = receive
-        self.channel.queue(wire.pack(kind, number, self._exchange, tensors, facts, id))
+        self.channel.queue(parts)
         self.channel.flush()
         return number
 
@@ -226,6 +227,9 @@ class Service:
             receive = self._calls.pop(key, None) if final else self._calls.get(key)
             if receive is not None:
                 receive(None if packet.flags & wire.EMPTY else packet, final)
+        elif kind == wire.TIDY:
+            self._exchange.tidy()
+            self.channel.flush()
         else:
             self.handle_more(kind, key, payload)
 

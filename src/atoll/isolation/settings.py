@@ -16,6 +16,7 @@ START_METHODS = ("spawn", "fork")
 MAX_SECONDS = 10**9
 MAX_THREADS = 1024
 _PREFIX_LENGTH = 128
+_OF_PROCESSES = ("start_method", "memory_limit", "threads", "execution_timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,11 @@ def read_isolation_settings(source: ModelSource) -> IsolationSettings:
         memory_limit=said.byte_size("memory-limit", parameter="memory_limit"),
         threads=int(said.number("threads", 0, MAX_THREADS, parameter="threads")),
     )
+
+
+def without_effect(config: ModelConfig) -> list[str]:
+    """The parameters that say something of processes, for a model that has none."""
+    return [key for key in _OF_PROCESSES if config.parameter(key)]
 
 
 class _Said:

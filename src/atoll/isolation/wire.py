@@ -29,6 +29,7 @@ RESULT = 3  # key: the call's; a packet: a response to a request that the model 
 REPLY = 4  # key: the question's; a packet without tensors
 PROBE = 6  # key: the question's; whether the model says that it is ready
 STOP = 5  # finish what has begun, finalize, and end
+TIDY = 7  # give back shared memory that is not used
 
 # From the child to the server.
 READY = 16  # a packet without tensors: what the server should know of the model
@@ -58,6 +59,7 @@ _COUNT = struct.Struct("<I")
 
 INLINE_BYTES = 32 << 10  # up to here a tensor is copied through the socket faster than it is put into shared memory
 MAX_MESSAGE_BYTES = 1 << 31
+_ROOM = 64  # for what goes round a packet
 _REMEMBERED = 1024  # descriptions and facts
 _SENDERS, _RECEIVERS = 0, 1  # whose shared memory, as the sender of the message sees it
 
@@ -134,9 +136,13 @@ def packed(
     places = b""
     data: list[Buffer] = []
     size = _HEAD.size
+    named = id.encode("utf-8", "surrogatepass") if id else b""
     if tensors:
         key = tuple([(one.name, one.datatype, one.shape) for one in tensors])
         described = _descriptions.get(key) or _describe(key)
+    if len(named) > 0xFFFF or len(described) > 0xFFFF or len(tensors) > 0xFFFF:  # before anything is placed
+        raise InternalError("a request's id or its tensors' names and shapes take more than 64 KiB")
+    if tensors:
         for one in tensors:
             buffer = one.packed()
             length = len(buffer)
@@ -148,12 +154,12 @@ def packed(
             else:
                 places += _PLACE.pack(*place)
     known = b"" if not facts else facts if type(facts) is bytes else encode_facts(facts)
-    named = id.encode("utf-8", "surrogatepass") if id else b""
-    if len(named) > 0xFFFF or len(described) > 0xFFFF or len(tensors) > 0xFFFF:
-        raise InternalError("a request's id or its tensors' names and shapes take more than 64 KiB")
     head = _HEAD.pack(len(tensors), len(described), len(known), len(named), flags)
     parts: list[Buffer] = [head + described + known + named + places, *data]
-    return parts, size + len(described) + len(known) + len(named) + len(places)
+    size += len(described) + len(known) + len(named) + len(places)
+    if size > MAX_MESSAGE_BYTES - _ROOM:
+        raise InternalError(f"a message of {size} bytes: without shared memory it may have {MAX_MESSAGE_BYTES}")
+    return parts, size
 
 
 def encode_facts(facts: Mapping[str, Any] | bytes) -> bytes:
@@ -274,6 +280,8 @@ def parse_released(payload: memoryview) -> int:
 
 def _parse_description(described: bytes) -> list[tuple[str, DataType, tuple[int, ...]]]:
     infos: list[tuple[str, DataType, tuple[int, ...]]] = []
+    if not described:
+        return infos  # another thread has just forgotten all descriptions
     for name, datatype, shape in json.loads(described):
         if type(name) is not str or not all(type(dim) is int and dim >= 0 for dim in shape):
             raise WireError("a tensor's name or shape makes no sense")

@@ -81,7 +81,7 @@ class Loader:
         model.arena = arena
         arena.renew()  # reading a model takes up to twice its size, which is free now
         if growth is not None:
-            model.memory_bytes = growth.measure()
+            model.memory_bytes = growth.measure() + model.process_bytes()
         model.recorder.record_load(monotonic_ns() - started_ns)
         return model
 
@@ -103,10 +103,10 @@ class Loader:
         instances: list[AnyInstance] = []
         try:
             instances = self._instances(parts, backend_model, places)
-            watched: Any = backend_model
+            executes: Any = backend_model
             pool: Pool
             if backend.capabilities.requests:
-                watched = pool = ForwardingPool(config.name, scheduler, cast("list[Any]", instances), waits=waits)
+                executes = pool = ForwardingPool(config.name, scheduler, cast("list[Any]", instances), waits=waits)
             else:
                 pool = InstancePool(
                     config.name,
@@ -116,7 +116,7 @@ class Loader:
                     waits=waits,
                     submitter_may_drive=self._drive_on_submit,
                 )
-            model = Model(
+            return Model(
                 config,
                 str(version),
                 platform=config.platform or config.backend,
@@ -126,15 +126,13 @@ class Loader:
                 statistics=statistics,
                 directory=folder.directory,
                 labels=labels,
+                is_available=lambda: getattr(executes, "available", True),
             )
-            if isinstance(watched, (ForwardingPool, IsolatedModel)):
-                watched.on_available = model.set_available
         except BaseException:
             for instance in instances:
                 instance.close()
             backend_model.close()
             raise
-        return model
 
     def change_instances(self, model: Model, config: ModelConfig, folder: ModelFolder) -> bool:
         """Give a running model the instance groups of `config`: new ones are warm before they take requests, and

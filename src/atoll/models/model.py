@@ -36,6 +36,7 @@ class Model:
         statistics: StatisticsRecorder,
         directory: Path,
         labels: Mapping[str, tuple[str, ...]] | None = None,
+        is_available: Callable[[], bool] = lambda: True,
     ):
         self.name = config.name
         self.version = version
@@ -56,7 +57,7 @@ class Model:
         pool.start()
         self.lifecycle.move(ModelState.READY)
         self.ready = True  # the lifecycle's word, where every request looks
-        self.available = True  # False while every process that executes it is down
+        self._is_available = is_available
 
     # ---- what it says of itself
 
@@ -84,9 +85,15 @@ class Model:
         """How many requests are queued or executing."""
         return self._pool.in_flight()
 
-    def set_available(self, available: bool) -> None:
-        """Whether any of its instances can take requests now."""
-        self.available = available
+    def process_bytes(self) -> int:
+        """What its processes have in memory, where it has any of its own."""
+        measure = getattr(self._backend_model, "memory_bytes", None)
+        return int(measure()) if measure is not None else 0
+
+    @property
+    def available(self) -> bool:
+        """False while every process that executes it is down."""
+        return self._is_available()
 
     @property
     def says_ready(self) -> bool:

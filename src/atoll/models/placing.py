@@ -1,5 +1,6 @@
 """Where a model's instances run: in this process, or each in one of its own."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -7,7 +8,9 @@ from atoll.backends.api import Backend, BackendModel, ChildRecipe, Engine, Isola
 from atoll.isolation.hosted_backend import recipe
 from atoll.isolation.model import IsolatedModel, ask_child
 from atoll.isolation.processes import Processes
-from atoll.isolation.settings import is_isolated, read_isolation_settings
+from atoll.isolation.settings import is_isolated, read_isolation_settings, without_effect
+
+logger = logging.getLogger(__name__)
 
 
 class Placing:
@@ -20,6 +23,13 @@ class Placing:
     def load(self, backend: Backend, source: ModelSource, instance_count: int) -> BackendModel:
         """The model, where its configuration wants it. Raises ConfigError, and what the backend raises."""
         if not is_isolated(source.config, backend.capabilities.isolated):
+            for key in without_effect(source.config):
+                logger.warning(
+                    "parameter '%s' of model '%s' has no effect: the model runs in the server, not in a process of its "
+                    "own",
+                    key,
+                    source.name,
+                )
             return backend.load(source)
         settings = read_isolation_settings(source)
         if hasattr(backend, "child"):
