@@ -1,0 +1,106 @@
+"""Where Atoll answers otherwise about Python models than the real server, on purpose, and why. Each entry is tested."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Different:
+    """The answer to these steps of a scenario has this status (None: a document without one), and the texts in it."""
+
+    scenario: str
+    steps: tuple[str, ...]
+    status: int | str | None
+    texts: tuple[str, ...]
+    why: str
+
+
+_CODES = "The caller of another model is told the code of its error; the real server makes INTERNAL of each."
+_COMES_BACK = "The model's process is started again, so that a client may ask again: the code says so."
+_ALIVE = "is not healthy. It "
+
+
+def _crash(name: str) -> tuple[Different, ...]:
+    return (
+        Different(name, (f"first: {name} over HTTP",), 503, (_ALIVE,), _COMES_BACK),
+        Different(name, (f"second: {name}: ModelInfer",), "UNAVAILABLE", (_ALIVE,), _COMES_BACK),
+    )
+
+
+_ALL: tuple[Different, ...] = (
+    Different("lab, call", ("lab, call: errors and their codes",), None, ("__ErrorCode.NOT_FOUND",), _CODES),
+    Different("lab_async, async", ("lab_async, async: errors",), None, ("__ErrorCode.NOT_FOUND",), _CODES),
+    Different(
+        "optional inputs",
+        ("the wrong one: optional",),
+        400,
+        ("missing required input(s) ['INPUT0']",),
+        "The real server counts inputs, and takes a request that lacks one that the model needs.",
+    ),
+    Different(
+        "decoupled",
+        ("over HTTP: repeat over HTTP",),
+        200,
+        ('\\"data\\":[1.0]',),
+        "A decoupled model that answers a request once does so over HTTP, too.",
+    ),
+    Different(
+        "execute_is_a_generator",
+        ("first: execute_is_a_generator over HTTP",),
+        500,
+        ("Expected a list in the execute return, found type '<class 'generator'>'.", "model.py(18): execute"),
+        "The text says what is wrong; the real server runs the generator as a coroutine.",
+    ),
+    Different(
+        "execute_is_a_generator",
+        ("second: execute_is_a_generator: ModelInfer",),
+        "INTERNAL",
+        ("Expected a list in the execute return, found type '<class 'generator'>'.", "model.py(18): execute"),
+        "The same.",
+    ),
+    Different(
+        "output_twice",
+        ("second: output_twice: ModelInfer",),
+        "OK",
+        (
+            "{'name': 'OUTPUT0', 'datatype': 'FP32', 'shape': ['2']}, {'name': 'OUTPUT0', 'datatype': 'FP32',".replace(
+                "'", '"'
+            ),
+        ),
+        "The real server writes both shapes into the first output.",
+    ),
+    Different(
+        "plain_sends_twice",
+        (
+            "first: stream to plain_sends_twice",
+            "second, with empty final responses: stream to plain_sends_twice",
+        ),
+        "OK",
+        ('{"triton_final_response": {"bool_param": true}}',),
+        "The one response of a model that is not decoupled is its last one.",
+    ),
+    Different(
+        "decoupled_ends_the_process",
+        ("second, with empty final responses: stream to decoupled_ends_the_process",),
+        "OK",
+        ("Stub process 'decoupled_ends_the_process_0_0' is not healthy.",),
+        "While the process is started again, requests are refused before they are a model's.",
+    ),
+    *(
+        one
+        for name in ("execute_ends_the_process", "execute_segfaults", "execute_aborts", "execute_kills_itself")
+        for one in _crash(name)
+    ),
+)
+
+_SEQUENCES = ("lab, sequence", "sequences", "rescheduling", "rescheduling, decoupled")
+NOT_YET = dict.fromkeys(_SEQUENCES, "sequence_batching: not supported by this version of Atoll")
+"""Scenarios whose first load is refused, and what that says."""
+
+
+def _by_step(entries: tuple[Different, ...]) -> dict[tuple[str, str], Different]:
+    table = {(entry.scenario, step): entry for entry in entries for step in entry.steps}
+    assert len(table) == sum(len(entry.steps) for entry in entries), "a step stands in the table twice"
+    return table
+
+
+DIFFERENT = _by_step(_ALL)

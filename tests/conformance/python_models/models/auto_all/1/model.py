@@ -1,0 +1,22 @@
+"""Says all of its configuration itself; there is no config.pbtxt."""
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config):
+        config = auto_complete_model_config
+        config.add_input({"name": "INPUT0", "data_type": "TYPE_FP32", "dims": [2]})
+        config.add_output({"name": "OUTPUT0", "data_type": "TYPE_FP32", "dims": [2]})
+        config.set_max_batch_size(4)
+        config.set_dynamic_batching()
+        return config
+
+    def execute(self, requests):
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor("OUTPUT0", pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy())]
+            )
+            for request in requests
+        ]

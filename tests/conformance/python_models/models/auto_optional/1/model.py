@@ -1,0 +1,21 @@
+"""Says of an input that it is optional."""
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config):
+        config = auto_complete_model_config
+        config.add_input({"name": "INPUT0", "data_type": "TYPE_FP32", "dims": [2]})
+        config.add_output({"name": "OUTPUT0", "data_type": "TYPE_FP32", "dims": [2]})
+        config.add_input({"name": "INPUT1", "data_type": "TYPE_INT32", "dims": [-1], "optional": True})
+        return config
+
+    def execute(self, requests):
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor("OUTPUT0", pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy())]
+            )
+            for request in requests
+        ]

@@ -1,0 +1,94 @@
+"""Python models: Atoll's answers to every scenario, compared with those of the real server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.process import install_real_triton, start_atoll
+from tests.conformance.python_models.alike import differences
+from tests.conformance.python_models.differences import DIFFERENT, NOT_YET, Different
+from tests.conformance.python_models.record_python import read_answers, record
+from tests.conformance.python_models.scenarios import OPTIONS, Examination, scenarios
+from tests.conformance.python_models.unrecorded import UNRECORDED
+
+SCENARIOS = scenarios()
+ASKED = [name for name in SCENARIOS if name not in UNRECORDED]
+
+
+@pytest.fixture(scope="module")
+def examination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examination]:
+    folder = tmp_path_factory.mktemp("python-models")
+    with Examination(lambda models, log: start_atoll(models, log, *OPTIONS), folder) as one:
+        yield one
+
+
+def test_each_scenario_has_one_record() -> None:
+    recorded = read_answers()
+    assert set(recorded) == set(ASKED)
+    assert {name: [step.name for step in SCENARIOS[name]] for name in ASKED} == {
+        name: list(answers) for name, answers in recorded.items()
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if name not in NOT_YET])
+def test_the_answers_are_those_of_the_real_server(examination: Examination, name: str) -> None:
+    recorded = read_answers()[name]
+    answers = examination.take(SCENARIOS[name])
+    assert not examination.ended, f"the server has ended:\n{examination.log_text()[-3000:]}"
+    wrong = []
+    for step, expected in recorded.items():
+        found = differences(expected, answers[step])
+        different = DIFFERENT.get((name, step))
+        if different is None:
+            wrong += [f"{step}: {line}" for line in found]
+        elif not found:
+            wrong.append(f"{step}: no longer different, take it out of the table")
+        else:
+            wrong += _unlike_the_table(step, different, answers[step])
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", NOT_YET)
+def test_what_there_is_not_yet_is_refused(examination: Examination, name: str) -> None:
+    answers = examination.take(step for step in SCENARIOS[name] if "load" in step.name)
+    assert NOT_YET[name] in json.dumps(answers), "served by now: take it out of the table"
+
+
+@pytest.mark.parametrize("name", UNRECORDED)
+def test_what_the_real_server_never_answers_is_answered(examination: Examination, name: str) -> None:
+    answers = examination.take(SCENARIOS[name])
+    assert not examination.ended, f"the server has ended:\n{examination.log_text()[-3000:]}"
+    for beginning, (status, texts) in UNRECORDED[name].answers.items():
+        steps = [step for step in answers if step.startswith(beginning)]
+        assert steps, beginning
+        for step in steps:
+            assert answers[step].get("status", 0) == status, f"{step}: {answers[step]}"
+            assert all(text in json.dumps(answers[step]) for text in texts), f"{step}: {answers[step]}"
+    assert {"settled": False} not in list(answers.values())
+
+
+@pytest.mark.oracle
+def test_the_records_are_what_the_real_server_answers(tmp_path: Path) -> None:
+    reason = install_real_triton()
+    if reason:
+        pytest.skip(f"the real Triton server cannot be installed: {reason}")
+    recorded, now = read_answers(), record([], tmp_path)
+    assert set(recorded) == set(now)
+    found = {
+        f"{name}, {step}": differences(answer, now[name].get(step))
+        for name, answers in recorded.items()
+        for step, answer in answers.items()
+        if answer != {"settled": False}
+    }
+    wrong = {title: lines for title, lines in found.items() if lines}
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def _unlike_the_table(step: str, different: Different, answer: Any) -> list[str]:
+    text = json.dumps(answer, ensure_ascii=False)
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if different.status is not None and status != different.status:
+        return [f"{step}: status {status}, the table says {different.status}: {text[:400]}"]
+    return [f"{step}: {missing!r} is not in {text[:600]}" for missing in different.texts if missing not in text]
