@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from atoll.backends.python.utils.arguments import mismatch
 from atoll.backends.python.utils.current import current_host, refusals_of
 from atoll.backends.python.utils.errors import TritonModelException
 from atoll.backends.python.utils.finalizing import call_apart
+from atoll.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from atoll.backends.python.host import ModelHost
@@ -69,8 +70,10 @@ class MetricFamily:
             raise TritonModelException(f"Failed to create metric. {found}")
         if buckets is not None and not isinstance(buckets, list):
             raise TritonModelException("Failed to create metric. Buckets must be a list.")
-        bounds = [float(bound) for bound in buckets or ()]
+        bounds = [_number(bound) for bound in buckets or ()]
         with refusals_of("Error when creating Metric"):
+            if labels and any(not isinstance(value, str) for value in labels.values()):
+                raise InvalidArgumentError("attempt to access JSON non-string as string")
             number = self._host.create_metric(self._number, labels or {}, bounds)
         return Metric(self, self._host, number)
 
@@ -115,3 +118,10 @@ class Metric:
 
     def __del__(self) -> None:
         call_apart(self._host.drop_metric, self._number)
+
+
+def _number(bound: object) -> float:
+    try:
+        return float(cast(float, bound))
+    except (TypeError, ValueError):
+        raise RuntimeError(f"a bucket's upper bound is a number, not {bound!r}") from None

@@ -29,7 +29,7 @@ def load_model(model_name: str, config: str = "", files: Mapping[str, bytes] | N
         )
     for path, content in (files or {}).items():
         if not isinstance(path, str):
-            raise TypeError(f"a file's path is a str, not {type(path)}")
+            raise RuntimeError(f"a file's path is a str, not {type(path)}")
         if not isinstance(content, bytes):
             raise TypeError(f"Object of type '{type(content).__name__}' is not an instance of 'bytes'")
     host = current_host()

@@ -53,6 +53,16 @@ def test_a_histogram_has_buckets_and_nothing_else_has(host: AnsweringHost) -> No
     assert metric is not empty
 
 
+def test_label_values_are_strings_and_bounds_numbers(host: AnsweringHost) -> None:
+    wrong: dict[str, Any] = {"a": 1}
+    with pytest.raises(TritonModelException, match="message: attempt to access JSON non-string as string"):
+        MetricFamily("f", "", MetricFamily.GAUGE).Metric(labels=wrong)
+    bounds: list[Any] = ["x"]
+    with pytest.raises(RuntimeError, match="a bucket's upper bound is a number, not 'x'"):
+        MetricFamily("h", "", MetricFamily.HISTOGRAM).Metric(buckets=bounds)
+    assert all(said[0] != "create_metric" for said in host.said)
+
+
 @pytest.mark.parametrize("labels", [[1], "x", 5])
 def test_labels_are_a_dict(host: AnsweringHost, labels: Any) -> None:
     with pytest.raises(TritonModelException, match=r"^Failed to create metric\. Labels must be a dictionary\.$"):

@@ -170,7 +170,7 @@ def test_other_models_are_loaded_by_the_server() -> None:
             TypeError,
             "Object of type 'str' is not an instance of 'bytes'",
         ),
-        (lambda: pb_utils.load_model("m", files={1: b""}), TypeError, "a file's path is a str"),  # type: ignore[dict-item]
+        (lambda: pb_utils.load_model("m", files={1: b""}), RuntimeError, "a file's path is a str"),  # type: ignore[dict-item]
         (lambda: pb_utils.unload_model(5), TypeError, "unload_model(): incompatible function arguments"),  # type: ignore[arg-type]
         (lambda: pb_utils.unload_model("m", "x"), TypeError, "unload_model(): incompatible function arguments"),  # type: ignore[arg-type]
         (lambda: pb_utils.is_model_ready("m", 1), TypeError, "is_model_ready(): incompatible function arguments"),  # type: ignore[arg-type]
