@@ -1,8 +1,11 @@
 """Calls a function at a moment to come: for a scheduler whose queue delay nobody else would notice."""
 
+import logging
 import threading
 from collections.abc import Callable
 from time import monotonic_ns
+
+logger = logging.getLogger(__name__)
 
 
 class Alarm:
@@ -46,4 +49,7 @@ class Alarm:
                     self._changed.wait(left_ns / 1e9 if self._due_ns else None)
                     continue
                 self._due_ns = 0
-            self._function()
+            try:
+                self._function()
+            except Exception:  # the next moment comes all the same
+                logger.exception("what was due failed")

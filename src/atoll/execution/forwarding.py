@@ -119,8 +119,7 @@ class ForwardingPool:
                     break
                 seat.executing += 1
             if not seat.instance.begin(batch):
-                with self._lock:
-                    seat.executing -= 1
+                self.released(seat.instance)
             elif seat.instance not in given:
                 given.append(seat.instance)
         for instance in given:
@@ -133,7 +132,7 @@ class ForwardingPool:
         for seat in self._seats.values():
             executing = seat.executing
             if seat.up and not self._stopping and (best is None or executing < best.executing):
-                limit = 1 if self._waits else seat.instance.limit
+                limit = seat.instance.concurrency if self._waits else seat.instance.limit
                 if executing < limit:
                     if not executing:
                         return seat
@@ -210,11 +209,15 @@ class ForwardingPool:
             self._let_go(instance)
 
     def requeue(self, instance: RequestModelInstance, request: InferenceRequest) -> None:
+        error = UnavailableError(f"model '{self._model_name}' was stopped")
         with self._lock:
             if not self._stopping:
-                self._scheduler.enqueue(request)
-                return
-        instance.fail(request, UnavailableError(f"model '{self._model_name}' was stopped"), executed=False)
+                try:
+                    self._scheduler.enqueue(request)
+                    return
+                except UnavailableError as full:
+                    error = full
+        instance.fail(request, error, executed=False)
         self.answered()
 
     def down(self, instance: RequestModelInstance, reason: str) -> None:

@@ -75,6 +75,7 @@ class RequestModelInstance:
         self._batches: dict[int, _Batch] = {}
         self._held: dict[InferenceRequest, None] = {}  # begun, and not finally answered; whoever removes one ends it
         self._last_release_ns = 0
+        self._closed = False
         backend.open(self)
 
     # ---- in
@@ -82,6 +83,11 @@ class RequestModelInstance:
     def attach(self, room: Room) -> None:
         """From now on this is told what happens."""
         self._room = room
+
+    @property
+    def concurrency(self) -> int:
+        """How many batches it executes at once."""
+        return self._backend.concurrency
 
     @property
     def limit(self) -> int:
@@ -118,6 +124,9 @@ class RequestModelInstance:
         number = next(self._numbers)
         self._batches[number] = _Batch(requests, begin_ns)
         self._backend.begin(number, requests)
+        if self._closed:  # meanwhile: nobody else answers these
+            self.abandon(self._stopped())
+            return True
         for request in requests:
             if request.cancelled:  # while it was on its way
                 self._backend.cancel(request)
@@ -254,8 +263,12 @@ class RequestModelInstance:
     def close(self, deadline_ns: int = 0) -> bool:
         """Free the backend's part; what it still has is failed. False when it could not be freed."""
         clean = self._backend.close(deadline_ns)
-        self.abandon(UnavailableError(f"model '{self._model_name}' was stopped before the request was answered"))
+        self._closed = True
+        self.abandon(self._stopped())
         return clean
+
+    def _stopped(self) -> AtollError:
+        return UnavailableError(f"model '{self._model_name}' was stopped before the request was answered")
 
 
 class _NoRoom:

@@ -46,6 +46,7 @@ class Readers:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._watched: dict[int, _Watched] = {}
+        self._going: dict[int, list[Callback]] = {}  # not watched any more, but the loop does not know it yet
         self._loop: EventLoop | None = None
         self._loop_thread = 0
         self._epoll: select.epoll | None = None
@@ -58,6 +59,8 @@ class Readers:
     def watch(self, fd: int, on_readable: Callback) -> None:
         """Call `on_readable` whenever there is something to read."""
         with self._lock:
+            if self._closed:
+                return  # the process is killed, and its end says the rest
             self._watched[fd] = _Watched(on_readable)
             if self._loop is not None:
                 self._on_loop(lambda: self._add_to_loop(fd))
@@ -71,10 +74,12 @@ class Readers:
             loop = self._loop
             if watched is not None and loop is None and self._epoll is not None:
                 self._epoll.unregister(fd)
+            if loop is not None:
+                self._going.setdefault(fd, []).append(then)
         if loop is None:
             then()
         else:  # where it was unwatched before, behind that
-            self._on_loop(lambda: self._remove_from_loop(loop, fd, then))
+            self._on_loop(lambda: self._remove_from_loop(loop, fd))
 
     def when_writable(self, fd: int, callback: Callback | None) -> None:
         """Call it whenever something can be written; None: no more."""
@@ -122,6 +127,13 @@ class Readers:
                     loop.remove_writer(fd)
                 events = select.EPOLLIN | (select.EPOLLOUT if watched.on_writable is not None else 0)
                 self._ensure_thread().register(fd, events)
+            going, self._going = self._going, {}
+            for fd in going:
+                loop.remove_reader(fd)
+                loop.remove_writer(fd)
+        for waiting in going.values():
+            for then in waiting:
+                then()
 
     def _on_loop(self, function: Callback) -> None:
         loop = self._loop
@@ -141,13 +153,15 @@ class Readers:
                 if watched.on_writable is not None:
                     self._loop.add_writer(fd, watched.on_writable)
 
-    def _remove_from_loop(self, loop: EventLoop, fd: int, then: Callback) -> None:
+    def _remove_from_loop(self, loop: EventLoop, fd: int) -> None:
         with self._lock:
-            if self._loop is loop and fd not in self._watched:
+            waiting = self._going.pop(fd, [])  # empty: the loop was taken back, and that has seen to it
+            if waiting and fd not in self._watched:
                 with suppress(RuntimeError):  # the loop was closed without having been taken back
                     loop.remove_reader(fd)
                     loop.remove_writer(fd)
-        then()
+        for then in waiting:
+            then()
 
     def _renew_writer(self, fd: int) -> None:
         with self._lock:

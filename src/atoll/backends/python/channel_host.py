@@ -63,7 +63,12 @@ class ChannelHost:
                 stop_reading()
             receive(None if packet is None else _response(packet, name), final)
 
-        number = self._service.infer(request.tensors, _call_facts(request), request.request_id(), received)
+        try:
+            number = self._service.infer(request.tensors, _call_facts(request), request.request_id(), received)
+        except BaseException:
+            if stop_reading is not None:
+                stop_reading()
+            raise
         return _Call(self._service, number)
 
     def _read_on_running_loop(self) -> Callable[[], None] | None:

@@ -119,6 +119,7 @@ class HostedPythonModel:
         self._concurrency = setup["concurrency"] if self.asynchronous else 1
         self._deliveries: dict[int, _Delivery] = {}  # of requests that are not answered
         self._cancelled: set[int] = set()  # before they were executed
+        self._next_key = 0  # of a request that has not been executed yet
 
     def facts(self) -> dict[str, Any]:
         """What the server should know."""
@@ -139,6 +140,7 @@ class HostedPythonModel:
     def _received(self, requests: Sequence[tuple[int, Packet]]) -> list[InferenceRequest]:
         received = []
         model = self._model
+        self._next_key = max(self._next_key, requests[-1][0] + 1) if requests else self._next_key
         for key, packet in requests:
             delivery = self._deliveries[key] = _Delivery(self, self._service, key)
             if self._cancelled and key in self._cancelled:
@@ -169,7 +171,7 @@ class HostedPythonModel:
         delivery = self._deliveries.get(request)
         if delivery is not None:
             delivery.cancelled = True
-        else:
+        elif request >= self._next_key:  # else it was answered while this was on its way
             self._cancelled.add(request)
 
     def answered(self, request: int) -> None:

@@ -26,6 +26,7 @@ class RequestFacts(NamedTuple):
 
 PLAIN = RequestFacts(0, 0, 0, {}, (), None)
 _REMEMBERED = 1024
+_SHORT = 4096  # characters of parameters, up to which they are
 _seen: dict[int, tuple[object, RequestFacts]] = {}  # by identity; the object is held, so that its number stays its own
 
 
@@ -42,9 +43,10 @@ def request_facts(facts: Mapping[str, Any]) -> RequestFacts:
         outputs=tuple(facts.get("outputs", ())),
         trace_context=facts.get("trace"),
     )
-    if len(_seen) >= _REMEMBERED:
-        _seen.clear()
-    _seen[id(facts)] = (facts, read)
+    if sum([len(key) + len(one) for key, one in read.parameters.items() if type(one) is str]) <= _SHORT:
+        if len(_seen) >= _REMEMBERED:
+            _seen.clear()
+        _seen[id(facts)] = (facts, read)
     return read
 
 

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic_ns
@@ -59,7 +60,8 @@ class ThreadInstance:
     def begin(self, batch: int, requests: Sequence[EngineRequest]) -> None:
         """See `RequestInstance.begin`."""
         if self._loop is not None and self.asynchronous:
-            self._loop.call_soon_threadsafe(self._begin_task, batch, requests)
+            with suppress(RuntimeError):  # it is closed, and the engine fails what it has not answered
+                self._loop.call_soon_threadsafe(self._begin_task, batch, requests)
         else:
             self._work.put((batch, requests))
 
@@ -113,6 +115,8 @@ class ThreadInstance:
                 self._own_loop()
         except BaseException as error:
             self._failure = error
+            if self._loop is not None:
+                self._loop.close()
             self._initialized.set()
             return
         self._initialized.set()
@@ -158,8 +162,10 @@ class ThreadInstance:
 
     async def _execute_task(self, batch: int, requests: Sequence[EngineRequest]) -> None:
         begin_ns = monotonic_ns()
-        await self._model.execute_async([self._received(request) for request in requests])
-        self._released(batch, begin_ns)
+        try:
+            await self._model.execute_async([self._received(request) for request in requests])
+        finally:  # also where the model awaited what was cancelled
+            self._released(batch, begin_ns)
 
     def _released(self, batch: int, begin_ns: int) -> None:
         answers = self._answers
