@@ -118,7 +118,7 @@ WRONG = {
     "type '<class 'str'>'.",
     "[requests[1].set_release_flags(2) or answer(r) for r in requests]": "Expected a None object in the execute "
     "function return list for reschduled request, found type "
-    "'<class 'atoll.backends.python.utils.response.InferenceResponse'>'.",
+    "'<class 'triton_python_backend_utils.InferenceResponse'>'.",
 }
 
 

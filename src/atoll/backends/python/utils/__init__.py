@@ -77,3 +77,9 @@ __all__ = [
     "unload_model",
     "using_decoupled_model_transaction_policy",
 ]
+
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[
+            _name
+        ].__module__ = "triton_python_backend_utils"  # in errors and tracebacks: the name that authors know

@@ -1,6 +1,7 @@
 """The module's functions, its names, and what stands behind other models' loading."""
 
 import json
+import pickle
 import struct
 import threading
 from typing import Any
@@ -56,6 +57,13 @@ def test_the_module_has_the_real_ones_names() -> None:
     assert set(REAL_NAMES) <= set(utils.__all__)
     for name in utils.__all__:
         assert getattr(pb_utils, name) is getattr(utils, name)
+
+
+def test_classes_are_shown_and_pickled_under_the_modules_name() -> None:
+    assert repr(pb_utils.InferenceResponse) == "<class 'triton_python_backend_utils.InferenceResponse'>"
+    error = pickle.loads(pickle.dumps(pb_utils.TritonModelException("why")))
+    assert type(error) is utils.TritonModelException
+    assert pickle.loads(pickle.dumps(pb_utils.TRITONSERVER_MEMORY_CPU)) is pb_utils.TRITONSERVER_MEMORY_CPU
 
 
 def test_constants() -> None:
