@@ -36,6 +36,8 @@ class Watch:
         self._hung = False
         self._stack_asked = threading.Lock()
         self._stack_came = threading.Event()
+        self._stacks_lock = threading.Lock()
+        self._stacks_due = 0
         self._stack = ""
 
     # ---- output
@@ -80,8 +82,12 @@ class Watch:
                 self._answers.clear()
             if len(self._answers) < max(5, end):
                 return False
-            self._stack = bytes(self._answers[5:end]).decode(errors="backslashreplace")
-            self._stack_came.set()
+            with self._stacks_lock:
+                self._stacks_due = max(0, self._stacks_due - 1)
+                is_last = not self._stacks_due
+            if is_last:  # else it answers an earlier question, and nobody waits for it any more
+                self._stack = bytes(self._answers[5:end]).decode(errors="backslashreplace")
+                self._stack_came.set()
             del self._answers[:end]
             return True
         self._answered = self._answered or kind == child_control.PING
@@ -93,6 +99,8 @@ class Watch:
         """What the child's threads are doing; None where it does not say so in time. From any other thread."""
         with self._stack_asked:
             self._stack_came.clear()
+            with self._stacks_lock:
+                self._stacks_due += 1
             try:
                 self.child.watched.control.send(child_control.STACK)
             except OSError:

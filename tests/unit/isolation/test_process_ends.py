@@ -109,6 +109,24 @@ def test_an_endless_loop_is_no_hang_and_says_where_it_is(nursery: Nursery) -> No
     assert any("is killed; it was doing:\nThread MainThread" in line for line in nursery.lines)
 
 
+def test_a_late_stack_is_not_taken_for_the_next(nursery: Nursery) -> None:
+    code = (
+        "def before():\n    data.sendall(b'1'); ctypes.PyDLL(None).usleep(3_000_000)\n"
+        "def after():\n    data.sendall(b'2'); time.sleep(1000)\n"
+        "before()\nafter()"
+    )
+    started = nursery.start(code, setup={"file": "/m/model.py"})
+    started.said()
+    watch = nursery.supervisor._watches[started.child]
+    assert watch.ask_for_stack(0.05) is None
+    assert watch.ask_for_stack(0.05) is None
+    started.said()
+    stack = watch.ask_for_stack(60)
+    assert stack is not None
+    assert "in after" in stack
+    assert "in before" not in stack
+
+
 def test_threads_are_named_in_the_stack(nursery: Nursery) -> None:
     code = (
         "threading.Thread(target=time.sleep, args=(1000,), name='prefetch', daemon=True).start(); data.sendall(b'ok')"
