@@ -24,7 +24,7 @@ from atoll.backends.python.environments.pythons import find_python, parse_versio
 from atoll.backends.python.environments.requirements import read_requirements
 from atoll.backends.python.environments.settings import EnvironmentSettings, read_settings
 from atoll.backends.python.environments.store import EnvironmentStore, Hold
-from atoll.errors import ConfigError
+from atoll.errors import ConfigError, MissingExtraError
 
 MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 _FILE = "requirements.txt"
@@ -71,7 +71,7 @@ def interpreter_for(
     `environment` the variables that the child would have without this. `progress` gets lines for the log.
 
     Raises ConfigError naming parameter or file; UnavailableError where the disk refuses or it takes too long;
-    MissingExtraError where uv is needed and not installed.
+    MissingExtraError where uv is asked for and not installed: a requirements.txt that is only there is then not used.
     """
     asked = _Asked(
         model_name,
@@ -89,7 +89,15 @@ def interpreter_for(
     requirements = _requirements_file(asked)
     version = asked.version()
     if requirements is not None:
-        return _made(asked, requirements, version)
+        try:
+            return _made(asked, requirements, version)
+        except MissingExtraError as error:
+            if version is not None or parameters.get("requirements"):
+                raise
+            # Nobody has asked for it, and the real server does not read this file: a repository that it serves is
+            # served here too.
+            asked.progress(f"{requirements} is not used, the model runs with the server's own packages: {error}")
+            return own_interpreter()
     if version is None or version == sys.version_info[: len(version)]:
         return own_interpreter()
     return _made(asked, None, version)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.backends.python.environments.interpreter import Interpreter
+from atoll.backends.python.environments.interpreter import Interpreter, own_interpreter
 from atoll.backends.python.environments.pythons import find_python
 from atoll.errors import ConfigError, MissingExtraError, UnavailableError
 
@@ -122,8 +122,16 @@ def test_without_uv_the_error_names_the_extra(bench, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "uv", None)
     bench.environment["PATH"] = "/nowhere"
     with pytest.raises(MissingExtraError, match=r"pip install 'atoll\[environments\]'"):
-        bench.choose()
+        bench.choose({"requirements": "1/requirements.txt"})
     assert bench.kept == []
+
+
+def test_without_uv_a_file_that_is_only_there_is_not_used(bench, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    bench.require("numpy")
+    monkeypatch.setitem(sys.modules, "uv", None)
+    bench.environment["PATH"] = "/nowhere"
+    assert bench.choose().argv == own_interpreter().argv
+    assert any("requirements.txt is not used" in line and "atoll[environments]" in line for line in bench.said)
 
 
 def test_uv_on_the_path_is_taken_where_the_package_is_not(  # type: ignore[no-untyped-def]
