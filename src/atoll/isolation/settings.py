@@ -53,6 +53,7 @@ def read_isolation_settings(source: ModelSource) -> IsolationSettings:
     start_method = said.parameter("start_method") or "spawn"
     if start_method not in START_METHODS:
         raise said.wrong("start_method", start_method, "'spawn' or 'fork'")
+    said.number("thread-pool-size", 1, MAX_THREADS, least=1)  # the real server's; here is no such pool to size
     return IsolationSettings(
         first_bytes=said.byte_size("shm-default-byte-size", "shm-default-size") or MIB,
         growth_bytes=said.byte_size("shm-growth-byte-size", "shm-growth-size") or MIB,
@@ -97,7 +98,7 @@ class _Said:
     def seconds(self, key: str, default: float, *, parameter: str = "") -> float:
         return self.number(key, default, MAX_SECONDS, parameter=parameter)
 
-    def number(self, key: str, default: float, largest: int, *, parameter: str = "") -> float:
+    def number(self, key: str, default: float, largest: int, *, parameter: str = "", least: int = 0) -> float:
         key, text = self._first((key,), parameter)
         if not text:
             return default
@@ -105,8 +106,8 @@ class _Said:
             number = float(text)
         except ValueError:
             number = -1.0
-        if not 0 <= number <= largest:
-            raise self.wrong(key, text, f"a number from 0 to {largest}")
+        if not least <= number <= largest:
+            raise self.wrong(key, text, f"a number from {least} to {largest}")
         return number
 
     def _first(self, keys: tuple[str, ...], parameter: str) -> tuple[str, str]:

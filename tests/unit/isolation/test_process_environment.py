@@ -28,10 +28,10 @@ def test_an_environments_own_variables_win_over_the_servers() -> None:
     assert found == {"A": "1", "B": "2", "OMP_NUM_THREADS": "9"}
 
 
-def test_folders_come_before_those_that_are_there() -> None:
-    found = child_environment({"PATH": "/bin"}, threads=1, prepended={"PATH": ["/a", "/b"], "LD_LIBRARY_PATH": ["/c"]})
-    assert found["PATH"] == "/a:/b:/bin"
-    assert found["LD_LIBRARY_PATH"] == "/c"
+def test_what_an_environment_leaves_empty_is_taken_away() -> None:
+    found = child_environment({"PYTHONHOME": "/usr", "B": ""}, threads=1, replaced={"PYTHONHOME": ""})
+    assert "PYTHONHOME" not in found
+    assert found["B"] == ""
 
 
 @pytest.mark.parametrize(

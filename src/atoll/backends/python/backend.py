@@ -128,6 +128,7 @@ def _other_python(source: ModelSource) -> bool:
 def _setup(source: ModelSource) -> dict[str, Any]:
     """What `hosted.make` and ThreadInstance need to know."""
     config = source.config
+    _check_input_placement(source)
     return {
         "file": str(model_file(source)),
         "name": source.name,
@@ -143,6 +144,14 @@ def _setup(source: ModelSource) -> dict[str, Any]:
         "concurrency": _concurrency(source),
         "log_verbose": logger.isEnabledFor(logging.DEBUG),
     }
+
+
+def _check_input_placement(source: ModelSource) -> None:
+    """Inputs are in the host's memory, whatever this says; what the real server refuses here is refused."""
+    key = "FORCE_CPU_ONLY_INPUT_TENSORS"
+    text = source.config.parameter(key)
+    if text not in ("", "yes", "no"):
+        raise _wrong(source.name, key, f"Incorrect value for {key}: '{text}'; it must be 'yes' or 'no'", "")
 
 
 def _concurrency(source: ModelSource) -> int:
