@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from atoll.backends.python.utils.arguments import mismatch
-from atoll.backends.python.utils.current import current
+from atoll.backends.python.utils.current import current_or_offered
 
 
 class LogLevel(IntEnum):
@@ -81,7 +81,7 @@ def _write(level: str, message: object, function: str) -> None:
             raise mismatch("(message: str) -> None", (message,), function=function)
         message = message.decode("utf-8", "replace")
     frame = sys._getframe(2)  # noqa: SLF001 - whoever called Logger; inspect would read source files for it
-    found = current()
+    found = current_or_offered()
     if found is not None:
         found.host.log(level, message, frame.f_code.co_filename, frame.f_lineno)
         return

@@ -14,7 +14,7 @@ from tests.unit.backends.python.utils.model_host import AnsweringHost, RecordedD
 
 import triton_python_backend_utils as pb_utils
 from atoll.backends.python import utils
-from atoll.backends.python.utils.current import set_process_host, use_host
+from atoll.backends.python.utils.current import offer_host, set_process_host, use_host
 from atoll.errors import NotFoundError
 from atoll.tensor import DataType, unpack_bytes
 
@@ -229,6 +229,41 @@ def test_a_models_own_thread_finds_the_processs_host() -> None:
     assert (len(process.said), len(mine.said)) == (1, 1)
     with pytest.raises(pb_utils.TritonModelException, match="no server is here to ask"):
         pb_utils.load_model("m")
+
+
+def in_a_thread(function: Any) -> Any:
+    """What it gives or raises in a thread that nobody said anything to."""
+    results = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def test_a_models_own_thread_finds_the_host_of_the_only_server() -> None:
+    server, other = object(), object()
+    first, second = AnsweringHost(), AnsweringHost()
+    take_back_first = offer_host(first, "/models/a/1", server=server)
+    assert in_a_thread(pb_utils.get_model_dir) == "/models/a/1"
+    take_back_second = offer_host(second, "/models/b/1", server=server)
+    assert in_a_thread(lambda: pb_utils.load_model("m")) is None
+    assert second.said == [("load_model", "m", "", None)]
+    assert "cannot be known in this thread" in str(in_a_thread(pb_utils.get_model_dir))
+    take_back_other = offer_host(AnsweringHost(), server=other)
+    assert "no server is here to ask" in str(in_a_thread(lambda: pb_utils.load_model("m")))
+    for take_back in (take_back_other, take_back_second, take_back_second):
+        take_back()
+    in_a_thread(lambda: pb_utils.load_model("m"))
+    assert first.said == [("load_model", "m", "", None)]
+    take_back_first()
+    assert isinstance(in_a_thread(lambda: pb_utils.load_model("m")), pb_utils.TritonModelException)
 
 
 def test_requests_parameters_are_json() -> None:
