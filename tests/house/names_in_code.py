@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.onnxruntime.options import _CONFIG_ENTRY
+from atoll.backends.registry import PYTHON_RUNTIME
 from atoll.cli.inspect_command import _document as inspect_document
 from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
@@ -157,6 +158,48 @@ def backend_keys() -> set[str]:
         for node in ast.walk(tree):  # self._settings.get(backend, {}).get("key")
             if isinstance(node, ast.Call) and _called(node.func) == "get" and "settings" in ast.unparse(node.func):
                 found |= texts(node.args[0], tree)
+    return found | {text for call, tree in _said() for one in call.args for text in texts(one, tree)}
+
+
+def _said() -> Iterator[tuple[ast.Call, ast.Module]]:
+    """Each question of isolation/settings.py to a model's parameters over its backend's settings."""
+    for _, tree in trees("isolation/settings.py"):
+        asked = [
+            one
+            for one in ast.walk(tree)
+            if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and _is(one.func.value, "said")
+            if one.func.attr not in _OTHERWISE
+        ]
+        assert asked, "what is said of processes is read in another way now: correct this rule"
+        yield from ((one, tree) for one in asked)
+
+
+_OTHERWISE = ("parameter", "wrong")  # what asks a parameter alone, and what makes an error
+
+
+def model_parameters() -> set[str]:
+    """Those of a model's own `parameters` that are read by name: no backend's setting is in their place, or another
+    name of it.
+    """
+    found = {
+        text
+        for call, tree in _said()
+        for one in call.keywords
+        if one.arg == "parameter"
+        for text in texts(one.value, tree)
+    }
+    unclear = []
+    for path, tree in trees("."):
+        for node in ast.walk(tree):  # source.config.parameter("key")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parameter":
+                names = texts(node.args[0], tree)
+                found |= names
+                if not names and not _is(node.func.value, "self"):
+                    unclear.append(f"{path}:{node.lineno}: {ast.unparse(node)}")
+    assert not unclear, f"which parameter is this? {unclear}"
+    for _, tree in trees("backends/python/environments", "isolation", "models"):
+        for _, keys in looked_up(tree, lambda name: name == "parameters"):
+            found |= keys
     return found
 
 
@@ -175,6 +218,21 @@ def model_files() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and "directory" in ast.unparse(node.left):
                 found |= {f"{text}/" for text in texts(node.right, tree)}
+    return found | _requirements() | {f"DIR/NAME/{PYTHON_RUNTIME}"}
+
+
+def _requirements() -> set[str]:
+    """What is looked for in each of some folders of a model: `for folder in (version, model): folder / FILE`."""
+    place = {"version_directory": "1/", "model_directory": ""}
+    found = set()
+    for _, tree in trees("backends/python/environments/choose.py"):
+        for loop in ast.walk(tree):
+            if isinstance(loop, ast.For) and isinstance(loop.iter, ast.Tuple) and isinstance(loop.target, ast.Name):
+                for node in ast.walk(loop):
+                    if isinstance(node, ast.BinOp) and _is(node.left, loop.target.id):
+                        folders = [place[_called(one)] for one in loop.iter.elts if _called(one) in place]
+                        found |= {folder + text for folder in folders for text in texts(node.right, tree)}
+    assert found, "the requirements of a model are looked for in another way now: correct this rule"
     return found
 
 
@@ -231,13 +289,19 @@ def request_parameters() -> set[str]:
 # ---- the process
 
 
+def _any_of(*words: str) -> Callable[[str], bool]:
+    return lambda name: any(word in name for word in words)
+
+
 def environment_variables() -> set[str]:
+    """Those that are read, and those that a model's process gets."""
     found: set[str] = set()
     unclear = []
     for path, tree in trees("."):
         if path.as_posix() == "config/environment.py":  # ${NAME}: any
             continue
-        for key, names in looked_up(tree, lambda name: "environ" in name):
+        child = ("variables",) if path.as_posix() == "isolation/environment.py" else ()
+        for key, names in looked_up(tree, _any_of("environ", *child)):
             found |= names
             if not names:
                 unclear.append(f"{path}:{getattr(key, 'lineno', 0)}: {ast.unparse(key)}")

@@ -20,6 +20,7 @@ RULES: dict[str, Callable[[], set[str]]] = {
     "Files in a model's folder": code.model_files,
     "Platforms": code.platforms,
     "Keys that backends read": code.backend_keys,
+    "Parameters of a model": code.model_parameters,
     "Keys of the checksum agent": code.checksum_keys,
     "The server's configuration file": code.server_file,
     "Locations of repositories": code.locations,
@@ -110,3 +111,35 @@ def test_variables_are_found_however_they_are_read(tmp_path: Path, monkeypatch: 
     (tmp_path / "planted.py").write_text("os.environ[f'A_{b}']")
     with pytest.raises(AssertionError, match="which environment variable is this"):
         code.environment_variables()
+
+
+def test_variables_of_a_models_process_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "isolation").mkdir()
+    (tmp_path / "isolation" / "environment.py").write_text("variables['PLANTED_FOR_CHILD'] = '1'")
+    (tmp_path / "elsewhere.py").write_text("variables['NO_VARIABLE'] = '1'")
+    monkeypatch.setattr(code, "SOURCE", tmp_path)
+    assert code.environment_variables() == {"PLANTED_FOR_CHILD"}
+
+
+PLANTED_PARAMETERS = """
+said.seconds("planted-setting", 0.0, parameter="planted_beside")
+said.parameter("planted_alone")
+said.wrong("no_key", "text", "expected")
+for key in ("planted_in_loop",):
+    config.parameter(key)
+self.parameter(key)
+"""
+
+
+def test_parameters_are_found_however_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("backends/python/environments", "isolation", "models"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "__init__.py").write_text("")
+    (tmp_path / "isolation" / "settings.py").write_text(PLANTED_PARAMETERS)
+    (tmp_path / "backends" / "python" / "environments" / "choose.py").write_text("asked.parameters['planted_asked']")
+    monkeypatch.setattr(code, "SOURCE", tmp_path)
+    found = code.model_parameters()
+    assert found == {"planted_beside", "planted_alone", "planted_in_loop", "planted_asked"}
+    (tmp_path / "models" / "one.py").write_text("source.config.parameter(name)")
+    with pytest.raises(AssertionError, match="which parameter is this"):
+        code.model_parameters()
