@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from atoll.backends.python.runner import PythonModel
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse
 from atoll.tensor import Tensor
+
+Start = Callable[..., PythonModel]
 
 OK = """
 import triton_python_backend_utils as pb_utils
@@ -126,3 +128,10 @@ def make_requests(
         for n, delivery in enumerate(deliveries)
     ]
     return requests, deliveries
+
+
+def run(model: PythonModel, host: RecordingHost, count: int = 1) -> list[RecordingDelivery]:
+    """Execute one batch; the requests are gone afterwards, as in a server."""
+    requests, deliveries = make_requests(host, count, decoupled=model.decoupled)
+    model.execute(requests)
+    return deliveries
