@@ -223,8 +223,9 @@ class Forked:
     def kill(self) -> None:
         """Kill it and all that it has started."""
         if self.code is None and self._lives():
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # in its first moments it is not in a group of its own
+                with suppress(ProcessLookupError, PermissionError):
+                    kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """There is nothing to close."""

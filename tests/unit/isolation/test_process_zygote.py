@@ -64,6 +64,14 @@ def test_what_a_fork_has_started_ends_with_it(nursery: Nursery) -> None:
     eventually(lambda: is_gone(grandchild), "the grandchild is gone")
 
 
+def test_a_fork_can_be_killed_from_its_first_moment_on(nursery: Nursery) -> None:
+    zygote = nursery.zygote("import posix; os.setsid = lambda: (time.sleep(1), posix.setsid())")
+    started = nursery.start("data.sendall(b'too late')", zygote=zygote)
+    started.child.kill()
+    assert started.reason() == "was killed by the server"
+    assert started.said() == ""
+
+
 def test_a_fork_says_what_it_is_doing_and_prints_under_its_own_name(nursery: Nursery) -> None:
     zygote = nursery.zygote("print('loading')")
     started = nursery.start("print('working'); data.sendall(b'hi')", zygote=zygote, setup={"file": "/m/model.py"})
