@@ -90,9 +90,10 @@ class ForwardingPool:
             self._in_flight += 1
             if self._due is not None and self._due == defer:
                 return  # goes out together with what came before it on this turn of the loop
-            if defer is not None and defer is not run_at_once:
+            at_once = defer is None or defer is run_at_once or self._in_flight == 1  # nothing else to send it with
+            if not at_once:
                 self._due = defer
-        if defer is None or defer is run_at_once:
+        if at_once or defer is None:
             self.advance()
         else:
             defer(self._advance_as_promised)

@@ -14,6 +14,7 @@ from atoll.backends.python.engine_host import EngineHost
 from atoll.backends.python.request_facts import split_parameters
 from atoll.backends.python.runner import PythonModel
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse
+from atoll.backends.python.utils.current import offer_host
 from atoll.errors import AtollError
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.tensor import Tensor
@@ -36,6 +37,8 @@ class ThreadInstance:
         self._setup = setup
         self._placement = placement
         self._host = EngineHost(engine, placement.name)
+        folder = str(Path(setup["file"]).parent)
+        self._take_back = offer_host(self._host, folder, placement.name, server=engine)  # to threads that it starts
         self._answers: Answers | None = None
         self._work: SimpleQueue[Work] = SimpleQueue()
         self._failure: BaseException | None = None
@@ -48,6 +51,7 @@ class ThreadInstance:
         self._thread.start()
         self._initialized.wait()
         if self._failure is not None:
+            self._take_back()
             self._host.close()
             raise self._failure
 
@@ -127,6 +131,7 @@ class ThreadInstance:
         model.finalize()
         if self._loop is not None:
             self._loop.close()
+        self._take_back()
         self._host.close()
 
     asynchronous = False
