@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atoll.errors import AtollError, InternalError
+from atoll.errors import AtollError, InternalError, UnsupportedError
 from atoll.request import InferenceResponse
 from atoll.tensor import Array, DataType, Tensor
 
@@ -26,6 +26,17 @@ def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: D
     if datatype is DataType.BF16 and value.dtype == np.uint16:
         return Tensor(name, datatype, value.shape, array=value)
     return Tensor.from_numpy(name, value)
+
+
+def decoupled_refusal(model_name: str) -> UnsupportedError:
+    """That a model may answer any number of times, to another model that asked for one answer; the real server's
+    words.
+    """
+    return UnsupportedError(
+        f"Model {model_name} is using the decoupled. The current BLS request call doesn't support models using the "
+        "decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' calls for "
+        "decoupled models.'"
+    )
 
 
 class ThreadReply:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from atoll.errors import AtollError, ModelAsleepError, NotFoundError, UnavailableError, UnsupportedError
+from atoll.calls import decoupled_refusal
+from atoll.errors import AtollError, ModelAsleepError, NotFoundError, UnavailableError
 from atoll.models.model import Model
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.request import InferenceRequest, InferenceResponse
@@ -44,11 +45,7 @@ class ModelsEngine:
     def _submit(self, request: InferenceRequest) -> None:
         model = self._models.find(request.model_name, request.model_version)
         if model.decoupled and request.single_response:
-            raise UnsupportedError(
-                f"Model {model.name} is using the decoupled. The current BLS request call doesn't support models using "
-                "the decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' "
-                "calls for decoupled models.'"
-            )
+            raise decoupled_refusal(model.name)
         model.submit(request)
 
     def _submit_awake(self, request: InferenceRequest, error: AtollError | None) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from atoll.backends.python.call_errors import decoupled_refusal, refusal_text
+from atoll.backends.python.call_errors import refusal_text
 from atoll.backends.python.failure import failure_text
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
+from atoll.calls import decoupled_refusal
 from atoll.errors import AtollError, NotFoundError, UnavailableError
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.tensor import Array, Tensor
