@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class ChildChannel:
         self._changed = threading.Condition()
         self._waiting = 0  # threads that wait for others to read
         self._out: list[Buffer] = []
+        self._retracted: deque[int] = deque()
         self._flushes = 0
         self._writing = threading.Lock()
         self._sending = threading.Lock()  # taken after the other one, so that messages stay in order
@@ -82,8 +84,12 @@ class ChildChannel:
         with self._writing:
             out, self._out = self._out, []
             self._flushes += 1
+            if out:
+                self._exchange.settle()
             if freed:
                 out.append(pack_freed(freed))
+            while self._retracted:
+                out.append(message(RETRACT, self._retracted.popleft()))
             if not out:
                 return
             self._sending.acquire()
@@ -96,7 +102,7 @@ class ChildChannel:
 
     def retract(self, region: int) -> None:
         """A region of our memory is gone."""
-        self.queue([message(RETRACT, region)])
+        self._retracted.append(region)  # with the next flush, in the middle of which this may be called
 
     # ---- in
 

@@ -20,10 +20,12 @@ import numpy as np
 from atoll.isolation.arena import Arena, Block
 from atoll.isolation.mirror import Mirror
 from atoll.isolation.shared_files import SharedFile, create_shared_file
+from atoll.isolation.wire import places_at_end, write_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from atoll.isolation.wire import Place
     from atoll.tensor import Array, Buffer
 
 _SENDERS, _RECEIVERS = 0, 1
@@ -41,7 +43,8 @@ class _Echo(weakref.ref["Array"]):
 class Exchange:
     """Thread-safe, but that one thread at a time may call `find` and `retracted`: the one that reads messages.
 
-    `on_retract(region)` is to tell the other side that a region of ours is gone.
+    `on_retract(region)` is to tell the other side that a region of ours is gone. `keeps`: code that runs here may keep
+    and change what it has received (`settle`).
     """
 
     def __init__(
@@ -53,7 +56,11 @@ class Exchange:
         prefix: str,
         on_retract: Callable[[int], None],
         create: Callable[[int, str], SharedFile | None] = create_shared_file,
+        keeps: bool = False,
     ):
+        self._keeps = keeps
+        self._lent: deque[tuple[bytearray, int, Place]] = deque()
+        self._settling = threading.Lock()
         self._regions = regions
         self._announcing = threading.Lock()
         self._arena = Arena(
@@ -85,14 +92,38 @@ class Exchange:
             return region + 1, _RECEIVERS, start, offset, size
         if self._dead:
             self._release_dead()
-        try:
-            block = self._arena.take(size)
-        except OSError:  # the other side is gone, or reads so late that no more regions can be announced
-            return None
+        block = self._arena_block(size)
         if block is None:
             return None
         block.memory[:] = data
         return block.region + 1, _SENDERS, block.offset, block.offset, size
+
+    def lent(self, part: bytearray, places: int) -> None:
+        """See `wire.Memory`."""
+        if self._keeps:
+            for at, place in places_at_end(part, places):
+                self._lent.append((part, at, place))
+
+    def settle(self) -> None:
+        """Before what is packed is sent, and before other code runs: the other side's blocks go back to it as they are
+        where nobody here looks at them any more. Of the others it gets a copy: they may be changed.
+        """
+        if not self._keeps:
+            return
+        with self._settling:  # who has taken one out may not be done with it
+            while self._lent:
+                part, at, (region, _, block, start, size) = self._lent.popleft()
+                memory = self._mirror.memory_in_use(region - 1, block)
+                copy = self._arena_block(size) if memory is not None else None
+                if memory is not None and copy is not None:
+                    copy.memory[:] = memory[start : start + size]
+                    write_place(part, at, (copy.region + 1, _SENDERS, copy.offset, copy.offset, size))
+
+    def _arena_block(self, size: int) -> Block | None:
+        try:
+            return self._arena.take(size)
+        except OSError:  # the other side is gone, or reads so late that no more regions can be announced
+            return None
 
     def take_back(self, places: list[tuple[int, int]]) -> None:
         """The other side needs these blocks no more. Raises ValueError for a block that there is not."""

@@ -157,6 +157,13 @@ class Mirror:
                 return None
         return None
 
+    def memory_in_use(self, region: int, block: int) -> memoryview | None:
+        """The whole region, where a view of that block lives; else None."""
+        mapped = self._regions.get(region)
+        if mapped is None or not any(view.block == block for view in list(mapped.live.values())):
+            return None
+        return memoryview(mapped.mapping)
+
     # ---- end
 
     def close(self) -> None:

@@ -69,6 +69,7 @@ class Service:
             growth_bytes=settings["growth_bytes"],
             prefix=settings["prefix"],
             on_retract=self._retract,
+            keeps=True,
         )
         self.channel = ChildChannel(data, self._exchange, self._handle)
         self._numbers = count(1)
@@ -90,9 +91,10 @@ class Service:
         final: bool = True,
     ) -> None:
         """A response; it goes with the next `flush`."""
-        self.channel.queue(
-            wire.pack(wire.RESPONSE, request, self._exchange, tensors, facts, flags=wire.FINAL if final else 0)
-        )
+        parts = wire.pack(wire.RESPONSE, request, self._exchange, tensors, facts, flags=wire.FINAL if final else 0)
+        if self.in_batch and len(parts) > 1:  # the next batch may be executed, and write there, before these are sent
+            parts = [bytes(part) if type(part) is memoryview else part for part in parts]
+        self.channel.queue(parts)
 
     def fail(self, request: int, error: AtollError, final: bool = True) -> None:
         """The error in the place of a response."""
@@ -119,6 +121,10 @@ class Service:
     def look(self) -> None:
         """Read what has come, if nobody else is at it."""
         self.channel.look()
+
+    def settle(self) -> None:
+        """The model may do as it likes with its tensors from now on."""
+        self._exchange.settle()
 
     def flush(self) -> None:
         """Send what has been said."""
@@ -324,6 +330,7 @@ def _serve_in_order(hosted: Hosted, service: Service) -> None:
         hosted.execute(requests)
         service.in_batch = False
         del requests  # what the model has not kept is free again
+        service.settle()
         end_ns = monotonic_ns()
         channel.queue_at(place, wire.pack_released(number, end_ns - begin_ns))
         short = short + 1 if end_ns - begin_ns <= SHORT_NS else 0

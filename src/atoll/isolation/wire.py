@@ -81,6 +81,9 @@ class Memory(Protocol):
     def find(self, region: int, whose: int, block: int, start: int, size: int) -> memoryview:
         """What the other side has placed there. Raises ValueError where nothing is."""
 
+    def lent(self, part: bytearray, places: int) -> None:
+        """The last `places` of the part's places name blocks of the receiver's, which this process may still change."""
+
 
 class Packet(NamedTuple):
     """What a message with tensors says. `facts` may be shared with other packets: do not change it."""
@@ -113,7 +116,28 @@ def pack(
     """A message with one packet, in parts. `facts` may be what `encode_facts` made of them."""
     parts, size = packed(memory, tensors, facts, id, flags)
     parts[0] = HEADER.pack(size, kind, key) + parts[0]
+    if len(parts) <= len(tensors) and memory is not None and lends(parts[0], len(tensors)):
+        parts[0] = part = bytearray(parts[0])
+        memory.lent(part, len(tensors))
     return parts
+
+
+def lends(part: Buffer, places: int) -> bool:
+    """Whether one of the places at the end of a message's first part is in the receiver's memory."""
+    return any(part[at] == _RECEIVERS for at in range(len(part) - places * _PLACE.size + 4, len(part), _PLACE.size))
+
+
+def places_at_end(part: bytearray, places: int) -> Iterator[tuple[int, Place]]:
+    """The places at the end of a message's first part that are in the receiver's memory, and where each is written."""
+    for at in range(len(part) - places * _PLACE.size, len(part), _PLACE.size):
+        place = _PLACE.unpack_from(part, at)
+        if place[1] == _RECEIVERS:
+            yield at, place
+
+
+def write_place(part: bytearray, at: int, place: Place) -> None:
+    """Name another place for the same bytes."""
+    _PLACE.pack_into(part, at, *place)
 
 
 def pack_batch(key: int, packets: Sequence[tuple[int, tuple[list[Buffer], int]]]) -> list[Buffer]:

@@ -1,4 +1,6 @@
-"""A Python model in a thread of the server: no copies, no process, and nothing between its mistakes and the server."""
+"""A Python model in a thread of the server: no process, nothing between its mistakes and the server, and no copies but
+of what it can still change.
+"""
 
 import logging
 import threading
@@ -6,18 +8,22 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from sys import getrefcount
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from atoll.backends.api import Answers, Engine, Placement
 from atoll.backends.python.engine_host import EngineHost
 from atoll.backends.python.request_facts import split_parameters
 from atoll.backends.python.runner import PythonModel
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse
+from atoll.backends.python.utils import Tensor as PbTensor
 from atoll.backends.python.utils.current import offer_host
 from atoll.errors import AtollError
 from atoll.request import InferenceRequest as EngineRequest
-from atoll.tensor import Tensor
+from atoll.tensor import DataType, Tensor
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -200,7 +206,7 @@ class ThreadInstance:
         assert answers is not None, "a batch was begun before the instance was opened. This is a bug"
         facts = split_parameters(request.parameters or {}, timeout=request.timeout_us, outputs=request.output_names)
         return InferenceRequest.received(
-            list(request.inputs.values()),
+            [_received_input(tensor) for tensor in request.inputs.values()],
             delivery=_Delivery(answers, request),
             host=self._host,
             model_name=self._setup["name"],
@@ -235,6 +241,36 @@ class ThreadInstance:
         loop.call_soon(loop.stop)
 
 
+def _received_input(tensor: Tensor) -> Tensor:
+    """The caller's array is its own: a model that writes to it gets a copy."""
+    if tensor.buffer is not None or tensor.datatype is DataType.BYTES:
+        return tensor
+    array = tensor.array().view()
+    array.flags.writeable = False
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, array=array)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """What goes out, where the model may hold it, too: a copy, as the model may write to it later."""
+    if tensor.buffer is not None:
+        return tensor
+    array = tensor.array()
+    if array.base is None and getrefcount(array) <= _SOLE:
+        return tensor
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, array=array.copy())
+
+
+def _sole() -> int:
+    """What `_own` counts for an array that only its tensor holds."""
+    response = InferenceResponse([PbTensor("OUT", np.empty(1, np.float32))])
+    [tensor] = response.tensors
+    array = tensor.array()
+    return getrefcount(array)
+
+
+_SOLE = _sole()
+
+
 class _Delivery:
     """Where the responses of one request go: host.py, Delivery."""
 
@@ -253,7 +289,7 @@ class _Delivery:
         if response.error_or_none is not None:
             error = response.error_or_none.as_atoll_error()
         else:
-            outputs = response.tensors
+            outputs = [_own(tensor) for tensor in response.tensors]
         parameters = dict(response.parameter_values) if response.parameter_values else None
         self._answers.respond(self._request, outputs, parameters=parameters, error=error, final=final)
 
