@@ -4,6 +4,8 @@ The real server sends what a model returns, whatever its configuration says, and
 the log says once what does not fit.
 """
 
+from collections.abc import Collection
+
 from atoll.execution.batch import BatchPlan
 from atoll.tensor import Tensor
 
@@ -18,6 +20,7 @@ class ResponseCheck:
         self._outputs = {one.name: one for one in plan.outputs}
         self._seen: set[tuple[object, ...]] = set()
         self._said: set[str] = set()  # outputs of which somebody has heard
+        self._missed: set[str] = set()
 
     def surprise(self, outputs: list[Tensor]) -> str:
         """What does not fit, the first time that it is seen of an output; "" otherwise."""
@@ -32,6 +35,20 @@ class ResponseCheck:
             if text and one.name not in self._said and len(self._said) < _REMEMBERED:
                 self._said.add(one.name)
                 return text
+        return ""
+
+    def lack(self, outputs: list[Tensor], wanted: Collection[str]) -> str:
+        """Which output is not among those of a whole answer, the first time that it is missed; "" otherwise. `wanted`
+        are those that the client has asked for, none of them meaning all.
+        """
+        names = wanted or self._outputs
+        if len(outputs) >= len(names):
+            return ""
+        there = {one.name for one in outputs}
+        for name in names:
+            if name not in there and name not in self._missed and len(self._missed) < _REMEMBERED:
+                self._missed.add(name)
+                return f"model '{self._plan.model_name}' has answered without the output '{name}'; it is sent as it is"
         return ""
 
     def mistake(self, tensor: Tensor) -> str:

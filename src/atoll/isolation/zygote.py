@@ -169,12 +169,12 @@ class _Running:
     def _take(self, facts: dict[str, Any]) -> None:
         if "ready" in facts:
             self._is_ready = True
-            if facts["ready"] > 1:
+            if facts["ready"] > 0:
                 logger.warning(
                     "the module of model '%s' has started %d threads, which its forked instances do not have: where "
                     'the model needs them, start them in initialize, or use the start_method "spawn"',
                     self.child.spec.model,
-                    facts["ready"] - 1,
+                    facts["ready"],
                 )
         elif "failed" in facts:
             self._failed = facts["failed"]

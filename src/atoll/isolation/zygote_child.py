@@ -32,13 +32,14 @@ HANDED = len(child.Descriptors._fields) + 1
 
 def serve(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket) -> None:
     """Prepare what the forks share, then fork as `regions` asks, and say on `data` what has become of it, one JSON
-    document a line: {"ready": threads}, {"failed": why}, {"forked": pid, "start": time}, {"refused": why},
-    {"ended": pid, "code": code}.
+    document a line: {"ready": how many threads that has started}, {"failed": why}, {"forked": pid, "start": time},
+    {"refused": why}, {"ended": pid, "code": code}.
 
     What is to be shared is loaded by the function `prepare(setup)` of the module that `setup["host"]` names.
     """
     try:
         module = import_module(setup["host"].partition(":")[0])
+        ours = _thread_count()  # numpy's library may have some, which it ends before a fork and starts again
         module.prepare(setup["setup"])
     except BaseException as error:
         import traceback
@@ -50,7 +51,7 @@ def serve(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket)
         raise
     gc.collect()
     gc.freeze()  # a collection in a fork would write to every object, and so copy it
-    _say(data, ready=len(os.listdir("/proc/self/task")))
+    _say(data, ready=_thread_count() - ours)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, _nothing)
@@ -74,6 +75,10 @@ def serve(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket)
             pid = _fork(handed, data, (woken, wake))
             if pid:
                 running.add(pid)
+
+
+def _thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ the standard library only, on Python 3.10 and later.
 
 from __future__ import annotations
 
+import resource
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,16 @@ def failure_text(error: BaseException, otherwise: str = "") -> str:
     except BaseException as other:
         message = "<MESSAGE UNAVAILABLE DUE TO ANOTHER EXCEPTION>"
         unsaid = f"\nMESSAGE UNAVAILABLE DUE TO EXCEPTION: {type(other).__name__}"
-    message = _shortened(message) or "<EMPTY MESSAGE>"
+    message = (_shortened(message) or "<EMPTY MESSAGE>") + _of_memory(error)
     return f"{name}: {message}{_at(places_of(error), otherwise)}{unsaid}"
+
+
+def _of_memory(error: BaseException) -> str:
+    """The limit that an allocation may have met."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if not isinstance(error, MemoryError) or limit == resource.RLIM_INFINITY:
+        return ""
+    return f" (the model's process has a memory limit of {limit / (1 << 20):.10g} MiB)"
 
 
 def _at(places: list[Place], otherwise: str) -> str:
@@ -88,7 +97,7 @@ def traceback_text(error: BaseException) -> str:
         text = "".join(traceback.format_exception(type(error), error, _trimmed(error.__traceback__)))
     except BaseException:
         return failure_text(error)
-    return _shortened(text.rstrip("\n"))
+    return _shortened(text.rstrip("\n")) + _of_memory(error)
 
 
 def _trimmed(step: TracebackType | None) -> TracebackType | None:

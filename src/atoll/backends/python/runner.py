@@ -228,7 +228,7 @@ class PythonModel:
             elif request.release_flags == TRITONSERVER_REQUEST_RELEASE_RESCHEDULE:
                 self._reschedule(request)
             else:
-                request.get_response_sender()  # which ends the request when the model has let go of it
+                request.get_response_sender().explain = self._unanswered  # if the model lets go of the request
 
     def _respond(self, request: InferenceRequest, response: InferenceResponse) -> None:
         if not request.has_sender:
@@ -347,6 +347,11 @@ class PythonModel:
     def _wrong(self, text: str) -> _WrongReturnError:
         place = place_of(getattr(self._model, "execute", None), self.file)
         return _WrongReturnError(f"{text.rstrip()}\n\nAt:\n  {place}\n")
+
+    def _unanswered(self, text: str) -> str:
+        text = f"{self._processing()}{self._wrong(text)}"
+        self._host.log("ERROR", text, *self._execute_line())
+        return text
 
     def _execute_line(self) -> tuple[str, int]:
         code = getattr(getattr(self._model, "execute", None), "__code__", None)

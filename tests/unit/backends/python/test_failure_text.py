@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +113,17 @@ def test_a_syntax_error_has_the_place_in_its_file(tmp_path: Path) -> None:
     error = raised(lambda: compile(file.read_text(), str(file), "exec"))
     assert places_of(error)[-1] == (str(file), 1, "<module>")
     assert failure_text(error).startswith("SyntaxError: invalid syntax (model.py, line 1)\n\nAt:\n" + f"  {file}(1)")
+
+
+@pytest.mark.parametrize("message", ["", "Unable to allocate 10.0 GiB"])
+def test_the_memory_limit_is_told_where_there_is_one(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise MemoryError(message)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 30, 1 << 30))
+    note = " (the model's process has a memory limit of 1024 MiB)"
+    assert failure_text(raised(full)).startswith(f"MemoryError: {message or '<EMPTY MESSAGE>'}{note}\n\nAt:\n")
+    assert traceback_text(raised(full)).endswith(note)
+    assert "memory limit" not in failure_text(raised(empty))
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert "memory limit" not in failure_text(raised(full)) + traceback_text(raised(full))

@@ -216,12 +216,17 @@ def test_returning_what_was_sent_already_is_an_error_in_the_log(flags: int, star
 def test_a_request_that_nobody_can_answer_any_more_ends(
     body: str, decoupled: bool, start: Start, host: RecordingHost
 ) -> None:
-    (delivery,) = run(start(body, decoupled=decoupled), host)
+    model = start(body, decoupled=decoupled)
+    (delivery,) = run(model, host)
     gc.collect()
     assert delivery.ended.wait(30)
     assert delivery.finals == 1
     assert delivery.error
-    assert "without sending its final response" in delivery.error
+    expected = "without sending its final response" if decoupled else "without a response: execute returned None for it"
+    assert expected in delivery.error
+    ((level, logged, _, line),) = host.lines
+    assert (level, logged, line) == ("ERROR", delivery.error, execute_line(model))
+    assert f"\n\nAt:\n  {model.file}({line}): execute\n" in logged
 
 
 def test_a_response_without_the_end_is_enough_where_only_one_may_come(start: Start, host: RecordingHost) -> None:

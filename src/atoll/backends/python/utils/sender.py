@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 from atoll.backends.python.host import Delivery
@@ -25,9 +26,10 @@ class InferenceResponseSender:
     come any more.
     """
 
-    __slots__ = ("_closed", "_decoupled", "_delivery", "_lock", "_model_name", "_names", "_sent", "ended")
+    __slots__ = ("_closed", "_decoupled", "_delivery", "_lock", "_model_name", "_names", "_sent", "ended", "explain")
 
     ended: bool  # the request has been answered to its end
+    explain: Callable[[str], str] | None  # logs that it never will be, and says where; what it returns is the error
 
     def __init__(self, delivery: Delivery, names: tuple[str, ...], *, decoupled: bool, model_name: str, ended: bool):
         self._delivery = delivery
@@ -38,6 +40,7 @@ class InferenceResponseSender:
         self._sent = False
         self._closed = ended
         self.ended = ended
+        self.explain = None
 
     def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
         """Send a response, or with TRITONSERVER_RESPONSE_COMPLETE_FINAL in `flags` the last one, or none and the end.
@@ -110,8 +113,13 @@ class InferenceResponseSender:
     def __del__(self) -> None:
         if getattr(self, "ended", True):
             return
-        text = (
-            f"model '{self._model_name}' let go of the request without sending its final response "
-            "(flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)"
-        )
-        call_apart(self._delivery.send, InferenceResponse([], TritonError(text)), True)
+        text = f"model '{self._model_name}' let go of the request without "
+        if self._decoupled:
+            text += "sending its final response (flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)"
+        else:
+            text += "a response: execute returned None for it, and nobody has sent one by its response sender"
+        call_apart(_let_go, self._delivery, text, self.explain)
+
+
+def _let_go(delivery: Delivery, text: str, explain: Callable[[str], str] | None) -> None:
+    delivery.send(InferenceResponse([], TritonError(text if explain is None else explain(text))), True)
