@@ -72,6 +72,8 @@ class PerfAnalyzer:
         report.unlink(missing_ok=True)
         command = [self._script, "-m", case.model, "-u", f"127.0.0.1:{port}", "-i", protocol, "-b", "1"]
         command += ["--concurrency-range", str(concurrency), "--input-data", self._data(case), "-f", str(report)]
+        if case.streaming:
+            command.append("--streaming")
         # A generous stability bound: the runner takes medians over rounds, and wants three windows, never a retry.
         command += [
             "-p",

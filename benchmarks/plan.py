@@ -39,6 +39,7 @@ class Case:
     yardstick: str | None = None
     stretch: int = 1
     vocabulary: int | None = None
+    streaming: bool = False
 
     @property
     def slow(self) -> bool:
