@@ -153,7 +153,8 @@ def test_a_zygote_that_does_not_fork_in_time_is_replaced(nursery: Nursery) -> No
 def test_a_zygote_with_threads_is_warned_of(nursery: Nursery) -> None:
     zygote = nursery.zygote("threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()")
     assert nursery.start("data.sendall(b'hi')", zygote=zygote).said() == "hi"
-    assert any("has started 1 threads, which its forked instances do not have" in line for line in nursery.lines)
+    warning = "has started 1 threads, which its forked instances do not have"
+    eventually(lambda: any(warning in line for line in nursery.lines), "the warning is in the log")
 
 
 @pytest.mark.parametrize("noise", [b'7\n{"forked": 1}\n\xff\n', b"x" * 100 + b"\n"])
