@@ -47,6 +47,8 @@ TELL = 24  # a packet without tensors; nobody answers
 FREE = 32  # blocks of the receiver's shared memory that the sender needs no more
 RETRACT = 33  # key: a region of the sender's shared memory that is gone
 
+KINDS = frozenset(range(EXECUTE, TIDY + 1)) | frozenset(range(READY, PROBED + 1)) | {FREE, RETRACT}
+
 FINAL = 1  # flags of a packet
 EMPTY = 2  # no response in it: it only ends the request
 
@@ -377,6 +379,8 @@ class Messages:
             first = self._start + HEADER.size
             end = first + length
             if end > self._end:
+                if kind not in KINDS:  # the rest would never come
+                    raise WireError(f"a message of kind {kind} began")
                 return
             self._start = end
             yield kind, key, view[first:end]
