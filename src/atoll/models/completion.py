@@ -144,7 +144,7 @@ class Completion:
                     config, tried = self._by_code(folder, config, backend, version)
                     problems += tried
             except AtollError as error:
-                located = getattr(error, "problems", ())
+                located = isinstance(error, ConfigError) and error.problems
                 if not located and not errors_of(validate_config(config, folder.name, complete=False)):
                     raise
                 problems += problems_of(error)

@@ -10,7 +10,7 @@ from typing import Any
 from atoll.backends.api import Capabilities, ChildRecipe, Engine, ModelSource, Placement
 from atoll.backends.python.environments.choose import interpreter_for
 from atoll.backends.python.environments.interpreter import Interpreter
-from atoll.backends.python.model_file import inspect_model_file
+from atoll.backends.python.model_file import Mistake, inspect_model_file
 from atoll.backends.python.thread_instance import ThreadInstance
 from atoll.config.json_form import to_json
 from atoll.config.problems import Problem
@@ -24,6 +24,16 @@ MAX_CONCURRENCY = 65536
 MAKE = "atoll.backends.python.hosted:make"
 COMPLETE = "atoll.backends.python.hosted:complete"
 OWN_PYTHON = ("EXECUTION_ENV_PATH", "venv", "python")
+
+
+class NotPythonError(InternalError):
+    """A model's file with a mistake: the real server's text, and the place as a finding."""
+
+    def __init__(self, mistake: Mistake, file: Path):
+        super().__init__(mistake.describe(file))
+        message = f"{mistake.kind}: {mistake.text}"
+        found = Problem("", message, "", "", "", file=str(file), line=mistake.line, column=mistake.column)
+        self.problems = (found,)
 
 
 class PythonBackend:
@@ -42,7 +52,7 @@ class PythonBackend:
         except OSError as error:
             raise ConfigError(f"model '{source.name}': {file} cannot be read: {error}") from error
         if seen.syntax_error is not None and not _other_python(source):
-            raise InternalError(seen.syntax_error.describe(file))
+            raise NotPythonError(seen.syntax_error, file)
         return None
 
     def auto_complete(self, source: ModelSource) -> Mapping[str, Any] | None:

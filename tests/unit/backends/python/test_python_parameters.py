@@ -1,4 +1,4 @@
-"""Parameters of a Python model that the backend itself reads."""
+"""What the Python backend itself reads of a model: parameters, and whether its file is Python."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from atoll.backends.api import ModelSource
 from atoll.backends.python.backend import CONCURRENCY, PythonBackend
 from atoll.config.model_config import ModelConfig, ModelParameter
-from atoll.errors import ConfigError
+from atoll.config.problems import problems_of
+from atoll.errors import ConfigError, InternalError
 
 
 def _source(directory: Path, **parameters: str) -> ModelSource:
@@ -43,3 +44,15 @@ def test_how_many_executions_overlap(tmp_path: Path) -> None:
 def test_how_many_executions_cannot_overlap(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=f"'max_concurrent_executions' of model 'm' is '{text}' but must be a whole"):
         PythonBackend().child(_source(tmp_path, max_concurrent_executions=text))
+
+
+def test_a_file_that_is_no_python_is_refused_in_the_real_servers_words_with_its_place(tmp_path: Path) -> None:
+    source = _source(tmp_path)
+    (tmp_path / "model.py").write_text("class TritonPythonModel:\n    def execute(self, requests)\n")
+    file = tmp_path / "model.py"
+    with pytest.raises(InternalError) as raised:
+        PythonBackend().signature(source)
+    assert str(raised.value) == f"SyntaxError: expected ':' (model.py, line 2)\n\nAt:\n  {file}(2): <module>\n"
+    (problem,) = problems_of(raised.value)
+    assert (problem.file, problem.line, problem.column) == (str(file), 2, 32)
+    assert problem.message == "SyntaxError: expected ':'"
