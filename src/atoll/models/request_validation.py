@@ -140,12 +140,7 @@ def _explain(request: InferenceRequest, spec: RequestSpec) -> None:
     prefix = _prefix(request)
     backwards = list(reversed(request.inputs.values()))
     if not len(spec.required) <= len(backwards) <= len(spec.inputs):
-        got = ",".join(f"'{tensor.name}'" for tensor in backwards)
-        missing = ",".join(f"'{name}'" for name in spec.inputs if name in spec.required and name not in request.inputs)
-        raise InvalidArgumentError(
-            f"{prefix}expected {len(spec.inputs)} inputs but got {len(backwards)} inputs for model '{model}'. "
-            f"Got input(s) [{got}], but missing required input(s) [{missing}]. Please provide all required input(s)."
-        )
+        raise _wrong_inputs(backwards, spec, prefix)
     if spec.max_batch_size > 0:
         _explain_batch_size(backwards, spec, prefix)
     for tensor in backwards:
@@ -153,6 +148,20 @@ def _explain(request: InferenceRequest, spec: RequestSpec) -> None:
         if expected is None:
             raise InvalidArgumentError(f"unexpected inference input '{tensor.name}' for model '{model}'")
         _explain_tensor(tensor, expected, spec, prefix)
+    if not spec.required <= request.inputs.keys():  # the real server only counts them, and takes such a request
+        raise _wrong_inputs(backwards, spec, prefix)
+
+
+def _wrong_inputs(backwards: list[Tensor], spec: RequestSpec, prefix: str) -> InvalidArgumentError:
+    least, most = len(spec.required), len(spec.inputs)
+    wanted = f"{most} inputs" if least == most else f"number of inputs between {least} and {most}"
+    names = [tensor.name for tensor in backwards]
+    got = ",".join(f"'{name}'" for name in names)
+    missing = ",".join(f"'{name}'" for name in spec.inputs if name in spec.required and name not in names)
+    return InvalidArgumentError(
+        f"{prefix}expected {wanted} but got {len(names)} inputs for model '{spec.model_name}'. "
+        f"Got input(s) [{got}], but missing required input(s) [{missing}]. Please provide all required input(s)."
+    )
 
 
 def _explain_batch_size(tensors: list[Tensor], spec: RequestSpec, prefix: str) -> None:

@@ -15,20 +15,44 @@ class Different:
 
 
 _CODES = "The caller of another model is told the code of its error; the real server makes INTERNAL of each."
-_COMES_BACK = "The model's process is started again, so that a client may ask again: the code says so."
-_ALIVE = "is not healthy. It "
-
-
-def _crash(name: str) -> tuple[Different, ...]:
-    return (
-        Different(name, (f"first: {name} over HTTP",), 503, (_ALIVE,), _COMES_BACK),
-        Different(name, (f"second: {name}: ModelInfer",), "UNAVAILABLE", (_ALIVE,), _COMES_BACK),
-    )
-
-
 _ALL: tuple[Different, ...] = (
     Different("lab, call", ("lab, call: errors and their codes",), None, ("__ErrorCode.NOT_FOUND",), _CODES),
     Different("lab_async, async", ("lab_async, async: errors",), None, ("__ErrorCode.NOT_FOUND",), _CODES),
+    Different(
+        "lab, call",
+        ("lab, call: is_model_ready of a version that is none",),
+        None,
+        ("False",),
+        "What is no version is never ready; the real server raises an error.",
+    ),
+    Different(
+        "lab, call",
+        ("lab, call: load an unknown model",),
+        None,
+        ("failed to load 'nope', failed to poll from model repository: ",),
+        "The text goes on with the cause.",
+    ),
+    Different(
+        "lab, call",
+        ("lab, call: load with a broken configuration",),
+        None,
+        ("failed to load 'other', failed to poll from model repository: Invalid config override",),
+        "The same.",
+    ),
+    Different(
+        "lab, metric errors",
+        ("lab, metric errors: after the family",),
+        None,
+        ("[None, 1.0]",),
+        "A metric keeps its family alive, so that the order in which Python frees them does not matter.",
+    ),
+    Different(
+        "decoupled_reschedules_after_final",
+        ("what was said: the log",),
+        None,
+        ("false",),
+        "Any model may give requests back to the scheduler; after the final response there is nothing to give back.",
+    ),
     Different(
         "optional inputs",
         ("the wrong one: optional",),
@@ -77,18 +101,6 @@ _ALL: tuple[Different, ...] = (
         "OK",
         ('{"triton_final_response": {"bool_param": true}}',),
         "The one response of a model that is not decoupled is its last one.",
-    ),
-    Different(
-        "decoupled_ends_the_process",
-        ("second, with empty final responses: stream to decoupled_ends_the_process",),
-        "OK",
-        ("Stub process 'decoupled_ends_the_process_0_0' is not healthy.",),
-        "While the process is started again, requests are refused before they are a model's.",
-    ),
-    *(
-        one
-        for name in ("execute_ends_the_process", "execute_segfaults", "execute_aborts", "execute_kills_itself")
-        for one in _crash(name)
     ),
 )
 

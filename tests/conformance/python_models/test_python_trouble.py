@@ -75,7 +75,7 @@ def _serve(folder: Path) -> Iterator[Troubled]:
         (EXIT, ("exited with code 3",)),
         (SEGFAULT, ("SIGSEGV",)),
         (LOOP, ("model.py", "loop")),
-        (HOLD, ("did not answer",)),
+        (HOLD, ("took longer than 4 s",)),
     ],
 )
 def test_the_request_learns_what_happened_and_the_model_comes_back(
@@ -83,7 +83,7 @@ def test_the_request_learns_what_happened_and_the_model_comes_back(
 ) -> None:
     before = lasting.process()
     answer = lasting.ask(deed)
-    assert answer.status == 503
+    assert answer.status == 500
     assert "Stub process 'trouble_0_0' is not healthy." in answer.error
     assert all(word in answer.error for word in words), answer.error
     assert lasting.process() != before
@@ -97,7 +97,7 @@ def test_other_models_are_served_meanwhile(lasting: Troubled) -> None:
         answers = []
         while not looping.done():
             answers.append(lasting.ask(FINE, "identity").status)
-        assert looping.result().status == 503
+        assert looping.result().status == 500
     assert set(answers) == {200}
 
 
@@ -115,7 +115,7 @@ def test_a_process_killed_from_outside_fails_what_it_was_executing(lasting: Trou
         time.sleep(0.3)
         os.kill(process, signal.SIGKILL)
         answer = future.result()
-    assert answer.status == 503
+    assert answer.status == 500
     assert "SIGKILL" in answer.error
     assert lasting.process() != process
 

@@ -190,3 +190,16 @@ def test_every_request_either_fits_or_says_why(
         return
     for one in request.inputs.values():
         assert one.array().shape == one.shape
+
+
+@pytest.mark.parametrize(("names", "count"), [(("INPUT1",), 1), ((), 0)])
+def test_a_required_input_is_not_made_up_for_by_an_optional_one(names: tuple[str, ...], count: int) -> None:
+    inputs = [
+        ModelInput(name=f"INPUT{number}", data_type=DataType.INT32, dims=(16,), optional=number == 1)
+        for number in (0, 1)
+    ]
+    against = request_spec(ModelConfig(name="simple", max_batch_size=8, input=tuple(inputs)))
+    with pytest.raises(InvalidArgumentError) as caught:
+        check(*(tensor(name) for name in names), against=against)
+    assert f"expected number of inputs between 1 and 2 but got {count} inputs for model 'simple'" in str(caught.value)
+    assert "missing required input(s) ['INPUT0']" in str(caught.value)

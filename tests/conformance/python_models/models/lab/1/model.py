@@ -1,5 +1,12 @@
 """Runs the Python code that a request brings, and answers what it makes of `result`."""
 
+# What the code that requests bring may use.
+import asyncio  # noqa: F401
+import os  # noqa: F401
+import sys  # noqa: F401
+import threading  # noqa: F401
+import time  # noqa: F401
+
 import numpy as np
 
 import triton_python_backend_utils as pb_utils

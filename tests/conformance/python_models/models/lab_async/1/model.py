@@ -1,6 +1,11 @@
 """The same as `lab`, in a coroutine: the code may await."""
 
+# What the code that requests bring may use.
 import asyncio
+import os  # noqa: F401
+import sys  # noqa: F401
+import threading  # noqa: F401
+import time  # noqa: F401
 
 import numpy as np
 

@@ -1,5 +1,12 @@
 """The same as `lab`, decoupled: the code may send responses of its own through `sender`; `result` comes last."""
 
+# What the code that requests bring may use.
+import asyncio  # noqa: F401
+import os  # noqa: F401
+import sys  # noqa: F401
+import threading  # noqa: F401
+import time  # noqa: F401
+
 import numpy as np
 
 import triton_python_backend_utils as pb_utils
