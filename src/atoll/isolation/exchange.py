@@ -61,6 +61,7 @@ class Exchange:
         self._keeps = keeps
         self._lent: deque[tuple[bytearray, int, Place]] = deque()
         self._settling = threading.Lock()
+        regions.setblocking(False)  # recv_fds and send_fds forget the flags that they are given
         self._regions = regions
         self._announcing = threading.Lock()
         self._arena = Arena(
@@ -133,8 +134,7 @@ class Exchange:
     def _announce(self, region: int, fd: int, byte_size: int) -> None:
         with self._announcing:
             # Who waited here would wait for a message that names the regions before, which it may have yet to send.
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))  # send_fds takes no flags
-            self._regions.sendmsg([_ANNOUNCEMENT.pack(region, byte_size)], [rights], socket.MSG_DONTWAIT)
+            socket.send_fds(self._regions, [_ANNOUNCEMENT.pack(region, byte_size)], [fd])
 
     # ---- in
 
@@ -173,7 +173,7 @@ class Exchange:
     def _meet(self, wanted: int) -> None:
         while wanted not in self._mirror:
             try:
-                data, fds, _, _ = socket.recv_fds(self._regions, _ANNOUNCEMENT.size, 1, socket.MSG_DONTWAIT)
+                data, fds, _, _ = socket.recv_fds(self._regions, _ANNOUNCEMENT.size, 1)
             except BlockingIOError:
                 raise ValueError(f"shared memory region {wanted} was never announced") from None
             if len(data) != _ANNOUNCEMENT.size or len(fds) != 1:
