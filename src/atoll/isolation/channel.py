@@ -168,8 +168,8 @@ class Channel:
                 self._readers.unwatch(self._fd)
                 self._broken(str(error))
                 return
-            if count < len(room):
-                return
+            if count < len(room) and turns == TURNS:
+                return  # that was all for now
 
     # ---- end
 
