@@ -5,6 +5,7 @@
 - how a sentence that goes on in Atoll's error ends in the real server's;
 - objects' addresses, and which module of ours a class of pb_utils is in;
 - that an error of a metric has come through the process that the model runs in;
+- what a model's module is called where several are in one process, and the parameter that puts them there;
 - whether a model that is being unloaded gets there: Atoll's always has to.
 """
 
@@ -19,6 +20,10 @@ _INCOMPATIBLE = re.compile(r"incompatible (?:constructor|function) arguments\.")
 _TYPE_ERROR = re.compile(r"TypeError: .*?(?=\n\nAt:|\Z)", re.DOTALL)
 _FRAME = re.compile(r"^  (?!/models/)[^\n]+\(\d+\): [^\n]+\n?", re.MULTILINE)
 _THROUGH = re.compile(r"(?<=: )Failed to process the request for model '\w+', message: ")
+_THREADS_MODULE = re.compile(r"atoll_model_\d+_\w+\.model")
+_THREADS_PARAMETER = re.compile(
+    r',?"isolation":\{"string_value":"thread"\}(?=\})|"isolation":\{"string_value":"thread"\},'
+)
 _ERROR_BODY = re.compile(r'^(\{"error":".*?)(?:[.;]|\\n)+"\}$')
 _MODULE = re.compile(
     r"c_python_backend_utils\.|triton_python_backend_utils\.|atoll\.backends\.python\.utils\.(?:\w+\.)*"
@@ -63,6 +68,7 @@ def plain(value: Any, loosely: bool = False) -> Any:
 
 
 def _body(body: str, loosely: bool) -> str:
+    body = _THREADS_PARAMETER.sub("", body)
     try:
         return json.dumps(plain(json.loads(body), loosely), separators=(",", ":"))
     except ValueError:
@@ -70,7 +76,7 @@ def _body(body: str, loosely: bool) -> str:
 
 
 def _text(text: str, loosely: bool) -> str:
-    text = _ADDRESS.sub("0x...", text)
+    text = _THREADS_MODULE.sub("1.model", _ADDRESS.sub("0x...", text))
     if loosely:
         text = _TYPE_ERROR.sub("TypeError", text)
     text = _THROUGH.sub("", _MODULE.sub("", _FRAME.sub("", text)))

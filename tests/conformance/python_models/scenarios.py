@@ -15,6 +15,7 @@ from tests.conformance.python_models.steps import AnyStep, Session, take
 
 MODELS = Path(__file__).parent / "models"
 _ENDS_S = 5.0
+THREAD = 'parameters { key: "isolation" value { string_value: "thread" } }\n'
 OPTIONS = ("--model-control-mode=explicit", "--exit-timeout-secs=5")
 
 
@@ -25,18 +26,21 @@ def scenarios() -> dict[str, list[AnyStep]]:
     return {**served, **broken}
 
 
-def write_models(root: Path) -> Path:
-    """Every model, the broken ones too; returns `root`."""
+def write_models(root: Path, *, threads: bool = False) -> Path:
+    """Every model, the broken ones too, to be run in threads of the server if wanted; returns `root`."""
     shutil.copytree(MODELS, root, ignore=shutil.ignore_patterns("__pycache__"))
-    return write_broken_models(root)
+    write_broken_models(root)
+    for config in root.glob("*/config.pbtxt") if threads else ():
+        config.write_text(config.read_text() + THREAD)
+    return root
 
 
 class Examination:
     """Takes scenarios with one server, and with a new one where that has ended. A context manager."""
 
-    def __init__(self, start: Callable[[Path, Path], ServerProcess], folder: Path) -> None:
+    def __init__(self, start: Callable[[Path, Path], ServerProcess], folder: Path, *, threads: bool = False) -> None:
         self._start, self._folder = start, folder
-        self._repository = write_models(folder / "models")
+        self._repository = write_models(folder / "models", threads=threads)
         self._server: ServerProcess | None = None
         self._starts = 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.process import install_real_triton, start_atoll
+from tests.conformance.python_models import broken_steps
 from tests.conformance.python_models.alike import differences
 from tests.conformance.python_models.differences import DIFFERENT, NOT_YET, Different
 from tests.conformance.python_models.record_python import read_answers, record
@@ -17,10 +18,23 @@ SCENARIOS = scenarios()
 ASKED = [name for name in SCENARIOS if name not in UNRECORDED]
 
 
+# What these do, they do to the whole process; the first one asks about the process itself.
+OF_PROCESSES = ("lab, request", *broken_steps.CRASHES, "execute_terminates_itself", "initialize_ends_the_process")
+OF_PROCESSES += ("initialize_segfaults", "closes_its_output", "finalize_ends_the_process", "execute_prints_a_lot")
+IN_THREADS = [name for name in ASKED if name not in (*NOT_YET, *OF_PROCESSES)]
+
+
 @pytest.fixture(scope="module")
 def examination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examination]:
     folder = tmp_path_factory.mktemp("python-models")
     with Examination(lambda models, log: start_atoll(models, log, *OPTIONS), folder) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examination]:
+    folder = tmp_path_factory.mktemp("python-models-in-threads")
+    with Examination(lambda models, log: start_atoll(models, log, *OPTIONS), folder, threads=True) as one:
         yield one
 
 
@@ -34,6 +48,16 @@ def test_each_scenario_has_one_record() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ASKED if name not in NOT_YET])
 def test_the_answers_are_those_of_the_real_server(examination: Examination, name: str) -> None:
+    _compare(examination, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_THREADS)
+def test_the_answers_are_the_same_from_threads_of_the_server(threads: Examination, name: str) -> None:
+    _compare(threads, name)
+
+
+def _compare(examination: Examination, name: str) -> None:
     recorded = read_answers()[name]
     answers = examination.take(SCENARIOS[name])
     assert not examination.ended, f"the server has ended:\n{examination.log_text()[-3000:]}"
