@@ -12,6 +12,7 @@ from time import monotonic_ns
 
 from atoll.errors import UnavailableError
 from atoll.execution.alarm import Alarm
+from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
 from atoll.scheduling.scheduler import Scheduler, WaitUntil
@@ -57,8 +58,7 @@ class ForwardingPool:
         self._accepting = False
         self._stopping = False
         self._reason = ""  # why no instance can take anything
-        self._in_flight = 0
-        self._drained = threading.Condition(self._lock)
+        self._in_flight = InFlight(self._lock)  # queued or executing
         self._alarm = Alarm(f"{model_name} queue delay", self.advance)
         self.last_used_ns = monotonic_ns()
 
@@ -78,19 +78,18 @@ class ForwardingPool:
         defer = request.defer
         with self._lock:
             if not self._accepting:
-                raise UnavailableError(
-                    f"Server is stopping, scheduler for model '{self._model_name}' has stopped accepting new "
-                    "inference requests"
-                )
+                raise not_accepted(self._model_name)
             if self._reason:
                 raise UnavailableError(self._reason)
             self.last_used_ns = request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request)
             request.move(QUEUED)
-            self._in_flight += 1
+            self._in_flight.count += 1
             if self._due is not None and self._due == defer:
                 return  # goes out together with what came before it on this turn of the loop
-            at_once = defer is None or defer is run_at_once or self._in_flight == 1  # nothing else to send it with
+            at_once = (
+                defer is None or defer is run_at_once or self._in_flight.count == 1
+            )  # nothing else to send it with
             if not at_once:
                 self._due = defer
         if at_once or defer is None:
@@ -153,7 +152,7 @@ class ForwardingPool:
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
         with self._lock:
-            return self._in_flight
+            return self._in_flight.count
 
     def instances(self) -> list[RequestModelInstance]:
         """Those that take batches, or will again when they are back."""
@@ -204,7 +203,7 @@ class ForwardingPool:
 
     def answered(self) -> None:
         with self._lock:
-            self._finished(1)
+            self._in_flight.finished(1)
             leaving = list(self._leaving)
         for instance in leaving:
             self._let_go(instance)
@@ -249,11 +248,6 @@ class ForwardingPool:
             self._reason = ""
         self.advance()
 
-    def _finished(self, count: int) -> None:
-        self._in_flight -= count
-        if not self._in_flight:
-            self._drained.notify_all()
-
     # ---- stop
 
     def refuse(self) -> None:
@@ -264,13 +258,7 @@ class ForwardingPool:
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until all that was accepted is answered; False when the deadline came first."""
-        with self._lock:
-            while self._in_flight:
-                left_ns = deadline_ns - monotonic_ns()
-                if left_ns <= 0:
-                    return False
-                self._drained.wait(left_ns / 1e9)
-        return True
+        return self._in_flight.drain(deadline_ns)
 
     def stop(self, deadline_ns: int) -> bool:
         """Answer what is still queued or executing with an error, and close the instances, side by side.
@@ -282,11 +270,11 @@ class ForwardingPool:
             self._stopping = True
             withdrawn = self._scheduler.withdraw_all()
             instances = [*self._seats, *self._leaving]
-        error = UnavailableError(f"model '{self._model_name}' was stopped before the request could be executed")
+        error = not_executed(self._model_name)
         for request in withdrawn:
             instances[0].fail(request, error, executed=False)
         with self._lock:
-            self._finished(len(withdrawn))
+            self._in_flight.finished(len(withdrawn))
         self._alarm.close()
         results: list[bool] = []
         threads = [

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic_ns
 
-from atoll.errors import UnavailableError
 from atoll.execution.driving import may_submitter_drive
+from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.instance import ModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
 from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
@@ -84,9 +84,8 @@ class InstancePool:
         self._due: _Promise | None = None  # what a submitter has promised to drive soon
         self._accepting = False
         self._stopping = False
-        self._in_flight = 0  # queued or executing
+        self._in_flight = InFlight(self._lock)  # queued or executing
         self.last_used_ns = monotonic_ns()  # when a request was last taken
-        self._drained = threading.Condition(self._lock)
 
     # ---- start
 
@@ -109,14 +108,11 @@ class InstancePool:
         defer = request.defer
         with self._lock:
             if not self._accepting:
-                raise UnavailableError(
-                    f"Server is stopping, scheduler for model '{self._model_name}' has stopped accepting new "
-                    "inference requests"
-                )
+                raise not_accepted(self._model_name)
             self.last_used_ns = request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request)
             request.move(QUEUED)
-            self._in_flight += 1
+            self._in_flight.count += 1
             if self._due is not None:
                 self._due.watch_for(request)
                 return  # who promised to drive finds it
@@ -136,7 +132,7 @@ class InstancePool:
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
         with self._lock:
-            return self._in_flight
+            return self._in_flight.count
 
     def instances(self) -> list[ModelInstance]:
         """Those that take batches."""
@@ -185,7 +181,7 @@ class InstancePool:
                 return
         seat.instance.run(batch, by_submitter=True)
         with self._lock:
-            self._finished(len(batch))
+            self._in_flight.finished(len(batch))
             head = self._scheduler.head()
             # Only who waits for an answer himself can be relied on to come round again.
             stays = head is not None and head.defer == defer and seat.instance.pace.is_short and not seat.leaving
@@ -225,7 +221,7 @@ class InstancePool:
                 break
             seat.instance.run(batch, by_submitter=False)
             with self._lock:
-                self._finished(len(batch))
+                self._in_flight.finished(len(batch))
                 if seat.leaving:
                     self._let_go(seat)
                 else:
@@ -272,11 +268,6 @@ class InstancePool:
         if self._holding_out is seat:
             self._holding_out = None
 
-    def _finished(self, count: int) -> None:
-        self._in_flight -= count
-        if not self._in_flight:
-            self._drained.notify_all()
-
     # ---- stop
 
     def refuse(self) -> None:
@@ -287,13 +278,7 @@ class InstancePool:
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until all that was accepted is answered; False when the deadline came first."""
-        with self._lock:
-            while self._in_flight:
-                left_ns = deadline_ns - monotonic_ns()
-                if left_ns <= 0:
-                    return False
-                self._drained.wait(left_ns / 1e9)
-        return True
+        return self._in_flight.drain(deadline_ns)
 
     def stop(self, deadline_ns: int) -> bool:
         """Answer what is still queued with an error, end the threads and close the instances.
@@ -310,11 +295,11 @@ class InstancePool:
             for seat in self._seats:
                 seat.wake.notify_all()
             executing = [seat for seat in self._seats if seat not in self._idle]
-        error = UnavailableError(f"model '{self._model_name}' was stopped before the request could be executed")
+        error = not_executed(self._model_name)
         for request in withdrawn:
             self._seats[0].instance.fail(request, error, executed=False)
         with self._lock:
-            self._finished(len(withdrawn))
+            self._in_flight.finished(len(withdrawn))
         clean = True
         for seat in self._seats:
             if seat.thread is not None:
