@@ -17,6 +17,16 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option] = OPT
         section.add_argument(*names, dest=option.field, help=_help(option), **_form(option))
 
 
+LOAD_TIMEOUT_S = 600
+"""How long a Python model may take to be ready where a command has an end, unless the user says otherwise."""
+
+
+def bounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values for a command that ends: it waits no longer than that for a model."""
+    limit = f"python,load-timeout-seconds={LOAD_TIMEOUT_S}"
+    return {**values, "backend_config": (limit, *values["backend_config"])}
+
+
 def values_of(namespace: argparse.Namespace) -> Mapping[str, Any]:
     """The values of all options by field name, with the default of one that the command does not have."""
     return {option.field: getattr(namespace, option.field, option.default) for option in OPTIONS}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atoll.cli.arguments import add_options, values_of
+from atoll.cli.arguments import add_options, bounded, values_of
 from atoll.cli.problem_document import problem_document, problem_text
 from atoll.config.config_file import FORMS
 from atoll.config.json_form import to_json
@@ -73,7 +73,7 @@ def _inspect(namespace: argparse.Namespace) -> Inspection:
         _demand_model(path)
         repository = model if path.is_file() else str(path.parent)
     # the repository's own configuration file counts here as it does when the model is served
-    options = ServerOptions(**library_options(values_of(namespace)), model_repository=(repository,))
+    options = ServerOptions(**library_options(bounded(values_of(namespace))), model_repository=(repository,))
     fleet = Fleet(options, os.environ)
     try:
         return fleet.inspect(model)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from atoll.cli.arguments import add_options, values_of
+from atoll.cli.arguments import add_options, bounded, values_of
 from atoll.cli.problem_document import problem_document, problem_text
 from atoll.errors import AtollError
 from atoll.models.diagnosis import Diagnosis
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """0 where every model can be served, 1 where one cannot, 2 where the repositories cannot be read or hold none."""
-    values = dict(values_of(namespace))
+    values = bounded(values_of(namespace))
     repositories = (*values["model_repository"], *namespace.paths)
     if not repositories and not values["config"]:
         return _refuse("name a model repository or a model file", namespace.json)

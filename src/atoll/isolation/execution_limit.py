@@ -1,7 +1,5 @@
 """An end to executions that take too long: who executes is killed, and what it was doing is said."""
 
-import logging
-import re
 import threading
 from collections.abc import Callable
 from time import monotonic_ns
@@ -9,14 +7,10 @@ from time import monotonic_ns
 from atoll.backends.api import Answers
 from atoll.errors import AtollError
 from atoll.isolation.link import Link
+from atoll.isolation.slowness import kill_for_slowness
 from atoll.isolation.supervisor import Supervisor, Timer
 from atoll.request import InferenceRequest, Parameter
 from atoll.tensor import Tensor
-
-logger = logging.getLogger(__name__)
-
-_FRAME = re.compile(r'File "([^"]+)", line (\d+),? in (\S+)')
-_OURS = ("/atoll/isolation/", "/atoll/backends/python/")
 
 
 class ExecutionLimit:
@@ -61,14 +55,7 @@ class ExecutionLimit:
         threading.Thread(target=self._end, args=(link,), name="execution limit", daemon=True).start()
 
     def _end(self, link: Link) -> None:
-        stack = self._supervisor.stack_of(link.child) or ""
-        place = _place(stack)
-        if stack:
-            logger.error("what instance '%s' was doing:\n%s", link.spec.name, stack)
-        link.child.kill(
-            f"was killed by the server because an execution took longer than {self._seconds:g} s"
-            + (f"; it was at {place}" if place else "")
-        )
+        kill_for_slowness(self._supervisor, link.child, f"an execution took longer than {self._seconds:g} s")
 
     # ---- as Answers
 
@@ -109,13 +96,3 @@ class ExecutionLimit:
 
     def settle(self) -> None:
         self._answers.settle()
-
-
-def _place(stack: str) -> str:
-    """The innermost line of the model's own code."""
-    frames = [frame for frame in _FRAME.findall(stack) if not any(part in frame[0] for part in _OURS)]
-    model = [frame for frame in frames if frame[0].endswith("model.py")]
-    if not frames:
-        return ""
-    file, line, function = (model or frames)[-1]
-    return f"{file}:{line} in {function}"

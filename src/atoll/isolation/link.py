@@ -16,6 +16,7 @@ from atoll.isolation.process import ChildSpec, launch
 from atoll.isolation.processes import Processes
 from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
+from atoll.isolation.slowness import kill_for_slowness
 from atoll.request import Defer, InferenceRequest
 from atoll.tensor import Buffer
 
@@ -87,10 +88,12 @@ class Link:
         except BaseException:
             self.child.kill()
             raise
-        self._await_start()
+        self._await_start(settings.load_timeout_s)
 
-    def _await_start(self) -> None:
-        self._started.wait()
+    def _await_start(self, timeout_s: float) -> None:
+        if not self._started.wait(timeout_s or None):
+            kill_for_slowness(self._processes.supervisor, self.child, f"it was not ready within {timeout_s:g} s")
+            self._started.wait()
         if self._failure is not None:
             self.stop(FAILED_STOP_S)
             raise self._failure

@@ -51,7 +51,11 @@ class IsolatedModel:
         self._arrays: list[IsolatedArrayInstance] = []
         self._zygote: Zygote | None = None
         if settings.start_method == "fork":
-            self._zygote = Zygote(self._spec(Placement(f"{source.name}_zygote")), processes.supervisor)
+            self._zygote = Zygote(
+                self._spec(Placement(f"{source.name}_zygote")),
+                processes.supervisor,
+                load_timeout_s=settings.load_timeout_s,
+            )
 
     def instance(self, placement: Placement) -> Instance | RequestInstance:
         """See `BackendModel.instance`; returns when the process is ready."""

@@ -12,12 +12,12 @@ from atoll.backends.api import Engine
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.isolation import wire
 from atoll.isolation.wire import Packet
+from atoll.model_log import log_as_model
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.tensor import Buffer, Tensor
 
 logger = logging.getLogger(__name__)
 
-_LEVELS = {"VERBOSE": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 MAX_CALLS = 65536  # of one process, that are not answered yet
 
 
@@ -172,19 +172,14 @@ class Services:
         facts = packet.facts
         what = facts.get("tell")
         if what == "log":
-            level = _LEVELS.get(str(facts.get("level")), logging.INFO)
-            if logger.isEnabledFor(level):
-                file, line = str(facts.get("file", "")), facts.get("line", 0)
-                record = logger.makeRecord(
-                    logger.name,
-                    level,
-                    file,
-                    line if isinstance(line, int) else 0,
-                    "[%s] %s",
-                    (self._name, str(facts.get("text", ""))),
-                    None,
-                )
-                logger.handle(record)
+            line = facts.get("line")
+            log_as_model(
+                self._name,
+                str(facts.get("level")),
+                str(facts.get("text", "")),
+                str(facts.get("file", "")),
+                line if isinstance(line, int) else 0,
+            )
         elif what == "drop_metric":
             self._drop(self._engine.metrics.drop_metric, facts.get("metric"))
         elif what == "drop_metric_family":

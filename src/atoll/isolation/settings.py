@@ -16,7 +16,7 @@ START_METHODS = ("spawn", "fork")
 MAX_SECONDS = 10**9
 MAX_THREADS = 1024
 _PREFIX_LENGTH = 128
-_OF_PROCESSES = ("start_method", "memory_limit", "threads", "execution_timeout_seconds")
+_OF_PROCESSES = ("start_method", "memory_limit", "threads", "load_timeout_seconds", "execution_timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class IsolationSettings:
     growth_bytes: int = MIB
     prefix: str = DEFAULT_PREFIX
     stub_timeout_s: float = 30.0
+    load_timeout_s: float = 0.0
     execution_timeout_s: float = 0.0
     start_method: str = "spawn"
     memory_limit: int = 0
@@ -59,6 +60,7 @@ def read_isolation_settings(source: ModelSource) -> IsolationSettings:
         growth_bytes=said.byte_size("shm-growth-byte-size", "shm-growth-size") or MIB,
         prefix=prefix,
         stub_timeout_s=said.seconds("stub-timeout-seconds", 30.0),
+        load_timeout_s=said.seconds("load-timeout-seconds", 0.0, parameter="load_timeout_seconds"),
         execution_timeout_s=said.seconds("execution-timeout-seconds", 0.0, parameter="execution_timeout_seconds"),
         start_method=start_method,
         memory_limit=said.byte_size("memory-limit", parameter="memory_limit"),

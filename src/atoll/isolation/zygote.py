@@ -36,7 +36,9 @@ class Zygote:
     from a new zygote.
     """
 
-    def __init__(self, spec: ChildSpec, supervisor: Supervisor, *, fork_timeout_s: float = 30.0):
+    def __init__(
+        self, spec: ChildSpec, supervisor: Supervisor, *, load_timeout_s: float = 0.0, fork_timeout_s: float = 30.0
+    ):
         self._spec = replace(
             spec,
             name=f"{spec.model} (zygote)",
@@ -45,14 +47,15 @@ class Zygote:
             single_threaded=True,
         )
         self._supervisor = supervisor
+        self._load_timeout_s = load_timeout_s
         self._fork_timeout_s = fork_timeout_s
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._closed = False
 
     def fork(self, spec: ChildSpec, handed: Descriptors, output: int) -> Forked:
-        """A new process, which has its own copies of these descriptors. Waits for the module to be loaded, however long
-        it takes. Raises InternalError where it cannot be, or where the zygote does not fork.
+        """A new process, which has its own copies of these descriptors. Waits for the module to be loaded; without
+        a limit, however long it takes. Raises InternalError where it cannot be, or where the zygote does not fork.
         """
         with self._lock:
             if self._closed:
@@ -60,7 +63,7 @@ class Zygote:
             running = self._running
             if running is None or running.has_ended:
                 self._running = running = _Running(launch(self._spec), self._supervisor)
-        return running.fork([*handed, output], self._fork_timeout_s)
+        return running.fork([*handed, output], self._load_timeout_s, self._fork_timeout_s)
 
     @property
     def pid(self) -> int | None:
@@ -102,10 +105,12 @@ class _Running:
         """Whether no fork can be had of it."""
         return self._all_read or bool(self._why_ended)
 
-    def fork(self, handed: list[int], timeout_s: float) -> Forked:
+    def fork(self, handed: list[int], load_timeout_s: float, timeout_s: float) -> Forked:
         model = self.child.spec.model
         with self._turn, self._changed:
-            self._changed.wait_for(lambda: self._is_ready or self._failed or (self._all_read and self._why_ended))
+            if not self._changed.wait_for(self._is_decided, load_timeout_s or None):
+                self.child.kill(f"was killed by the server because it was not ready within {load_timeout_s:g} s")
+                self._changed.wait_for(self._is_decided)
             if self._failed:
                 raise InternalError(f"the module of model '{model}' cannot be loaded: {self._failed}")
             self._reply = None
@@ -124,6 +129,10 @@ class _Running:
             if "forked" not in reply:
                 raise InternalError(f"the zygote of model '{model}' {self._why_ended or 'ended'}")
             return self._forks[reply["forked"]]
+
+    def _is_decided(self) -> bool:
+        """Whether it will fork, or never will."""
+        return bool(self._is_ready or self._failed or (self._all_read and self._why_ended))
 
     def close(self) -> None:
         self._closing = True

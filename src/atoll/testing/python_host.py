@@ -12,6 +12,7 @@ from atoll.backends.python.failure import failure_text
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
 from atoll.calls import decoupled_refusal
 from atoll.errors import AtollError, NotFoundError, UnavailableError
+from atoll.model_log import log_level
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.tensor import Array, Tensor
 from atoll.testing.python_answers import Mailbox
@@ -23,8 +24,6 @@ logger = logging.getLogger("atoll.testing")
 
 Outputs = Mapping[str, Array]
 Function = Callable[[Mapping[str, Array]], Outputs | Iterable[Outputs]]
-
-_LEVELS = {"VERBOSE": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class BenchHost:
     def log(self, level: str, message: str, file: str, line: int) -> None:
         """See `ModelHost.log`; the line goes to Python's logging, too, under "atoll.testing"."""
         self.lines.append(LogLine(level, message, file, line))
-        number = _LEVELS.get(level, logging.INFO)
+        number = log_level(level)
         if logger.isEnabledFor(number):
             logger.handle(logger.makeRecord(logger.name, number, file, line, "%s", (message,), None))
 

@@ -61,13 +61,6 @@ _ALL: tuple[Different, ...] = (
         "The real server counts inputs, and takes a request that lacks one that the model needs.",
     ),
     Different(
-        "decoupled",
-        ("over HTTP: repeat over HTTP",),
-        200,
-        ('\\"data\\":[1.0]',),
-        "A decoupled model that answers a request once does so over HTTP, too.",
-    ),
-    Different(
         "execute_is_a_generator",
         ("first: execute_is_a_generator over HTTP",),
         500,

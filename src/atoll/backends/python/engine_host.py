@@ -11,6 +11,7 @@ from atoll.backends.python.call_errors import refusal_text
 from atoll.backends.python.channel_host import call_parameters
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
 from atoll.errors import AtollError, InvalidArgumentError
+from atoll.model_log import log_as_model
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.request import InferenceResponse as EngineResponse
 from atoll.tensor import Tensor
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from atoll.backends.python.host import Receive
 
 logger = logging.getLogger(__name__)
-
-_LEVELS = {"VERBOSE": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
 class EngineHost:
@@ -92,10 +91,7 @@ class EngineHost:
 
     def log(self, level: str, message: str, file: str, line: int) -> None:
         """See `ModelHost.log`."""
-        number = _LEVELS.get(level, logging.INFO)
-        if logger.isEnabledFor(number):
-            said = (self._instance, message)
-            logger.handle(logger.makeRecord(logger.name, number, file, line, "[%s] %s", said, None))
+        log_as_model(self._instance, level, message, file, line)
 
     def create_metric_family(self, name: str, description: str, kind: str) -> int:
         """See `ModelHost.create_metric_family`."""

@@ -5,7 +5,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from atoll.errors import AtollError, Code, InternalError, ModelAsleepError
+from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
@@ -35,7 +35,6 @@ class InferEndpoint:
     def __init__(self, server: "Server", loop: asyncio.AbstractEventLoop, max_body_size: int, sleepy: SleepyModels):
         self._server = server
         self._sleepy = sleepy
-        self._submit = server.submit
         self._loop = loop
         self._defer = loop.call_soon
         self._max_body_size = max_body_size
@@ -96,8 +95,11 @@ class InferEndpoint:
                 timeout_us=decoded.timeout_us,
                 defer=self._defer,
             )
+            model = self._server.model(model_name, version)
+            if model.decoupled:
+                raise UnsupportedError("HTTP end point doesn't support models with decoupled transaction policy")
             exchange.on_gone = request.cancel
-            self._submit(request)
+            model.submit(request)
         except AtollError as error:
             return self._refusal(error, exchange, body, attempt)
         return None

@@ -68,7 +68,7 @@ class FakeServer(FakeRepository):
         config = ModelConfig(
             name=name, backend="fake", max_batch_size=4, input=(ModelInput(**spec),), output=(ModelOutput(**spec),)
         )
-        return SimpleNamespace(name=name, version="1", config=config)
+        return SimpleNamespace(name=name, version="1", config=config, decoupled=False, submit=self.submit)
 
     def live(self) -> bool:
         return True
