@@ -104,7 +104,7 @@ class ForwardingPool:
     def advance(self) -> None:
         """Give out what is queued, as far as there is room."""
         given: list[RequestModelInstance] = []
-        while True:
+        while self._scheduler.pending():  # looked at without the lock: who adds to it comes here afterwards
             with self._lock:
                 seat = self._free_seat()
                 if seat is None:

@@ -9,28 +9,31 @@ from atoll.errors import UnavailableError
 class InFlight:
     """`count` is changed under the pool's lock."""
 
-    __slots__ = ("_drained", "_lock", "count")
+    __slots__ = ("_drained", "_lock", "_waiting", "count")
 
     def __init__(self, lock: threading.Lock):
         self._lock = lock
         self._drained = threading.Condition(lock)
+        self._waiting = 0  # how many wait
         self.count = 0
 
     def finished(self, count: int) -> None:
         """So many have had their final answer. Under the lock."""
         self.count -= count
-        if not self.count:
+        if self._waiting and not self.count:
             self._drained.notify_all()
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until there are none; False when the deadline came first."""
         with self._lock:
+            self._waiting += 1
             while self.count:
                 left_ns = deadline_ns - monotonic_ns()
                 if left_ns <= 0:
-                    return False
+                    break
                 self._drained.wait(left_ns / 1e9)
-        return True
+            self._waiting -= 1
+            return not self.count
 
 
 def not_accepted(model_name: str) -> UnavailableError:

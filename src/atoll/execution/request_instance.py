@@ -178,7 +178,7 @@ class RequestModelInstance:
         elif request not in self._held:
             return
         if error is None:
-            surprise = self._check.surprise(outputs) or (final and self._check.lack(outputs, request.output_names))
+            surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
                 logger.warning("%s", surprise)
         response = InferenceResponse(self._model_name, self._version, request.id, outputs, parameters, error)

@@ -4,7 +4,6 @@ The real server sends what a model returns, whatever its configuration says, and
 the log says once what does not fit.
 """
 
-from collections.abc import Collection
 
 from atoll.execution.batch import BatchPlan
 from atoll.tensor import Tensor
@@ -22,30 +21,28 @@ class ResponseCheck:
         self._said: set[str] = set()  # outputs of which somebody has heard
         self._missed: set[str] = set()
 
-    def surprise(self, outputs: list[Tensor]) -> str:
-        """What does not fit, the first time that it is seen of an output; "" otherwise."""
-        for one in outputs:
-            seen = (one.name, one.datatype, one.shape)
-            if seen in self._seen:
-                continue
+    def surprise(self, outputs: list[Tensor], wanted: tuple[str, ...] | None = None) -> str:
+        """What does not fit, the first time that it is seen of an output; "" otherwise. `wanted`, for a whole answer,
+        are the outputs that the client has asked for, none of them meaning all.
+        """
+        seen = (wanted, *[(one.name, one.datatype.number, one.shape) for one in outputs])
+        if seen in self._seen:
+            return ""
+        text = self._surprise(outputs, wanted)
+        if not text:
             if len(self._seen) >= _REMEMBERED:
                 self._seen.clear()
             self._seen.add(seen)
+        return text
+
+    def _surprise(self, outputs: list[Tensor], wanted: tuple[str, ...] | None) -> str:
+        for one in outputs:
             text = self.mistake(one)
             if text and one.name not in self._said and len(self._said) < _REMEMBERED:
                 self._said.add(one.name)
                 return text
-        return ""
-
-    def lack(self, outputs: list[Tensor], wanted: Collection[str]) -> str:
-        """Which output is not among those of a whole answer, the first time that it is missed; "" otherwise. `wanted`
-        are those that the client has asked for, none of them meaning all.
-        """
-        names = wanted or self._outputs
-        if len(outputs) >= len(names):
-            return ""
         there = {one.name for one in outputs}
-        for name in names:
+        for name in () if wanted is None else wanted or self._outputs:
             if name not in there and name not in self._missed and len(self._missed) < _REMEMBERED:
                 self._missed.add(name)
                 return f"model '{self._plan.model_name}' has answered without the output '{name}'; it is sent as it is"

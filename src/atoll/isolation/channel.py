@@ -66,6 +66,8 @@ class Channel:
     def flush(self) -> None:
         """Send what is queued, and which blocks of the child's memory are free again."""
         freed = self._exchange.freed()
+        if not (freed or self._queued):
+            return
         with self._writing:
             parts, self._queued = self._queued, []
             if freed:

@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from atoll.errors import InternalError
-from atoll.tensor import BY_PROTOCOL_NAME, DataType, Tensor
+from atoll.tensor import BY_NUMBER, BY_PROTOCOL_NAME, DataType, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ class Packet(NamedTuple):
 
 # ---- packing
 
-_descriptions: dict[tuple[tuple[str, DataType, tuple[int, ...]], ...], bytes] = {}
+_descriptions: dict[tuple[tuple[str, int, tuple[int, ...]], ...], bytes] = {}  # of numbers: types hash slowly
 
 
 def message(kind: int, key: int, payload: bytes = b"") -> bytes:
@@ -164,7 +164,7 @@ def packed(
     size = _HEAD.size
     named = id.encode("utf-8", "surrogatepass") if id else b""
     if tensors:
-        key = tuple([(one.name, one.datatype, one.shape) for one in tensors])
+        key = tuple([(one.name, one.datatype.number, one.shape) for one in tensors])
         described = _descriptions.get(key) or _describe(key)
     if len(named) > 0xFFFF or len(described) > 0xFFFF or len(tensors) > 0xFFFF:  # before anything is placed
         raise InternalError("a request's id or its tensors' names and shapes take more than 64 KiB")
@@ -208,8 +208,8 @@ def pack_released(key: int, execution_ns: int) -> bytes:
     return HEADER.pack(_KEY.size, RELEASED, key) + _KEY.pack(max(execution_ns, 0))
 
 
-def _describe(key: tuple[tuple[str, DataType, tuple[int, ...]], ...]) -> bytes:
-    described = json.dumps([(name, datatype.protocol_name, shape) for name, datatype, shape in key]).encode()
+def _describe(key: tuple[tuple[str, int, tuple[int, ...]], ...]) -> bytes:
+    described = json.dumps([(name, BY_NUMBER[number].protocol_name, shape) for name, number, shape in key]).encode()
     if len(_descriptions) >= _REMEMBERED:
         _descriptions.clear()
     _descriptions[key] = described

@@ -25,7 +25,7 @@ def tensor(name: str, *values: float, data_type: type = np.float32) -> Tensor:
 def test_what_fits_is_no_surprise(check: ResponseCheck) -> None:
     outputs = [tensor("A", 1), tensor("B", 1, 2)]
     assert check.surprise(outputs) == ""
-    assert check.lack(outputs, ()) == ""
+    assert check.surprise(outputs, ()) == ""
 
 
 def test_each_output_that_does_not_fit_is_told_of_once(check: ResponseCheck) -> None:
@@ -42,12 +42,12 @@ def test_an_output_that_the_configuration_does_not_have(check: ResponseCheck) ->
 
 
 def test_each_output_that_is_missing_is_told_of_once(check: ResponseCheck) -> None:
-    assert check.lack([tensor("A", 1)], ()) == "model 'm' has answered without the output 'B'; it is sent as it is"
-    assert check.lack([tensor("A", 1)], ()) == ""
-    assert check.lack([], ()) == "model 'm' has answered without the output 'A'; it is sent as it is"
-    assert check.lack([], ()) == ""
+    assert check.surprise([tensor("A", 1)], ()) == "model 'm' has answered without the output 'B'; it is sent as it is"
+    assert check.surprise([tensor("A", 1)], ()) == ""
+    assert check.surprise([], ()) == "model 'm' has answered without the output 'A'; it is sent as it is"
+    assert check.surprise([], ()) == ""
 
 
 def test_what_the_client_did_not_ask_for_is_not_missing(check: ResponseCheck) -> None:
-    assert check.lack([tensor("A", 1)], ("A",)) == ""
-    assert "without the output 'B'" in check.lack([], ("B",))
+    assert check.surprise([tensor("A", 1)], ("A",)) == ""
+    assert "without the output 'B'" in check.surprise([], ("B",))
