@@ -181,7 +181,7 @@ def test_a_close_fails_what_it_has_and_what_comes_while_it_closes(one: One) -> N
     assert not one.instance.close(0)
     assert "was stopped" in before_heard.error
     late, late_heard = one.request()
-    one.fake.begin = lambda batch, requests: None  # type: ignore[assignment,method-assign]
+    one.fake.begin = lambda batch, requests: None  # type: ignore[method-assign]
     one.instance.begin([late])
     assert "was stopped" in late_heard.error
     assert not one.instance.holds
