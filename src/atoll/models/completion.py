@@ -17,6 +17,7 @@ from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
+from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
 from atoll.models.unserved import find_unserved
@@ -26,7 +27,6 @@ from atoll.repositories.repository import ModelFolder
 
 logger = logging.getLogger(__name__)
 
-GPUS = ()  # no backend of this version runs on one
 _SHOWN = 8  # entries of a folder that an error names
 Settings = Mapping[str, Mapping[str, str]]
 RunChild = Callable[[ModelSource, ChildRecipe], Mapping[str, Any]]
@@ -61,6 +61,7 @@ class Completion:
         self._options = options
         self._settings = settings
         self._environment = environment
+        self._gpus = visible_gpus(environment)
         self._engine = engine
         self._run_child = run_child
         self._defaults: Mapping[str, ModelConfig] = defaults or {}
@@ -135,13 +136,14 @@ class Completion:
     ) -> tuple[ModelConfig, list[Problem]]:
         problems: list[Problem] = []
         signature = None
+        gpus = self._gpus_of(backend)
         by_code = isinstance(backend, CompletesConfig)
         written = config
         if read_files and not self._options.disable_auto_complete_config:
             try:
                 signature = backend.signature(self.source(folder, config, version))
                 if isinstance(backend, CompletesConfig):
-                    config, tried = self._by_code(folder, config, backend, version)
+                    config, tried = self._by_code(folder, config, backend, version, gpus)
                     problems += tried
             except AtollError as error:
                 located = isinstance(error, ConfigError) and error.problems
@@ -152,24 +154,30 @@ class Completion:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)
         whole = signature is not None or (by_code and read_files) or self._options.disable_auto_complete_config
-        problems += validate_config(config, folder.name, complete=whole, gpus=GPUS)
+        problems += validate_config(config, folder.name, complete=whole, gpus=gpus)
         if by_code:
             problems = blamed(problems, config, written, self._code(folder, config, version))
-        config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count)
+        config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count, gpus=gpus)
         if folder.backend is not None:
             config = replace(config, default_model_filename="")
         problems += find_unserved(config, requests=backend.capabilities.requests)
         return config, problems
 
     def _by_code(
-        self, folder: ModelFolder, config: ModelConfig, backend: CompletesConfig, version: int
+        self, folder: ModelFolder, config: ModelConfig, backend: CompletesConfig, version: int, gpus: tuple[int, ...]
     ) -> tuple[ModelConfig, list[Problem]]:
         """What the model's own code makes of the configuration, and warnings of what it could not change."""
-        shown = normalize(config, name=folder.name)
+        shown = normalize(config, name=folder.name, gpus=gpus)
         document = backend.auto_complete(self.source(folder, shown, version))
         if document is None:
             return config, []
         return completed(config, shown, document, self._code(folder, config, version))
+
+    def _gpus_of(self, backend: Backend) -> tuple[int, ...]:
+        """The GPUs that a model may have instances on. Backends of arrays run on none yet; what code that is handed
+        requests does with one is the code's affair.
+        """
+        return self._gpus if backend.capabilities.requests else ()
 
     def _code(self, folder: ModelFolder, config: ModelConfig, version: int) -> Path:
         """The file that completes the configuration."""

@@ -1,0 +1,43 @@
+"""GPUs are counted as CUDA counts them."""
+
+from pathlib import Path
+
+import pytest
+
+from atoll.devices.gpus import visible_gpus
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> str:
+    for name in ("nvidia0", "nvidia2", "nvidia11", "nvidiactl", "nvidia-uvm", "nvidia-caps", "null"):
+        (tmp_path / name).touch()
+    return str(tmp_path)
+
+
+def test_all_that_are_there(devices: str) -> None:
+    assert visible_gpus({}, devices) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "count"),
+    [
+        ("0", 1),
+        ("2,1", 2),
+        ("0, 1 ,2", 3),
+        ("GPU-aaaa,GPU-bbbb", 2),
+        ("MIG-1,MIG-2,MIG-3,MIG-4", 4),
+        ("", 0),
+        ("-1", 0),
+        ("NoDevFiles", 0),
+        ("1,-1,2", 1),
+        ("0,3,1", 1),
+    ],
+)
+def test_only_those_that_the_variable_names(named: str, count: int, devices: str) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": named}, devices) == tuple(range(count))
+
+
+def test_none(tmp_path: Path) -> None:
+    assert visible_gpus({}, str(tmp_path)) == ()
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-aaaa"}, str(tmp_path)) == ()
+    assert visible_gpus({}, str(tmp_path / "nowhere")) == ()
