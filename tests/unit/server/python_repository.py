@@ -165,13 +165,11 @@ def _regions() -> set[str]:
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """Whatever is done inside leaves no process, thread, descriptor and shared memory."""
-    gc.collect()
     before = (children(), _threads(), len(_descriptors()), _regions())
     descriptors = _descriptors()
     yield
 
     def left() -> tuple[Any, ...]:
-        gc.collect()
         return (
             children() - before[0],
             _threads() - before[1],
@@ -180,7 +178,11 @@ def nothing_left() -> Iterator[None]:
         )
 
     deadline = time.monotonic() + PATIENCE_S / 3
+    looks = 0
     while any(found := left()) and time.monotonic() < deadline:
         time.sleep(0.01)
+        looks += 1
+        if looks % 5 == 0:
+            gc.collect()
     new = {fd: target for fd, target in _descriptors().items() if descriptors.get(fd) != target}
     assert not any(found), f"left behind: {found}, {new}"

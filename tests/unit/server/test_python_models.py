@@ -1,5 +1,6 @@
 """Python models served through the library, in processes of their own and in threads: tensors, calls, streams, ends."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -403,3 +404,44 @@ def each(request):
     with serving(tmp_path, settings="shm-default-byte-size=65536;shm-growth-byte-size=65536") as server:
         [response] = Asked(server, "m", [1]).wait().responses
         assert [float(one.array()[-1]) for one in response.outputs] == list(range(700))
+
+
+def test_nothing_is_kept_of_what_is_over(tmp_path: Path) -> None:
+    """Neither in the server nor in the process: tables are empty again, and so is the shared memory."""
+    code = """
+import gc
+from atoll.backends.python.hosted import HostedPythonModel
+from atoll.isolation.service import Service
+def each(request):
+    array = value(request)
+    if array[0] >= 0:
+        return answer(out(call("echo", array).exec()) if array[0] % 3 else array)
+    kept = {}
+    for one in gc.get_objects():
+        if isinstance(one, Service):
+            one._exchange.tidy()
+            kept.update(calls=len(one._calls), used=one._exchange._arena.used_bytes, lent=len(one._exchange._lent))
+            kept.update(echoes=len(one._exchange._echoes))
+        elif isinstance(one, HostedPythonModel):
+            kept.update(deliveries=len(one._deliveries) - 1, cancelled=len(one._cancelled))
+    assert len(kept) == 6
+    text = str({name: number for name, number in kept.items() if number})
+    return pb.InferenceResponse([], pb.TritonError(text))
+"""
+    write_python(tmp_path, "echo", ECHO, parameters={"isolation": "thread"})
+    write_python(tmp_path, "m", code)
+    with serving(tmp_path) as server:
+        for _ in range(4):
+            asked = [Asked(server, "m", full(1 + 12000 * (n % 2), n)) for n in range(50)]
+            for one in asked[::3]:
+                one.request.cancel()
+            for one in asked:
+                one.wait()
+                one.request.cancel()  # too late
+            del asked, one
+        link = server.model("m").instances()[0]._backend._link  # type: ignore[union-attr]
+        eventually(lambda: not (link._requests or link._keys or link._services._calls), "tables are empty")
+        eventually(lambda: Asked(server, "m", [-1]).error == "{}", "the process keeps nothing")
+        gc.collect()  # who asked here and the request know each other
+        link._tidy()
+        eventually(lambda: not link._exchange._arena.used_bytes, "no memory is held")
