@@ -52,10 +52,11 @@ class ExecutionLimit:
             if left_s > 0:
                 self._timers[batch] = self._supervisor.later(left_s, lambda: self._too_long(batch, begun_ns))
                 return
-        threading.Thread(target=self._end, args=(link,), name="execution limit", daemon=True).start()
+        threading.Thread(target=self._end, args=(link, batch), name="execution limit", daemon=True).start()
 
-    def _end(self, link: Link) -> None:
-        kill_for_slowness(self._supervisor, link.child, f"an execution took longer than {self._seconds:g} s")
+    def _end(self, link: Link, batch: int) -> None:
+        because = f"an execution took longer than {self._seconds:g} s"
+        kill_for_slowness(self._supervisor, link.child, because, lambda: batch in self._running)
 
     # ---- as Answers
 

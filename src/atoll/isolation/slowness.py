@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 
 from atoll.isolation.process import Child
 from atoll.isolation.supervisor import Supervisor
@@ -12,9 +13,15 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+),? in (\S+)')
 _OURS = ("/atoll/isolation/", "/atoll/backends/python/")
 
 
-def kill_for_slowness(supervisor: Supervisor, child: Child, because: str) -> None:
-    """Kill it with this reason, and the place where it was. Waits for its stack, so not on the supervisor's thread."""
+def kill_for_slowness(
+    supervisor: Supervisor, child: Child, because: str, still: Callable[[], bool] = lambda: True
+) -> None:
+    """Kill it with this reason, and the place where it was. Waits for its stack, so not on the supervisor's thread; the
+    child may live where it is not `still` at it then.
+    """
     stack = supervisor.stack_of(child) or ""
+    if not still():
+        return
     place = _place(stack)
     if stack:
         logger.error("what instance '%s' was doing:\n%s", child.spec.name, stack)

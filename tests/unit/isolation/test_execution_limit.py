@@ -55,6 +55,17 @@ def test_the_models_own_line_is_named(limited: Limited) -> None:
     assert "model.py:12" in why
 
 
+def test_one_that_is_over_by_the_time_that_its_stack_is_known_is_not_ended(limited: Limited) -> None:
+    def stack_of(child: object) -> str:
+        limited.limit.released(1, 5)
+        return STACK
+
+    limited.clockwork.stack_of = stack_of  # type: ignore[method-assign]
+    limited.limit.begin(1)
+    limited.clockwork.pass_time(LIMIT_S + 1)
+    assert not limited.killed
+
+
 def test_one_that_is_over_is_not_ended(limited: Limited) -> None:
     for number in range(200):
         limited.limit.begin(number)
