@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atoll.errors import AtollError, InternalError, UnsupportedError
+from atoll.errors import AtollError, InternalError, InvalidArgumentError, UnsupportedError
 from atoll.request import InferenceResponse
 from atoll.tensor import Array, DataType, Tensor
 
@@ -18,11 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: DataType | None) -> Tensor:
-    """What a Python caller gave for an input: a bare sequence takes the model's type, uint16 may be BF16."""
+    """What a Python caller gave for an input: a bare sequence takes the model's type, uint16 may be BF16.
+
+    Raises InvalidArgumentError naming the input for a sequence that cannot have that type.
+    """
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, np.ndarray):
-        value = np.asarray(value, dtype=None if datatype is None else datatype.dtype)
+        try:
+            value = np.asarray(value, dtype=None if datatype is None else datatype.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            wanted = "an array" if datatype is None else f"an array of {datatype.name}"
+            raise InvalidArgumentError(f"input '{name}' cannot be made {wanted}: {error}") from error
     if datatype is DataType.BF16 and value.dtype == np.uint16:
         return Tensor(name, datatype, value.shape, array=value)
     return Tensor.from_numpy(name, value)
