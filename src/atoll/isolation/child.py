@@ -168,4 +168,4 @@ def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    os._exit(code & 0xFF)
+    child_control.leave(code & 0xFF)

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Sequence
 
+from atoll.isolation.child_control import EXITS
 from atoll.isolation.limits import byte_count
 
 _MEANINGS = {
@@ -21,7 +22,8 @@ _NO_MEMORY = re.compile(
     r"bad_alloc|MemoryError|Cannot allocate memory|[Oo]ut of memory|memory allocation of|[Uu]nable to allocate"
 )
 _FRAME = re.compile(r'  File "([^"]+)", line (\d+) in (\S+)')  # as faulthandler writes it
-_NOT_THE_MODELS = re.compile(r"/lib/python3|<frozen |/atoll/(isolation|backends/python)/")
+_NOT_THE_MODELS = re.compile(r"/lib/python3|^<|/atoll/(isolation|backends/python)/")
+_FATAL = "Fatal Python error"  # as faulthandler begins
 _MAX_QUOTE = 200
 
 
@@ -49,6 +51,9 @@ def reason(
     if unseen:
         return "ended, and nobody could see how"
     text = f"{memory}exited with code {code}" if code else "ended by itself, with exit code 0"
+    place = _place(last_lines, EXITS) if started else ""
+    if place:
+        return f"{text} in {place}"
     quoted = next((line.strip() for line in reversed(last_lines) if line.strip()), "") if not started else ""
     return f"{text} before it had started: {quoted[:_MAX_QUOTE]}" if quoted else text
 
@@ -71,13 +76,13 @@ def _of_memory(last_lines: Sequence[str], memory_limit: int, lines: int) -> str:
     return f"ran out of its memory limit of {byte_count(memory_limit)} and " if memory_limit else "got no memory and "
 
 
-def _crash(last_lines: Sequence[str]) -> int | None:
-    return next((index for index, line in enumerate(last_lines) if line.startswith("Fatal Python error")), None)
+def _crash(last_lines: Sequence[str], sign: str = _FATAL) -> int | None:
+    return next((index for index, line in enumerate(last_lines) if line.startswith(sign)), None)
 
 
-def _place(last_lines: Sequence[str]) -> str:
-    """Where in the model's code the crash was, where Python could still say so."""
-    crash = _crash(last_lines)
+def _place(last_lines: Sequence[str], sign: str = _FATAL) -> str:
+    """Where in the model's code the crash was, or another end with such a sign, where Python could still say so."""
+    crash = _crash(last_lines, sign)
     if crash is None:
         return ""
     current = next((i for i, line in enumerate(last_lines) if i > crash and line.startswith("Current thread")), crash)
@@ -88,5 +93,6 @@ def _place(last_lines: Sequence[str]) -> str:
             break  # the next thread's follow
         if frame is not None:
             frames.append(frame)
-    chosen = next((one for one in frames if not _NOT_THE_MODELS.search(one[1])), frames[0] if frames else None)
+    first = frames[0] if frames and sign == _FATAL else None
+    chosen = next((one for one in frames if not _NOT_THE_MODELS.search(one[1])), first)
     return f"{chosen[3]}, {chosen[1]}:{chosen[2]}" if chosen else ""

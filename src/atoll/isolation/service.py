@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from atoll.errors import BY_CODE, AtollError, ConfigError, UnavailableError
 from atoll.isolation import wire
 from atoll.isolation.child_channel import ChannelClosedError, ChildChannel
+from atoll.isolation.child_control import say_who_leaves
 from atoll.isolation.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def error_of(facts: Mapping[str, Any]) -> AtollError | None:
 
 def host(setup: Mapping[str, Any], data: socket.socket, regions: socket.socket) -> None:
     """The life of a child that hosts a model: make it, say that it is ready, or why not, and serve."""
+    say_who_leaves()
     service = Service(data, regions, setup["memory"])
     module, _, attribute = setup["make"].partition(":")
     try:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from atoll.isolation.child_control import EXITS
 from atoll.isolation.endings import reason
 from atoll.isolation.limits import byte_count
 
@@ -26,6 +27,12 @@ CRASH = [
     [
         (0, {}, "ended by itself, with exit code 0"),
         (3, {"last_lines": ["x"]}, "exited with code 3"),
+        (
+            3,
+            {"last_lines": [EXITS, "Stack (most recent call first):", *CRASH[8:10]]},
+            "exited with code 3 in execute, /srv/models/m/1/model.py:12",
+        ),
+        (3, {"last_lines": [EXITS, "Stack (most recent call first):", CRASH[9]]}, "exited with code 3"),
         (1, {"last_lines": ["Boom: x", ""], "started": False}, "exited with code 1 before it had started: Boom: x"),
         (-15, {}, "was killed by signal 15 (SIGTERM)"),
         (-60, {}, "was killed by signal 60"),
