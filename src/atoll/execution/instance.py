@@ -53,8 +53,9 @@ class ModelInstance:
         """Execute the batch and answer each request. Never raises: what fails becomes the requests' error."""
         waiting = [request for request in requests if not request.cancelled]
         if len(waiting) < len(requests):
+            kept = set(waiting)  # looked at once: a request may be cancelled at any moment
             for request in requests:
-                if request.cancelled:
+                if request not in kept:
                     self.fail(request, CancelledError("request was cancelled before it was executed"), executed=False)
             if not waiting:
                 return

@@ -108,11 +108,13 @@ class RequestModelInstance:
                 break
         else:
             return self._begin(requests, begin_ns)
-        waiting = [request for request in requests if not request.cancelled]
+        waiting = []
         for request in requests:
-            if request.cancelled:
-                self.fail(request, CancelledError("request was cancelled before it was executed"), executed=False)
-                self._room.answered()
+            if not request.cancelled:  # looked at once: it may be cancelled at any moment
+                waiting.append(request)
+                continue
+            self.fail(request, CancelledError("request was cancelled before it was executed"), executed=False)
+            self._room.answered()
         return bool(waiting) and self._begin(waiting, begin_ns)
 
     def _begin(self, requests: Sequence[InferenceRequest], begin_ns: int) -> bool:

@@ -1,5 +1,6 @@
 """The pool of instances that take requests: whatever happens in whatever order, each request ends once."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
@@ -190,6 +191,86 @@ def test_each_request_ends_once_whatever_happens(data: st.DataObject) -> None:
         run.end()
     finally:
         run.harness.stop()
+
+
+def test_many_threads_at_once(make: Callable[..., Forwarding]) -> None:
+    """Submitters, answerers, one who cancels and one who kills."""
+    harness = make(3, concurrency=2)
+    asked: list[tuple[InferenceRequest, Heard]] = []
+    done = threading.Event()
+    failures: list[BaseException] = []
+    turn = threading.RLock()  # for all of them: what one is told may make the pool begin a batch on another
+    locks = dict.fromkeys(harness.fakes.values(), turn)
+    for fake, lock in locks.items():  # as a real one's end and its answers do not mix
+
+        def begin(batch: int, requests: Any, fake: Any = fake, lock: Any = lock) -> None:
+            with lock:
+                if not fake.up:
+                    fake.answers.released(batch, 0)
+                    for request in requests:
+                        fake.answers.respond(request, [], error=UnavailableError("it is down"))
+                    return
+                fake.batches[batch] = list(requests)
+                fake.waiting += requests
+
+        fake.begin = begin  # type: ignore[method-assign]
+
+    def guarded(function: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                while not done.is_set():
+                    function()
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def submit() -> None:
+        if harness.pool.in_flight() > 100:
+            time.sleep(0.0005)
+        one = harness.try_submit()
+        if one is not None:
+            asked.append(one)
+
+    def answer() -> None:
+        for fake, lock in locks.items():
+            with lock:
+                if not fake.up:
+                    continue
+                for request in list(fake.waiting[:3]):
+                    (fake.reschedule if id(request) % 7 == 0 and not done.is_set() else fake.respond)(request)
+                if fake.batches:
+                    fake.release(next(iter(fake.batches)))
+
+    def kill() -> None:
+        for fake, lock in locks.items():
+            with lock:
+                fake.die()
+            time.sleep(0.002)
+            with lock:
+                fake.come_back()
+
+    def cancel() -> None:
+        for request, _ in asked[-20:]:
+            request.cancel()
+        time.sleep(0.001)
+
+    threads = [guarded(one) for one in (submit, submit, answer, kill, cancel)]
+    deadline = time.monotonic() + PATIENCE_S
+    while len(asked) < 1500 and time.monotonic() < deadline and not failures:
+        time.sleep(0.005)
+    done.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert not failures
+    harness.pool.refuse()
+    while harness.pool.in_flight() and time.monotonic() < deadline:
+        answer()
+        harness.pool.advance()
+    assert harness.pool.in_flight() == 0
+    assert all(heard.finals == 1 for _, heard in asked)
 
 
 # ---- single things
