@@ -12,11 +12,12 @@ from atoll.errors import BY_CODE, AtollError, ConfigError, InternalError
 from atoll.isolation import wire
 from atoll.isolation.channel import Channel
 from atoll.isolation.exchange import Exchange
-from atoll.isolation.process import ChildSpec, launch
+from atoll.isolation.process import Child, ChildSpec, launch
 from atoll.isolation.processes import Processes
 from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
+from atoll.isolation.timers import Timer
 from atoll.request import Defer, InferenceRequest
 from atoll.tensor import Buffer
 
@@ -34,7 +35,8 @@ class Link:
     """A started child. `on_end(link, reason)` is called once, on the supervisor's thread, after its last message.
 
     The constructor waits until the child is ready. Raises what the child says is wrong, as ConfigError or
-    InternalError, and InternalError where it ends, or is not ready in time; nothing is then left running.
+    InternalError, and InternalError where it ends, or is not ready in time; nothing is then left running. While it
+    waits the child is among `starting`: killing it ends the wait.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Link:
         answers: Callable[[], Answers],
         on_end: Callable[["Link", str], None],
         zygote: "Zygote | None" = None,
+        starting: set[Child] | None = None,
     ):
+        starting = set() if starting is None else starting
         self.spec = spec
         self._processes = processes
         self._answers = answers
@@ -62,6 +66,7 @@ class Link:
         self._reading = False
         self._answered = False  # since the last time that all was read
         self.facts: dict[str, Any] = {}
+        self._tidying: Timer | None = None
         self.began_ns = monotonic_ns()
         self.child = launch(spec, zygote)
         try:
@@ -84,11 +89,15 @@ class Link:
             )
             self._channel.open()
             processes.supervisor.watch(self.child, on_end=self._ended, stub_timeout_s=settings.stub_timeout_s)
-            self._tidying = processes.supervisor.later(TIDY_S, self._tidy)
         except BaseException:
-            self.child.kill()
+            self.child.discard()
             raise
-        self._await_start(settings.load_timeout_s)
+        self._tidying = processes.supervisor.later(TIDY_S, self._tidy)
+        starting.add(self.child)
+        try:
+            self._await_start(settings.load_timeout_s)
+        finally:
+            starting.discard(self.child)
 
     def _await_start(self, timeout_s: float) -> None:
         if not self._started.wait(timeout_s or None):
@@ -250,7 +259,8 @@ class Link:
         self._tidying = self._processes.supervisor.later(TIDY_S, self._tidy)
 
     def _ended(self, reason: str) -> None:
-        self._tidying.cancel()
+        if self._tidying is not None:
+            self._tidying.cancel()
         for part in (self._channel.read_rest, self._services.close, self._channel.close):
             try:
                 part()

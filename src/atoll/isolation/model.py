@@ -12,7 +12,7 @@ from atoll.isolation.array_instance import IsolatedArrayInstance
 from atoll.isolation.environment import child_environment, device_id_in_child, threads_per_instance
 from atoll.isolation.link import Link
 from atoll.isolation.proc_stat import proportional_bytes
-from atoll.isolation.process import ChildSpec
+from atoll.isolation.process import Child, ChildSpec
 from atoll.isolation.processes import Processes
 from atoll.isolation.proxy import IsolatedInstance, Start
 from atoll.isolation.settings import IsolationSettings
@@ -47,6 +47,7 @@ class IsolatedModel:
         self._takes_requests = takes_requests
         self._threads = settings.threads or threads_per_instance(instance_count)
         processes.sweep(settings.prefix)
+        self._starting: set[Child] = set()
         self._instances: list[IsolatedInstance] = []
         self._arrays: list[IsolatedArrayInstance] = []
         self._zygote: Zygote | None = None
@@ -88,7 +89,16 @@ class IsolatedModel:
         spec = self._spec(placement)
 
         def start(answers, on_end) -> Link:  # type: ignore[no-untyped-def]
-            return Link(spec, self._processes, self._settings, self._engine, answers, on_end, self._zygote)
+            return Link(
+                spec,
+                self._processes,
+                self._settings,
+                self._engine,
+                answers,
+                on_end,
+                self._zygote,
+                self._starting,
+            )
 
         return start
 
@@ -119,7 +129,9 @@ class IsolatedModel:
         )
 
     def close(self) -> None:
-        """See `BackendModel.close`."""
+        """See `BackendModel.close`. A process that is being started anew is killed."""
+        for child in list(self._starting):
+            child.kill("was killed by the server, which was about to stop its model")
         if self._zygote is not None:
             self._zygote.close()
 

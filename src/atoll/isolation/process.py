@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Process(Protocol):
         """Let go of what this object holds, after the process's end."""
 
 
+_REAP_TRIES, _REAP_TRY_S = 500, 0.01
 UNKNOWN_END = 1 << 16  # an exit code that no process has: it ended, and nobody could see how
 
 
@@ -108,6 +110,18 @@ class Child:
         """End it at once, with all that it has started. `because` is what its end is told with."""
         self.killed_because = self.killed_because or because
         self.process.kill()
+
+    def discard(self) -> None:
+        """End it and let go of everything, where no supervisor has come to watch it."""
+        self.kill()
+        for _ in range(_REAP_TRIES):
+            if not self.alive:
+                break
+            time.sleep(_REAP_TRY_S)
+        self.process.close()
+        self.watched.close()
+        self.data.close()
+        self.regions.close()
 
 
 @dataclass(frozen=True, slots=True)

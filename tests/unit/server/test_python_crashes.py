@@ -345,3 +345,13 @@ def test_a_model_that_ends_its_interpreter_in_a_thread_ends_its_request_only(tmp
     with serving(tmp_path) as server:
         for _ in range(2):
             assert "SystemExit" in Asked(server, "m", [1]).error
+
+
+def test_an_unload_ends_a_process_that_is_being_started_anew(tmp_path: Path) -> None:
+    code = 'if os.path.exists(NOTES):\n    note(NOTES + "begun", "b"); time.sleep(600)\n' + OBEDIENT
+    notes = write_python(tmp_path, "m", code)
+    with serving(tmp_path, model_control_mode="explicit", load_model=["m"]) as server:
+        assert "exited with code 3" in Asked(server, "m", [-1]).error
+        eventually(lambda: begun(notes), "it is started again")
+        server.unload_model("m")
+        eventually(lambda: not children(), "no process is left")
