@@ -19,6 +19,9 @@ from atoll.scheduling.scheduler import Scheduler, WaitUntil
 
 logger = logging.getLogger(__name__)
 
+SINGLES_AHEAD = 1 << 16  # as many as the instance likes: nothing is lost by sending a request that runs alone
+BATCHES_AHEAD = 2  # where a batch that is formed later would be a larger one
+
 
 class _Seat:
     """An instance's place: how many batches it has, whether it can take any, whether it is to go."""
@@ -35,8 +38,8 @@ class _Seat:
 class ForwardingPool:
     """The life of a pool is that of an InstancePool. Thread-safe.
 
-    `waits`: the scheduler may answer WaitUntil. While no instance is up the pool refuses requests, and keeps those that
-    it has until a restart has failed.
+    `waits`: the scheduler may answer WaitUntil. `ahead`: how many batches an instance may be given beforehand. While
+    no instance is up the pool refuses requests, and keeps those that it has until a restart has failed.
     """
 
     def __init__(
@@ -46,10 +49,11 @@ class ForwardingPool:
         instances: Sequence[RequestModelInstance],
         *,
         waits: bool,
+        ahead: int = SINGLES_AHEAD,
     ):
         self._model_name = model_name
         self._scheduler = scheduler
-        self._waits = waits
+        self._ahead = 0 if waits else ahead
         self._lock = threading.Lock()
         self._seats = {instance: _Seat(instance) for instance in instances}
         self._leaving: dict[RequestModelInstance, _Seat] = {}
@@ -132,7 +136,7 @@ class ForwardingPool:
         for seat in self._seats.values():
             executing = seat.executing
             if seat.up and not self._stopping and (best is None or executing < best.executing):
-                limit = seat.instance.concurrency if self._waits else seat.instance.limit
+                limit = seat.instance.limit(self._ahead)
                 if executing < limit:
                     if not executing:
                         return seat

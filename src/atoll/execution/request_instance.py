@@ -84,16 +84,10 @@ class RequestModelInstance:
         """From now on this is told what happens."""
         self._room = room
 
-    @property
-    def concurrency(self) -> int:
-        """How many batches it executes at once."""
-        return self._backend.concurrency
-
-    @property
-    def limit(self) -> int:
-        """How many batches it may have now."""
+    def limit(self, ahead: int) -> int:
+        """How many batches it may have now, at most `ahead` of them beforehand."""
         backend = self._backend
-        return backend.concurrency + (backend.depth if self.pace.is_short else 0)
+        return backend.concurrency + (min(backend.depth, ahead) if self.pace.is_short else 0)
 
     @property
     def holds(self) -> bool:

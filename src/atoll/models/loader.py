@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.execution.batch import BatchPlan, plan_batches
-from atoll.execution.forwarding import ForwardingPool
+from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
 from atoll.execution.pool import InstancePool
@@ -29,6 +29,7 @@ from atoll.observability.metrics import metric_labels
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
+from atoll.scheduling.dynamic_batcher import DynamicBatcher
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,13 @@ class Loader:
             executes: Any = backend_model
             pool: Pool
             if backend.capabilities.requests:
-                executes = pool = ForwardingPool(config.name, scheduler, cast("list[Any]", instances), waits=waits)
+                executes = pool = ForwardingPool(
+                    config.name,
+                    scheduler,
+                    cast("list[Any]", instances),
+                    waits=waits,
+                    ahead=BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD,
+                )
             else:
                 pool = InstancePool(
                     config.name,

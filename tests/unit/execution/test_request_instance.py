@@ -189,17 +189,17 @@ def test_a_close_fails_what_it_has_and_what_comes_while_it_closes(one: One) -> N
 
 def test_it_takes_more_beforehand_while_its_executions_are_short() -> None:
     one = One(depth=3)
-    assert (one.instance.concurrency, one.instance.limit) == (1, 1)
+    assert one.instance.limit(9) == 1
     for number in range(1, 40):
         request, _ = one.request()
         one.instance.begin([request])
         one.fake.respond(request)
         one.fake.release(number)
-    assert one.instance.limit == 4
+    assert [one.instance.limit(ahead) for ahead in (0, 2, 9)] == [1, 3, 4]
     request, _ = one.request()
     one.instance.begin([request])
     one.fake.answers.released(40, 10**9)
-    assert one.instance.limit == 1
+    assert one.instance.limit(9) == 1
 
 
 # ---- warm-up
