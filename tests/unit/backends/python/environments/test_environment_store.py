@@ -88,7 +88,10 @@ def build(directory, lock):
     if how != "quick":
         sys.stdin.readline()
 
-hold = EnvironmentStore(cache).get("a" * 40, build, where="other", timeout_s=600, kept_bytes=1 << 40, progress=print)
+def say(line):
+    print(line, flush=True)
+
+hold = EnvironmentStore(cache).get("a" * 40, build, where="other", timeout_s=60, kept_bytes=1 << 40, progress=say)
 print("using", flush=True)
 sys.stdin.readline()
 """
