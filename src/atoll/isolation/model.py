@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class IsolatedModel:
     def _start(self, placement: Placement) -> Start:
         spec = self._spec(placement)
 
-        def start(answers, on_end) -> Link:  # type: ignore[no-untyped-def]
+        def start(answers: Callable[[], Answers], on_end: Callable[[Link, str], None]) -> Link:
             return Link(
                 spec,
                 self._processes,
