@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 
 class Code(Enum):
-    """What kind of failure it is, in the terms of Triton's TRITONSERVER_Error_Code."""
+    """What kind of failure it is, in the terms of Triton's TRITONSERVER_Error_Code and one of our own."""
 
     UNKNOWN = "Unknown"
     INTERNAL = "Internal"
@@ -20,6 +20,7 @@ class Code(Enum):
     UNSUPPORTED = "Unsupported"
     ALREADY_EXISTS = "Already exists"
     CANCELLED = "Cancelled"
+    DEADLINE_EXCEEDED = "Deadline exceeded"  # not one of Triton's
 
 
 class AtollError(Exception):
@@ -70,6 +71,20 @@ class CancelledError(AtollError):
     code = Code.CANCELLED
 
 
+class OverloadedError(UnavailableError):
+    """There are too many requests already: this one may be sent again after `retry_after_s` seconds."""
+
+    def __init__(self, text: str, retry_after_s: int = 1):
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(AtollError):
+    """The request was not answered by the moment that it, or its model, had set."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
 class ModelAsleepError(UnavailableError):
     """The model is in a repository but not in memory; `Server.wake` loads it, and then the call can be made again."""
 
@@ -100,5 +115,6 @@ BY_CODE: Mapping[str, type[AtollError]] = {
         UnsupportedError,
         AlreadyExistsError,
         CancelledError,
+        DeadlineExceededError,
     )
 }

@@ -129,7 +129,9 @@ class InferenceRequest:
         "batch_key",
         "batch_size",
         "cancelled",
+        "deadline_ns",
         "defer",
+        "filler",
         "id",
         "inputs",
         "model_name",
@@ -139,6 +141,7 @@ class InferenceRequest:
         "parameters",
         "priority",
         "sender",
+        "sequence",
         "single_response",
         "state",
         "timeline",
@@ -172,8 +175,11 @@ class InferenceRequest:
         self.batch_size = 1  # the engine's, set when it validates the request, and the next one too
         self.batch_key: object = None  # requests run together only where these are equal (the shapes, if they can vary)
         self.cancelled = False
+        self.deadline_ns = 0  # the monotonic moment by which it must be answered, running or not; 0: none
+        self.sequence: object = None  # set by a sequence batcher: the sequence that it is part of (scheduling/)
+        self.filler = False  # the engine's own, in an empty slot of a batch: nothing counts it
         self.single_response = False  # who asks can take one response only: a decoupled model is refused
-        self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by what executes it and wants to hear
+        self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by its pool, then by its instance
         self.state = CREATED
         self.timeline = Timeline()
 

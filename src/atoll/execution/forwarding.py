@@ -8,14 +8,15 @@ the instances' threads.
 import logging
 import threading
 from collections.abc import Sequence
+from itertools import count
 from time import monotonic_ns
 
-from atoll.errors import UnavailableError
-from atoll.execution.alarm import Alarm
+from atoll.errors import AtollError, CancelledError, UnavailableError
+from atoll.execution.clock import Alarm, Clock
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
-from atoll.scheduling.scheduler import Scheduler, WaitUntil
+from atoll.scheduling.scheduler import Refusal, Scheduler, WaitUntil
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ BATCHES_AHEAD = 2  # where a batch that is formed later would be a larger one
 class _Seat:
     """An instance's place: how many batches it has, whether it can take any, whether it is to go."""
 
-    __slots__ = ("executing", "instance", "leaving", "up")
+    __slots__ = ("executing", "instance", "leaving", "number", "up")
 
-    def __init__(self, instance: RequestModelInstance):
+    def __init__(self, instance: RequestModelInstance, number: int):
         self.instance = instance
+        self.number = number  # by which the scheduler knows it
         self.executing = 0
         self.up = True
         self.leaving = False
@@ -38,8 +40,8 @@ class _Seat:
 class ForwardingPool:
     """The life of a pool is that of an InstancePool. Thread-safe.
 
-    `waits`: the scheduler may answer WaitUntil. `ahead`: how many batches an instance may be given beforehand. While
-    no instance is up the pool refuses requests, and keeps those that it has until a restart has failed.
+    `ahead`: how many batches an instance may be given beforehand. While no instance is up the pool refuses requests,
+    and keeps those that it has until a restart has failed.
     """
 
     def __init__(
@@ -47,24 +49,34 @@ class ForwardingPool:
         model_name: str,
         scheduler: Scheduler,
         instances: Sequence[RequestModelInstance],
+        clock: Clock,
         *,
-        waits: bool,
         ahead: int = SINGLES_AHEAD,
     ):
         self._model_name = model_name
         self._scheduler = scheduler
-        self._ahead = 0 if waits else ahead
+        self._traits = traits = scheduler.traits
+        self._ahead = 0 if traits.waits or traits.follows else ahead
         self._lock = threading.Lock()
-        self._seats = {instance: _Seat(instance) for instance in instances}
+        self._numbers = count()
+        self._seats = {instance: self._new_seat(instance) for instance in instances}
         self._leaving: dict[RequestModelInstance, _Seat] = {}
         self._closing: list[threading.Thread] = []
+        self._limited = any(one.permit for one in instances)
         self._due: Defer | None = None  # whose thread will look at the queue on its next turn
         self._accepting = False
         self._stopping = False
         self._reason = ""  # why no instance can take anything
         self._in_flight = InFlight(self._lock)  # queued or executing
-        self._alarm = Alarm(f"{model_name} queue delay", self.advance)
+        self._alarm = Alarm(clock, self.advance)
+        self._expiry = Alarm(clock, self._expire)
+        self._on_cancel = self._withdraw  # made once
         self.last_used_ns = monotonic_ns()
+
+    def _new_seat(self, instance: RequestModelInstance) -> _Seat:
+        seat = _Seat(instance, next(self._numbers))
+        self._scheduler.seat_added(seat.number)
+        return seat
 
     # ---- start
 
@@ -85,10 +97,13 @@ class ForwardingPool:
                 raise not_accepted(self._model_name)
             if self._reason:
                 raise UnavailableError(self._reason)
-            self.last_used_ns = request.timeline.queue_start = monotonic_ns()
-            self._scheduler.enqueue(request)
+            self.last_used_ns = now_ns = request.timeline.queue_start = monotonic_ns()
+            self._scheduler.enqueue(request, now_ns)
             request.move(QUEUED)
+            request.on_cancel = self._on_cancel
             self._in_flight.count += 1
+            if self._traits.expires:
+                self._watch_expiry()
             if self._due is not None and self._due == defer:
                 return  # goes out together with what came before it on this turn of the loop
             at_once = (
@@ -108,40 +123,98 @@ class ForwardingPool:
     def advance(self) -> None:
         """Give out what is queued, as far as there is room."""
         given: list[RequestModelInstance] = []
-        while self._scheduler.pending():  # looked at without the lock: who adds to it comes here afterwards
+        while self._scheduler.pending() or self._limited:  # without the lock: who adds to it comes here afterwards
             with self._lock:
                 seat = self._free_seat()
                 if seat is None:
                     break
-                batch = self._scheduler.next_batch(monotonic_ns())
-                if isinstance(batch, WaitUntil):
-                    if self._accepting:
-                        self._alarm.set(batch.ns)
-                        break
-                    batch = self._scheduler.next_batch(batch.ns)  # no company can come any more
-                if batch is None or isinstance(batch, WaitUntil):
+                batch = self._next_batch(seat)
+                if batch is None:
                     break
                 seat.executing += 1
             if not seat.instance.begin(batch):
-                self.released(seat.instance)
+                self.released(seat.instance, batch)
             elif seat.instance not in given:
                 given.append(seat.instance)
         for instance in given:
             instance.flush()
 
+    def _next_batch(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
+        """What this seat is given now, with its permit. Under the lock."""
+        batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
+        if isinstance(batch, WaitUntil):
+            if self._accepting:
+                self._alarm.set(batch.ns)
+            else:
+                batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
+        if self._traits.expires:
+            self._watch_expiry()
+        if batch is None or isinstance(batch, WaitUntil):
+            if seat.instance.permit is not None:
+                seat.instance.permit.give_back()
+            return None
+        return batch
+
     def _free_seat(self) -> _Seat | None:
+        """One that can be given a batch. Under the lock."""
         if not self._scheduler.pending():
+            for seat in self._seats.values():
+                if seat.instance.permit is not None and not seat.executing:
+                    seat.instance.permit.give_back()  # what it was waiting for others have done
             return None
         best = None
         for seat in self._seats.values():
             executing = seat.executing
+            if self._traits.by_seat and not self._scheduler.wants(seat.number):
+                if seat.instance.permit is not None and not seat.executing:
+                    seat.instance.permit.give_back()
+                continue
             if seat.up and not self._stopping and (best is None or executing < best.executing):
                 limit = seat.instance.limit(self._ahead)
                 if executing < limit:
+                    permit = seat.instance.permit
+                    if permit is not None:
+                        if permit.take(self.advance):
+                            return seat
+                        continue
                     if not executing:
                         return seat
                     best = seat
         return best
+
+    # ---- what leaves the queue without having been executed
+
+    def _withdraw(self, request: InferenceRequest) -> None:
+        """It was cancelled: answer it at once, if it still waits."""
+        with self._lock:
+            if request.state is not QUEUED or not self._scheduler.withdraw(request):
+                return
+        self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
+
+    def _watch_expiry(self) -> None:
+        due_ns = self._scheduler.next_expiry_ns()
+        if due_ns:
+            self._expiry.set(due_ns)
+
+    def _expire(self) -> None:
+        with self._lock:
+            refused = self._scheduler.expire(monotonic_ns())
+            self._watch_expiry()
+        self._refuse(refused)
+        self.advance()  # what is left may have become possible
+
+    def _refuse(self, refused: Sequence[Refusal]) -> None:
+        """Answer what was taken out of the queue."""
+        if not refused:
+            return
+        with self._lock:
+            instance = next(iter(self._seats))
+        for request, error in refused:
+            instance.fail(request, error, executed=False)
+        with self._lock:
+            self._in_flight.finished(len(refused))
+
+    # ---- what it says of itself
 
     @property
     def available(self) -> bool:
@@ -174,8 +247,9 @@ class ForwardingPool:
             for instance in removed:
                 seat = self._seats.pop(instance)
                 seat.leaving = True
+                self._scheduler.seat_removed(seat.number)
                 self._leaving[instance] = seat
-            self._seats.update({instance: _Seat(instance) for instance in added})
+            self._seats.update({instance: self._new_seat(instance) for instance in added})
         for instance in added:
             instance.attach(self)
         for instance in removed:
@@ -197,11 +271,14 @@ class ForwardingPool:
 
     # ---- what the instances say (request_instance.py, Room)
 
-    def released(self, instance: RequestModelInstance) -> None:
+    def released(self, instance: RequestModelInstance, requests: Sequence[InferenceRequest]) -> None:
         with self._lock:
             seat = self._seats.get(instance) or self._leaving.get(instance)
             if seat is not None and seat.executing:
                 seat.executing -= 1
+                if seat.instance.permit is not None:
+                    seat.instance.permit.give_back()
+                self._tell_finished(seat, requests)
         if seat is not None and seat.leaving:
             self._let_go(instance)
 
@@ -212,19 +289,28 @@ class ForwardingPool:
         for instance in leaving:
             self._let_go(instance)
 
+    def _tell_finished(self, seat: _Seat, requests: Sequence[InferenceRequest]) -> None:
+        if self._traits.follows:
+            self._scheduler.finished(requests, seat.number)
+            if self._traits.expires:
+                self._watch_expiry()
+
     def requeue(self, instance: RequestModelInstance, request: InferenceRequest) -> None:
-        error = UnavailableError(f"model '{self._model_name}' was stopped")
+        error: AtollError = UnavailableError(f"model '{self._model_name}' was stopped")
         with self._lock:
             if not self._stopping:
                 try:
-                    self._scheduler.enqueue(request)
+                    self._scheduler.requeue(request, monotonic_ns())
+                    request.on_cancel = self._on_cancel
                     return
-                except UnavailableError as full:
-                    error = full
+                except AtollError as refused:
+                    error = refused
         instance.fail(request, error, executed=False)
         self.answered()
 
-    def down(self, instance: RequestModelInstance, reason: str) -> None:
+    def down(
+        self, instance: RequestModelInstance, reason: str, batches: Sequence[Sequence[InferenceRequest]] = ()
+    ) -> None:
         withdrawn: list[InferenceRequest] = []
         with self._lock:
             seat = self._seats.get(instance) or self._leaving.get(instance)
@@ -233,6 +319,10 @@ class ForwardingPool:
             was_up = seat.up
             seat.up = False
             seat.executing = 0
+            if instance.permit is not None:
+                instance.permit.give_back()
+            for requests in batches:
+                self._tell_finished(seat, requests)
             none_left = not any(one.up for one in self._seats.values())
             if none_left:
                 self._reason = reason
@@ -274,12 +364,10 @@ class ForwardingPool:
             self._stopping = True
             withdrawn = self._scheduler.withdraw_all()
             instances = [*self._seats, *self._leaving]
-        error = not_executed(self._model_name)
-        for request in withdrawn:
-            instances[0].fail(request, error, executed=False)
-        with self._lock:
-            self._in_flight.finished(len(withdrawn))
         self._alarm.close()
+        self._expiry.close()
+        error = not_executed(self._model_name)
+        self._refuse([Refusal(request, error) for request in withdrawn])
         results: list[bool] = []
         threads = [
             threading.Thread(target=lambda one=one: results.append(_close(one, deadline_ns)), daemon=True)

@@ -8,6 +8,7 @@ from atoll.backends.api import Instance
 from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, HostMemory, join, needed_outputs, split
 from atoll.execution.driving import Pace
+from atoll.execution.permit import Permit
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
@@ -36,6 +37,7 @@ class ModelInstance:
         self._version = version
         self._statistics = statistics
         self._memory = memory  # where batches are put together; None: memory of their own
+        self.permit: Permit | None = None  # that it needs for each batch, if any
 
     def warm_up(self, samples: Sequence[WarmupSample]) -> None:
         """Execute the samples, before anybody else can drive this instance. They count as requests, as in Triton.
@@ -116,4 +118,6 @@ class ModelInstance:
 
     def close(self) -> None:
         """Free the backend's part. No `run` runs or follows."""
+        if self.permit is not None:
+            self.permit.close()
         self._backend.close()

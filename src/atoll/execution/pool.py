@@ -9,13 +9,17 @@ import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from time import monotonic_ns
 
+from atoll.errors import CancelledError
+from atoll.execution.clock import Alarm, Clock
 from atoll.execution.driving import may_submitter_drive
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.instance import ModelInstance
+from atoll.execution.trampoline import hold, let_go, soon
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
-from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
+from atoll.scheduling.scheduler import NextBatch, Refusal, Scheduler, WaitUntil
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +32,11 @@ class _Seat:
     A `leaving` one takes no further batch, and is `gone` when nobody drives it any more.
     """
 
-    __slots__ = ("gone", "instance", "leaving", "thread", "wake")
+    __slots__ = ("gone", "instance", "leaving", "number", "thread", "wake")
 
-    def __init__(self, instance: ModelInstance, lock: threading.Lock):
+    def __init__(self, instance: ModelInstance, number: int, lock: threading.Lock):
         self.instance = instance
+        self.number = number  # by which the scheduler knows it
         self.wake = threading.Condition(lock)
         self.thread: threading.Thread | None = None
         self.leaving = False
@@ -61,23 +66,26 @@ class _Promise:
 
 
 class InstancePool:
-    """Thread-safe. `waits`: the scheduler may answer WaitUntil; `bounded`: see backends/api.py."""
+    """Thread-safe. `bounded`: see backends/api.py."""
 
     def __init__(
         self,
         model_name: str,
         scheduler: Scheduler,
         instances: Sequence[ModelInstance],
+        clock: Clock,
         *,
         bounded: bool,
-        waits: bool,
         submitter_may_drive: bool = True,
     ):
         self._model_name = model_name
         self._scheduler = scheduler
-        self._submitter_may_drive = may_submitter_drive(enabled=submitter_may_drive, bounded=bounded, waits=waits)
+        self._traits = traits = scheduler.traits
+        enabled = submitter_may_drive and not any(one.permit for one in instances)
+        self._submitter_may_drive = may_submitter_drive(enabled=enabled, bounded=bounded, waits=traits.waits)
         self._lock = threading.Lock()
-        self._seats = [_Seat(instance, self._lock) for instance in instances]
+        self._numbers = count()
+        self._seats = [self._new_seat(instance) for instance in instances]
         self._idle: list[_Seat] = []
         self._leaving: list[_Seat] = []  # taken out of service, with a batch still to finish or a thread to end
         self._holding_out: _Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
@@ -85,7 +93,14 @@ class InstancePool:
         self._accepting = False
         self._stopping = False
         self._in_flight = InFlight(self._lock)  # queued or executing
+        self._expiry = Alarm(clock, self._expire)
+        self._on_cancel = self._withdraw  # made once
         self.last_used_ns = monotonic_ns()  # when a request was last taken
+
+    def _new_seat(self, instance: ModelInstance) -> _Seat:
+        seat = _Seat(instance, next(self._numbers), self._lock)
+        self._scheduler.seat_added(seat.number)
+        return seat
 
     # ---- start
 
@@ -109,20 +124,89 @@ class InstancePool:
         with self._lock:
             if not self._accepting:
                 raise not_accepted(self._model_name)
-            self.last_used_ns = request.timeline.queue_start = monotonic_ns()
-            self._scheduler.enqueue(request)
+            self.last_used_ns = now_ns = request.timeline.queue_start = monotonic_ns()
+            self._scheduler.enqueue(request, now_ns)
             request.move(QUEUED)
+            request.on_cancel = self._on_cancel
             self._in_flight.count += 1
+            if self._traits.expires:
+                self._watch_expiry()
             if self._due is not None:
                 self._due.watch_for(request)
+                if self._traits.by_seat:
+                    self._wake_one()
                 return  # who promised to drive finds it
             if not self._idle:
                 return  # who is driving finds it
-            if defer is None or not self._submitter_may_drive or not self._idle[-1].instance.pace.is_short:
+            seat = self._idle[-1] if not self._traits.by_seat else self._wanted_seat()
+            if seat is None:
+                return  # it is for one that is being driven
+            if defer is None or not self._submitter_may_drive or not seat.instance.pace.is_short:
                 self._wake_one()
                 return
-            promise = self._due = _Promise(self._idle.pop(), defer, request.timeline.queue_start)
+            self._idle.remove(seat)
+            promise = self._due = _Promise(seat, defer, now_ns)
         defer(partial(self._drive_as_submitter, promise, defer))
+
+    def _withdraw(self, request: InferenceRequest) -> None:
+        """It was cancelled: answer it at once, if it still waits. One that is being executed is not disturbed."""
+        with self._lock:
+            if request.state is not QUEUED or not self._scheduler.withdraw(request):
+                return
+        self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
+
+    def _watch_expiry(self) -> None:
+        due_ns = self._scheduler.next_expiry_ns()
+        if due_ns:
+            self._expiry.set(due_ns)
+
+    def _expire(self) -> None:
+        with self._lock:
+            refused = self._scheduler.expire(monotonic_ns())
+            self._watch_expiry()
+            self._wake_one()  # what is left may have become possible
+        self._refuse(refused)
+
+    def _refuse(self, refused: Sequence[Refusal]) -> None:
+        """Answer what was taken out of the queue."""
+        if not refused:
+            return
+        for request, error in refused:
+            self._seats[0].instance.fail(request, error, executed=False)
+        with self._lock:
+            self._in_flight.finished(len(refused))
+
+    def _next_batch(self, seat: _Seat) -> NextBatch:
+        permit = seat.instance.permit
+        if permit is not None:
+            if not self._scheduler.wants(seat.number):
+                permit.give_back()
+                return None
+            if not permit.take(partial(self._granted, seat)):
+                return None
+        batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
+        if isinstance(batch, WaitUntil) and not self._accepting:
+            batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
+        if self._traits.expires:
+            self._watch_expiry()
+        if permit is not None and (batch is None or isinstance(batch, WaitUntil)):
+            permit.give_back()
+        return batch
+
+    def _granted(self, seat: _Seat) -> None:
+        with self._lock:
+            seat.wake.notify()
+
+    def _ran(self, seat: _Seat, batch: Sequence[InferenceRequest]) -> None:
+        """The batch has been executed and answered. Under the lock."""
+        if seat.instance.permit is not None:
+            seat.instance.permit.give_back()
+        if self._traits.follows:
+            self._scheduler.finished(batch, seat.number)
+            if self._traits.expires:
+                self._watch_expiry()
+            batch = [request for request in batch if not request.filler]
+        self._in_flight.finished(len(batch))
 
     def pending(self) -> int:
         """How many requests wait in the scheduler."""
@@ -144,16 +228,17 @@ class InstancePool:
 
         Returns False, and changes nothing, when the pool is stopping. At least one instance must remain.
         """
-        seats = [_Seat(instance, self._lock) for instance in added]
         with self._lock:
             if self._stopping or not self._accepting:
                 return False
+            seats = [self._new_seat(instance) for instance in added]
             leaving = [seat for seat in self._seats if seat.instance in removed]
             self._leaving = [seat for seat in self._leaving if seat.thread is not None and seat.thread.is_alive()]
             self._leaving += leaving
             self._seats = [seat for seat in self._seats if seat not in leaving] + seats
             for seat in leaving:
                 seat.leaving = True
+                self._scheduler.seat_removed(seat.number)
                 if seat in self._idle:
                     self._idle.remove(seat)
                     self._let_go(seat)
@@ -164,9 +249,18 @@ class InstancePool:
 
     def _wake_one(self) -> None:
         """Let an idle instance's thread look at the queue: the one that holds out for company, if there is one."""
-        seat = self._holding_out or (self._idle[-1] if self._idle else None)
-        if seat is not None:
-            seat.wake.notify()
+        if self._traits.by_seat:
+            for seat in self._idle:
+                if self._scheduler.wants(seat.number):
+                    seat.wake.notify()
+            return
+        one = self._holding_out or (self._idle[-1] if self._idle else None)
+        if one is not None:
+            one.wake.notify()
+
+    def _wanted_seat(self) -> _Seat | None:
+        """An idle one for which there is something."""
+        return next((seat for seat in reversed(self._idle) if self._scheduler.wants(seat.number)), None)
 
     def _drive_as_submitter(self, promise: _Promise, defer: Defer) -> None:
         """One batch on the submitter's thread; more, if more is queued, on a later turn of its loop."""
@@ -175,21 +269,27 @@ class InstancePool:
             if self._due is not promise:
                 return  # it came so late that the seat was taken back
             self._due = None
-            batch = self._scheduler.next_batch(monotonic_ns())
+            batch = self._next_batch(seat)
             if batch is None or isinstance(batch, WaitUntil):
                 self._release(seat)
                 return
+        outermost = hold()
         seat.instance.run(batch, by_submitter=True)
         with self._lock:
-            self._in_flight.finished(len(batch))
+            self._ran(seat, batch)
             head = self._scheduler.head()
-            # Only who waits for an answer himself can be relied on to come round again.
+            # Only who waits for an answer himself can be relied on to come round again; a thread that happens to be
+            # here has work of its own.
+            comes_round = defer is not run_at_once and defer is not soon
             stays = head is not None and head.defer == defer and seat.instance.pace.is_short and not seat.leaving
-            if not stays or defer is run_at_once:
+            if stays and comes_round:
+                again = self._due = _Promise(seat, defer, monotonic_ns())
+            else:
+                again = None
                 self._release(seat)
-                return
-            promise = self._due = _Promise(seat, defer, monotonic_ns())
-        defer(partial(self._drive_as_submitter, promise, defer))
+        if again is not None:
+            defer(partial(self._drive_as_submitter, again, defer))
+        let_go(outermost)
 
     def _take_back(self, promise: _Promise) -> None:
         """Let the seat's thread drive: the submitter's event loop may have died, or the pool is to stop."""
@@ -219,9 +319,11 @@ class InstancePool:
             batch = self._take(seat)
             if batch is None:
                 break
+            outermost = hold()
             seat.instance.run(batch, by_submitter=False)
+            let_go(outermost)  # before the seat is free: nobody else could wake this thread meanwhile
             with self._lock:
-                self._in_flight.finished(len(batch))
+                self._ran(seat, batch)
                 if seat.leaving:
                     self._let_go(seat)
                 else:
@@ -243,10 +345,8 @@ class InstancePool:
                         self._take_back(due)
                     continue
                 batch: NextBatch = None
-                if seat in self._idle and due is None:
-                    batch = self._scheduler.next_batch(monotonic_ns())
-                    if isinstance(batch, WaitUntil) and not self._accepting:
-                        batch = self._scheduler.next_batch(batch.ns)  # no company can come any more
+                if seat in self._idle and (due is None or self._traits.by_seat):
+                    batch = self._next_batch(seat)
                 if batch is None:
                     seat.wake.wait()
                 elif isinstance(batch, WaitUntil):
@@ -260,6 +360,9 @@ class InstancePool:
 
     def _hold_out(self, seat: _Seat, until_ns: int) -> None:
         """Wait for company, as the only one: another idle instance could only wait for the same."""
+        if self._traits.by_seat:
+            seat.wake.wait(max(until_ns - monotonic_ns(), 0) / 1e9)
+            return
         if self._holding_out not in (None, seat):
             seat.wake.wait()
             return
@@ -295,11 +398,9 @@ class InstancePool:
             for seat in self._seats:
                 seat.wake.notify_all()
             executing = [seat for seat in self._seats if seat not in self._idle]
+        self._expiry.close()
         error = not_executed(self._model_name)
-        for request in withdrawn:
-            self._seats[0].instance.fail(request, error, executed=False)
-        with self._lock:
-            self._in_flight.finished(len(withdrawn))
+        self._refuse([Refusal(request, error) for request in withdrawn])
         clean = True
         for seat in self._seats:
             if seat.thread is not None:

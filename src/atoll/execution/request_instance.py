@@ -15,6 +15,7 @@ from atoll.backends.api import RequestInstance
 from atoll.errors import AtollError, CancelledError, InternalError, UnavailableError
 from atoll.execution.batch import BatchPlan
 from atoll.execution.driving import Pace
+from atoll.execution.permit import Permit
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Room(Protocol):
     """Who gives an instance its batches, and hears what becomes of them: the pool."""
 
-    def released(self, instance: "RequestModelInstance") -> None:
-        """A batch has been executed."""
+    def released(self, instance: "RequestModelInstance", requests: Sequence[InferenceRequest]) -> None:
+        """A batch of these has been executed."""
 
     def answered(self) -> None:
         """A request has had its final answer."""
@@ -36,8 +37,10 @@ class Room(Protocol):
     def requeue(self, instance: "RequestModelInstance", request: InferenceRequest) -> None:
         """The request is to be executed again."""
 
-    def down(self, instance: "RequestModelInstance", reason: str) -> None:
-        """It takes nothing until `up`, and what it had is answered."""
+    def down(
+        self, instance: "RequestModelInstance", reason: str, batches: Sequence[Sequence[InferenceRequest]] = ()
+    ) -> None:
+        """It takes nothing until `up`, and what it had is answered: these batches, which were not `released`."""
 
     def up(self, instance: "RequestModelInstance") -> None:
         """It takes batches again."""
@@ -65,6 +68,7 @@ class RequestModelInstance:
     ):
         self.name = name
         self.pace = Pace()
+        self.permit: Permit | None = None  # that it needs for each batch, if any
         self._backend = backend
         self._check = ResponseCheck(plan)
         self._model_name = plan.model_name
@@ -87,6 +91,8 @@ class RequestModelInstance:
     def limit(self, ahead: int) -> int:
         """How many batches it may have now, at most `ahead` of them beforehand."""
         backend = self._backend
+        if self.permit is not None:
+            return 1
         return backend.concurrency + (min(backend.depth, ahead) if self.pace.is_short else 0)
 
     @property
@@ -213,12 +219,13 @@ class RequestModelInstance:
             stamps.compute_input_end = now_ns - infer_ns
             stamps.compute_output_start = now_ns
         self._statistics.record_execution(done.size, now_ns - infer_ns - start_ns, infer_ns)
-        self._room.released(self)
+        self._room.released(self, done.requests)
 
     def down(self, reason: str) -> None:
+        batches = [batch.requests for batch in self._batches.values()]
         self._batches.clear()
         self.abandon(InternalError(reason))
-        self._room.down(self, reason)
+        self._room.down(self, reason, batches)
 
     def up(self) -> None:
         self._room.up(self)
@@ -258,6 +265,8 @@ class RequestModelInstance:
 
     def close(self, deadline_ns: int = 0) -> bool:
         """Free the backend's part; what it still has is failed. False when it could not be freed."""
+        if self.permit is not None:
+            self.permit.close()
         clean = self._backend.close(deadline_ns)
         self._closed = True
         self.abandon(self._stopped())
@@ -270,7 +279,7 @@ class RequestModelInstance:
 class _NoRoom:
     """Before and after its time in a pool."""
 
-    def released(self, instance: RequestModelInstance) -> None:
+    def released(self, instance: RequestModelInstance, requests: Sequence[InferenceRequest]) -> None:
         pass
 
     def answered(self) -> None:
@@ -279,7 +288,9 @@ class _NoRoom:
     def requeue(self, instance: RequestModelInstance, request: InferenceRequest) -> None:
         instance.fail(request, UnavailableError("the request cannot be executed again now"), executed=True)
 
-    def down(self, instance: RequestModelInstance, reason: str) -> None:
+    def down(
+        self, instance: RequestModelInstance, reason: str, batches: Sequence[Sequence[InferenceRequest]] = ()
+    ) -> None:
         pass
 
     def up(self, instance: RequestModelInstance) -> None:
@@ -306,6 +317,8 @@ class _Warming(_NoRoom):
         super().requeue(instance, request)
         self.answered()
 
-    def down(self, instance: RequestModelInstance, reason: str) -> None:
+    def down(
+        self, instance: RequestModelInstance, reason: str, batches: Sequence[Sequence[InferenceRequest]] = ()
+    ) -> None:
         self.failure = reason
         self.done.set()

@@ -17,9 +17,9 @@ from atoll.isolation.processes import Processes
 from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
-from atoll.isolation.timers import Timer
 from atoll.request import Defer, InferenceRequest
 from atoll.tensor import Buffer
+from atoll.timers import Timer
 
 if TYPE_CHECKING:
     from atoll.isolation.zygote import Zygote

@@ -13,8 +13,8 @@ from contextlib import suppress
 from functools import partial
 
 from atoll.isolation.process import Child
-from atoll.isolation.timers import Timer, Timers
 from atoll.isolation.watch import Watch
+from atoll.timers import Timer, Timers
 
 __all__ = ["Supervisor", "Timer"]
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
+from atoll.execution.clock import Clock
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.isolation.processes import Processes
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
@@ -87,6 +88,7 @@ class Fleet:
         self.table = ModelTable()
         self.custom_metrics = CustomMetrics()
         self.processes = Processes()
+        self.clock = Clock()
         engine = ModelsEngine(self)
         placing = Placing(self.processes, engine)
         self._completion = completion = Completion(
@@ -101,6 +103,7 @@ class Fleet:
             completion,
             self.memory_pool,
             placing,
+            self.clock,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
         )
@@ -346,4 +349,5 @@ class Fleet:
             repository.close()
         self.memory_pool.close()
         self.processes.close()
+        self.clock.close()
         return clean

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.execution.batch import BatchPlan, plan_batches
+from atoll.execution.clock import Clock
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
@@ -56,6 +57,7 @@ class Loader:
         completion: Completion,
         memory: HostMemoryPool | None,
         placing: Placing,
+        clock: Clock,
         *,
         drive_on_submit: bool = True,
         measure: bool = False,
@@ -63,6 +65,7 @@ class Loader:
         self._completion = completion
         self._memory = memory
         self._placing = placing
+        self._clock = clock
         self._drive_on_submit = drive_on_submit
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
 
@@ -94,7 +97,7 @@ class Loader:
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         parts = _Parts(plan_batches(config), str(version), statistics, samples, complete.backend.capabilities.requests)
-        scheduler, waits = choose_scheduler(config)
+        scheduler = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
         places = placements(config.instance_group)
@@ -111,7 +114,7 @@ class Loader:
                     config.name,
                     scheduler,
                     cast("list[Any]", instances),
-                    waits=waits,
+                    self._clock,
                     ahead=BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD,
                 )
             else:
@@ -119,8 +122,8 @@ class Loader:
                     config.name,
                     scheduler,
                     cast("list[Any]", instances),
+                    self._clock,
                     bounded=backend.capabilities.bounded and not isinstance(backend_model, IsolatedModel),
-                    waits=waits,
                     submitter_may_drive=self._drive_on_submit,
                 )
             return Model(

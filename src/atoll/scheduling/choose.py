@@ -7,14 +7,14 @@ from atoll.scheduling.dynamic_batcher import DynamicBatcher
 from atoll.scheduling.scheduler import Scheduler
 
 
-def choose_scheduler(config: ModelConfig) -> tuple[Scheduler, bool]:
-    """A new scheduler for a complete configuration, and whether it may ask an instance to wait (see WaitUntil)."""
+def choose_scheduler(config: ModelConfig) -> Scheduler:
+    """A new scheduler for a complete configuration."""
     batching = config.dynamic_batching
     if batching is None or config.max_batch_size < 1:
-        return DirectScheduler(), False
+        return DirectScheduler()
     rules = BatchRules(
         max_batch_size=config.max_batch_size,
         preferred_sizes=frozenset(batching.preferred_batch_size),
         max_queue_delay_ns=batching.max_queue_delay_microseconds * 1000,
     )
-    return DynamicBatcher(rules), rules.max_queue_delay_ns > 0
+    return DynamicBatcher(rules)

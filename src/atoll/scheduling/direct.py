@@ -7,5 +7,5 @@ from atoll.scheduling.scheduler import NextBatch
 class DirectScheduler(RequestQueue):
     """For models without dynamic batching: what the client sent together runs together, and nothing else."""
 
-    def next_batch(self, now_ns: int) -> NextBatch:
-        return (self._queue.popleft(),) if self._queue else None
+    def next_batch(self, now_ns: int, seat: int) -> NextBatch:
+        return (self._queue.popitem(last=False)[0],) if self._queue else None

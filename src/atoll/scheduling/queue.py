@@ -1,26 +1,58 @@
 """The requests that wait for one model version, in the order of their arrival."""
 
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Sequence
 
 from atoll.request import InferenceRequest
+from atoll.scheduling.scheduler import Refusal, Traits
 
 
 class RequestQueue:
     """What every first-come scheduler holds; see scheduler.py for what the methods promise."""
 
-    def __init__(self) -> None:
-        self._queue: deque[InferenceRequest] = deque()
+    traits = Traits()
 
-    def enqueue(self, request: InferenceRequest) -> None:
-        self._queue.append(request)
+    def __init__(self) -> None:
+        # ordered, so that one can be taken out of the middle at no cost
+        self._queue: OrderedDict[InferenceRequest, None] = OrderedDict()
+
+    def enqueue(self, request: InferenceRequest, now_ns: int) -> None:
+        self._queue[request] = None
+
+    def requeue(self, request: InferenceRequest, now_ns: int) -> None:
+        self.enqueue(request, now_ns)
+
+    def finished(self, requests: Sequence[InferenceRequest], seat: int) -> None:
+        pass
+
+    def wants(self, seat: int) -> bool:
+        return bool(self._queue)
+
+    def seat_added(self, seat: int) -> None:
+        pass
+
+    def seat_removed(self, seat: int) -> None:
+        pass
 
     def head(self) -> InferenceRequest | None:
-        return self._queue[0] if self._queue else None
+        return next(iter(self._queue), None)
+
+    def withdraw(self, request: InferenceRequest) -> bool:
+        if request not in self._queue:
+            return False
+        del self._queue[request]
+        return True
 
     def withdraw_all(self) -> list[InferenceRequest]:
         withdrawn = list(self._queue)
         self._queue.clear()
         return withdrawn
+
+    def next_expiry_ns(self) -> int:
+        return 0
+
+    def expire(self, now_ns: int) -> Sequence[Refusal]:
+        return ()
 
     def pending(self) -> int:
         return len(self._queue)

@@ -11,6 +11,7 @@ import pytest
 
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
 from atoll.execution.batch import plan_batches
+from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
 from atoll.observability.statistics import StatisticsRecorder
@@ -71,6 +72,7 @@ Make = Callable[..., Harness]
 @pytest.fixture
 def make() -> Iterator[Make]:
     made: list[Harness] = []
+    clock = Clock()
 
     def build(
         *,
@@ -88,12 +90,12 @@ def make() -> Iterator[Make]:
             output=(ModelOutput(name="OUT", data_type=DataType.INT32, dims=(2,)),),
             dynamic_batching=ModelDynamicBatching(max_queue_delay_microseconds=delay_us) if dynamic else None,
         )
-        scheduler, waits = choose_scheduler(config)
         statistics = StatisticsRecorder("m", "1")
         fakes = [FakeInstance(compute) for _ in range(count)]
         plan = plan_batches(config)
         instances = [ModelInstance(f"m_{i}", fake, plan, "1", statistics) for i, fake in enumerate(fakes)]
-        harness = Harness(InstancePool("m", scheduler, instances, bounded=bounded, waits=waits), fakes, statistics)
+        pool = InstancePool("m", choose_scheduler(config), instances, clock, bounded=bounded)
+        harness = Harness(pool, fakes, statistics)
         harness.pool.start()
         made.append(harness)
         return harness
@@ -104,3 +106,4 @@ def make() -> Iterator[Make]:
             fake.release()
         if not all(fake.closed for fake in harness.fakes):
             harness.stop()
+    clock.close()

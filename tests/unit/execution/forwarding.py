@@ -10,6 +10,7 @@ from atoll.backends.api import Answers
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
 from atoll.errors import UnavailableError
 from atoll.execution.batch import plan_batches
+from atoll.execution.clock import Clock
 from atoll.execution.forwarding import ForwardingPool
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.observability.statistics import StatisticsRecorder
@@ -136,8 +137,8 @@ class Forwarding:
         self.concurrency, self.depth = concurrency, depth
         self.fakes: dict[RequestModelInstance, FakeRequests] = {}
         instances = [self.instance() for _ in range(count)]
-        scheduler, waits = choose_scheduler(self.config)
-        self.pool = ForwardingPool("m", scheduler, instances, waits=waits)
+        self.clock = Clock()
+        self.pool = ForwardingPool("m", choose_scheduler(self.config), instances, self.clock)
         self.available: list[bool] = []
         self.pool.start()
 
@@ -166,4 +167,6 @@ class Forwarding:
             return None
 
     def stop(self) -> bool:
-        return self.pool.stop(monotonic_ns() + 30 * SECOND_NS)
+        clean = self.pool.stop(monotonic_ns() + 30 * SECOND_NS)
+        self.clock.close()
+        return clean

@@ -299,7 +299,7 @@ def test_who_is_rescheduled_into_a_full_queue_is_told(make: Callable[..., Forwar
     fake = only(harness)
     request, heard = harness.submit()
 
-    def full(request: InferenceRequest) -> None:
+    def full(request: InferenceRequest, now_ns: int) -> None:
         raise UnavailableError("the queue is full")
 
     harness.pool._scheduler.enqueue = full  # type: ignore[method-assign]

@@ -1,6 +1,7 @@
 """An instance that takes requests as they are: what it answers, counts and forgets, without a pool."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 from tests.unit.execution.forwarding import FakeRequests, Forwarding, Heard
@@ -20,7 +21,7 @@ class Room:
         self.said: list[str] = []
         self.requeued: list[InferenceRequest] = []
 
-    def released(self, instance: RequestModelInstance) -> None:
+    def released(self, instance: RequestModelInstance, requests: Sequence[InferenceRequest]) -> None:
         self.said.append("released")
 
     def answered(self) -> None:
@@ -30,7 +31,9 @@ class Room:
         self.said.append("requeue")
         self.requeued.append(request)
 
-    def down(self, instance: RequestModelInstance, reason: str) -> None:
+    def down(
+        self, instance: RequestModelInstance, reason: str, batches: Sequence[Sequence[InferenceRequest]] = ()
+    ) -> None:
         self.said.append(f"down {reason}")
 
     def up(self, instance: RequestModelInstance) -> None:

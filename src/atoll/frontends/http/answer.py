@@ -6,7 +6,13 @@ from atoll.errors import AtollError, Code
 from atoll.protocol import documents, json_text
 from atoll.tensor import Buffer
 
-STATUS_OF = {Code.INTERNAL: 500, Code.NOT_FOUND: 404, Code.UNAVAILABLE: 503, Code.UNSUPPORTED: 501}
+STATUS_OF = {
+    Code.INTERNAL: 500,
+    Code.NOT_FOUND: 404,
+    Code.UNAVAILABLE: 503,
+    Code.UNSUPPORTED: 501,
+    Code.DEADLINE_EXCEEDED: 504,
+}
 OTHER_ERRORS = 400
 
 REASONS = {
@@ -22,6 +28,7 @@ REASONS = {
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 _STATUS_LINES = {code: f" {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")

@@ -4,7 +4,7 @@ import pytest
 
 from atoll.backends.python.utils import TritonError, TritonModelException
 from atoll.backends.python.utils.errors import ErrorCode
-from atoll.errors import AtollError, Code, InvalidArgumentError, NotFoundError
+from atoll.errors import AtollError, Code, DeadlineExceededError, InvalidArgumentError, NotFoundError
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -40,7 +40,11 @@ def test_other_arguments_are_type_errors(message: object, code: object) -> None:
     )
 
 
-@pytest.mark.parametrize("code", list(Code))
+def test_a_deadline_of_the_servers_is_unavailable_to_a_model() -> None:
+    assert TritonError.of(DeadlineExceededError("late")).code() is ErrorCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.DEADLINE_EXCEEDED])
 def test_the_servers_errors_keep_their_code_both_ways(code: Code) -> None:
     cause = next(one for one in [AtollError, *AtollError.__subclasses__()] if one.code is code)
     error = TritonError.of(cause("why"))

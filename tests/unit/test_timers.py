@@ -5,7 +5,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.isolation.timers import Timers
+from atoll.timers import Timers
 
 
 def run(timers: Timers, now: float) -> None:

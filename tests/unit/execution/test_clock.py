@@ -1,4 +1,4 @@
-"""The clock of a pool whose scheduler waits: called when it is time, once, and never after its end."""
+"""A server's clock and the alarms on it: called when it is time, once, and never after their end."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atoll.execution.alarm import Alarm
+from atoll.execution.clock import Alarm, Clock
 
 PATIENCE_S = 60.0
 HOUR_NS = 3_600 * 10**9
@@ -17,11 +17,19 @@ Make = Callable[[Callable[[], None]], Alarm]
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
+def clock() -> Iterator[Clock]:
+    clock = Clock("test")
+    yield clock
+    clock.close()
+    clock.close()
+
+
+@pytest.fixture
+def make(clock: Clock) -> Iterator[Make]:
     made: list[Alarm] = []
 
     def build(function: Callable[[], None]) -> Alarm:
-        made.append(Alarm("test", function))
+        made.append(Alarm(clock, function))
         return made[-1]
 
     yield build
@@ -84,10 +92,31 @@ def test_nothing_is_called_after_its_end(make: Make) -> None:
     alarm.set(monotonic_ns())
     waiting = make(lambda: called.append(2))
     waiting.set(monotonic_ns() + HOUR_NS)
-    thread = waiting._thread
-    assert thread is not None
     waiting.close()
+    after = threading.Event()
+    make(after.set).set(monotonic_ns())
+    assert after.wait(PATIENCE_S)
+    assert called == []
+
+
+def test_a_closed_clock_calls_nothing_and_has_no_thread(clock: Clock) -> None:
+    called: list[int] = []
+    clock.at(monotonic_ns() + HOUR_NS, lambda: called.append(1))
+    thread = clock._thread
+    assert thread is not None
+    clock.close()
     assert not thread.is_alive()
+    clock.at(monotonic_ns(), lambda: called.append(2))
+    assert called == []
+
+
+def test_a_cancelled_call_does_not_come(clock: Clock) -> None:
+    called: list[int] = []
+    after = threading.Event()
+    due_ns = monotonic_ns() + 20 * MS
+    clock.at(due_ns, lambda: called.append(1)).cancel()
+    clock.at(due_ns, after.set)
+    assert after.wait(PATIENCE_S)
     assert called == []
 
 
