@@ -144,6 +144,7 @@ class InferenceRequest:
         "sequence",
         "single_response",
         "state",
+        "step",
         "timeline",
         "timeout_us",
     )
@@ -177,6 +178,7 @@ class InferenceRequest:
         self.cancelled = False
         self.deadline_ns = 0  # the monotonic moment by which it must be answered, running or not; 0: none
         self.sequence: object = None  # set by a sequence batcher: the sequence that it is part of (scheduling/)
+        self.step: object = None  # with `sequence`: the Step that is executed (scheduling/sequence.py)
         self.filler = False  # the engine's own, in an empty slot of a batch: nothing counts it
         self.single_response = False  # who asks can take one response only: a decoupled model is refused
         self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by its pool, then by its instance
