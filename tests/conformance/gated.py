@@ -19,6 +19,7 @@ MODELS = {
     "batched": "max_batch_size: 8 dynamic_batching { }",
     "preferred": "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 4 ] }",
     "patient": "max_batch_size: 8 dynamic_batching { preferred_batch_size: 4 max_queue_delay_microseconds: 600000000 }",
+    "limited": 'max_batch_size: 0 parameters { key: "deadline_seconds" value { string_value: "0.3" } }',
     "hasty": "max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 50000 }",
 }
 TENSORS = " ".join(
@@ -75,7 +76,7 @@ class GatedModel:
 
     def send(self, value: int, rows: int = 1) -> Any:
         """A request of `rows` rows of that value, over gRPC; returns its future."""
-        shape = [1] if self.name == "plain" else [rows, 1]
+        shape = [1] if self.name in ("plain", "limited") else [rows, 1]
         tensor = service_pb2.ModelInferRequest.InferInputTensor(name="INPUT0", datatype="INT32", shape=shape)
         data = struct.pack("<i", value) * rows
         message = service_pb2.ModelInferRequest(model_name=self.name, inputs=[tensor], raw_input_contents=[data])

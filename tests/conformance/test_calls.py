@@ -114,7 +114,7 @@ def test_a_request_that_is_cancelled_while_it_waits_is_not_executed(gated: Gated
         executions, counted = Counter(closed.batches()), cancelled(gated, model)
         first, second, third = closed.hold([1, 1])
         second.cancel()
-        closed.live()  # answered on the same connection: the cancellation before it has arrived, too
+        closed.wait_queued(1)  # at once, not when its turn comes
         closed.open()
         first.result()
         assert third.result().raw_output_contents == [(2).to_bytes(4, "little")]
@@ -240,6 +240,20 @@ def test_an_http_client_that_goes_away(gated: GatedServer) -> None:
         closed.wait_queued(1)
         closed.open()
         assert waiting.result().raw_output_contents == [(5).to_bytes(4, "little")]
+
+
+def test_an_http_client_that_goes_away_while_it_waits(gated: GatedServer) -> None:
+    body = b'{"inputs":[{"name":"INPUT0","datatype":"INT32","shape":[1],"data":[300]}]}'
+    with gated.closed("plain") as closed:
+        (first,) = closed.hold()
+        counted = cancelled(gated, "plain")
+        with socket.create_connection((HOST, gated.process.ports["http"])) as connection:
+            connection.sendall(request_bytes("POST", "/v2/models/plain/infer", body))
+            closed.wait_queued(1)
+        closed.wait_queued(0)
+        assert cancelled(gated, "plain") == counted + 1
+        closed.open()
+        assert first.result().raw_output_contents
 
 
 def cancelled(gated: GatedServer, model: str) -> float:

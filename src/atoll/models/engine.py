@@ -46,7 +46,7 @@ class ModelsEngine:
         model = self._models.find(request.model_name, request.model_version)
         if model.decoupled and request.single_response:
             raise decoupled_refusal(model.name)
-        model.submit(request)
+        model.accept(request)
 
     def _submit_awake(self, request: InferenceRequest, error: AtollError | None) -> None:
         try:

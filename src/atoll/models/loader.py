@@ -8,9 +8,11 @@ from time import monotonic_ns
 from typing import Any, TypeAlias, cast
 
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
+from atoll.config.deadline import deadline_ns
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
+from atoll.execution.deadline import Deadlines
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
@@ -137,6 +139,7 @@ class Loader:
                 directory=folder.directory,
                 labels=labels,
                 is_available=lambda: getattr(executes, "available", True),
+                deadlines=Deadlines(self._clock, config.name, str(version), deadline_ns(config)),
             )
         except BaseException:
             for instance in instances:

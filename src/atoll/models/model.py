@@ -7,7 +7,8 @@ from time import monotonic_ns
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.metadata import ModelMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig
-from atoll.errors import UnavailableError
+from atoll.errors import AtollError, UnavailableError
+from atoll.execution.deadline import Deadlines
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool_api import Pool
 from atoll.execution.request_instance import RequestModelInstance
@@ -37,6 +38,7 @@ class Model:
         directory: Path,
         labels: Mapping[str, tuple[str, ...]] | None = None,
         is_available: Callable[[], bool] = lambda: True,
+        deadlines: Deadlines | None = None,
     ):
         self.name = config.name
         self.version = version
@@ -58,6 +60,7 @@ class Model:
         self.lifecycle.move(ModelState.READY)
         self.ready = True  # the lifecycle's word, where every request looks
         self._is_available = is_available
+        self._deadlines = deadlines
 
     # ---- what it says of itself
 
@@ -111,17 +114,24 @@ class Model:
     # ---- run
 
     def submit(self, request: InferenceRequest) -> None:
-        """Validate and queue. Raises AtollError when the request is refused; its sender then hears nothing."""
+        """Validate and queue a client's request. Raises AtollError when it is refused; its sender then hears nothing."""
+        self.accept(request)
+
+    def accept(self, request: InferenceRequest) -> None:
+        """The same for a request that the engine itself makes: a step of an ensemble, another model's."""
         timeline = request.timeline
         if not timeline.request_start:
             timeline.request_start = monotonic_ns()
         validate(request, self._spec)
+        watched = self._deadlines.watch(request) if self._deadlines is not None else None
         try:
             self._pool.submit(request)
-        except UnavailableError:
-            if self._successor is None:
+        except AtollError as error:
+            if watched is not None:
+                watched.unwatch()
+            if self._successor is None or not isinstance(error, UnavailableError):
                 raise
-            self._successor(request).submit(request)  # it came between the change of models and this one's end
+            self._successor(request).accept(request)  # it came between the change of models and this one's end
 
     @property
     def last_used_ns(self) -> int:

@@ -1,6 +1,7 @@
 """One request and its answer, whatever carries them: our own connection or an ASGI server."""
 
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from atoll.frontends.http.answer import Answer
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
 class Exchange:
     """What an endpoint sees. One that answers later sets `on_gone`, called once if the client goes away first."""
 
-    __slots__ = ("_take", "gone", "head", "on_gone")
+    __slots__ = ("_take", "began_ns", "gone", "head", "on_gone")
 
     def __init__(self, head: "RequestHead", take: "Callable[[Exchange, Answer], None]"):
         self.head = head
         self.on_gone: Callable[[], None] | None = None
         self.gone = False
+        self.began_ns = monotonic_ns() if head.deadline_ns else 0  # looked at by nobody else
         self._take = take
 
     def answer(self, answer: Answer) -> None:

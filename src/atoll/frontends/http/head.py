@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from atoll.config.deadline import MAX_SECONDS, parse_deadline_ns
 from atoll.errors import InvalidArgumentError
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
@@ -30,13 +31,14 @@ class RequestHead:
     `length` is the body's, or CHUNKED. `refusal` is the answer where no endpoint is to see the request; `malformed`:
     where the request ends cannot be known, so the connection ends with the refusal. `json_length` is the
     Inference-Header-Content-Length (None: not given), `json_size`
-    its number (-1: not given).
+    its number (-1: not given). `deadline_ns`: how long the request may take, 0: for ever, -1: not to be read.
     """
 
     __slots__ = (
         "accept_coding",
         "arguments",
         "content_coding",
+        "deadline_ns",
         "expects_continue",
         "headers",
         "json_length",
@@ -64,6 +66,7 @@ class RequestHead:
         self.json_length: str | None = None
         self.json_size = -1
         self.content_coding = ""
+        self.deadline_ns = 0
         self.accept_coding = ""
 
 
@@ -135,6 +138,8 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
             head.accept_coding = choose(value)
         elif name == "expect":
             head.expects_continue = True
+        elif name == "atoll-deadline-seconds":
+            head.deadline_ns = parse_deadline_ns(value) or -1
         elif name == "origin":
             origin = value
         elif name == "host":
@@ -148,6 +153,9 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
     assert isinstance(places, dict), "a route comes with its places. This is a bug"
     head.route = found
     head.arguments, head.refusal = _normal_version(places)
+    if head.deadline_ns < 0 and head.refusal is None:
+        text = f"Atoll-Deadline-Seconds must be a number of seconds above 0 and up to {MAX_SECONDS}, such as 0.5"
+        head.refusal = answers.refusal(400, text)
     if found.control and origin is not None and is_foreign(origin, host or ""):
         head.refusal = answers.refusal(
             403,

@@ -95,6 +95,9 @@ class InferEndpoint:
                 timeout_us=decoded.timeout_us,
                 defer=self._defer,
             )
+            if head.deadline_ns:
+                request.timeline.request_start = exchange.began_ns
+                request.deadline_ns = exchange.began_ns + head.deadline_ns
             model = self._server.model(model_name, version)
             if model.decoupled:
                 raise UnsupportedError("HTTP end point doesn't support models with decoupled transaction policy")
