@@ -74,6 +74,8 @@ class PerfAnalyzer:
         command += ["--concurrency-range", str(concurrency), "--input-data", self._data(case), "-f", str(report)]
         if case.streaming:
             command.append("--streaming")
+        if case.sequence_length:
+            command += ["--sequence-length", str(case.sequence_length), "--serial-sequences"]
         # A generous stability bound: the runner takes medians over rounds, and wants three windows, never a retry.
         command += [
             "-p",

@@ -40,6 +40,7 @@ class Case:
     stretch: int = 1
     vocabulary: int | None = None
     streaming: bool = False
+    sequence_length: int = 0  # of a model that takes sequences: about how many requests each has
 
     @property
     def slow(self) -> bool:
