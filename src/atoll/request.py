@@ -139,6 +139,7 @@ class InferenceRequest:
         "on_cancel",
         "output_names",
         "parameters",
+        "parent",
         "priority",
         "sender",
         "sequence",
@@ -180,6 +181,7 @@ class InferenceRequest:
         self.sequence: object = None  # set by a sequence batcher: the sequence that it is part of (scheduling/)
         self.step: object = None  # with `sequence`: the Step that is executed (scheduling/sequence.py)
         self.filler = False  # the engine's own, in an empty slot of a batch: nothing counts it
+        self.parent: InferenceRequest | None = None  # of a step's request: the ensemble's, until the step is answered
         self.single_response = False  # who asks can take one response only: a decoupled model is refused
         self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by its pool, then by its instance
         self.state = CREATED

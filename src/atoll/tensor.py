@@ -147,6 +147,17 @@ class Tensor:
         self._array = unpack(self.buffer, self.datatype, self.shape, self.name, model_name)
         return self._array
 
+    def renamed(self, name: str) -> Tensor:
+        """The same data under another name."""
+        return Tensor(name, self.datatype, self.shape, array=self._array, buffer=self.buffer)
+
+    def reshaped(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The same data under another name and in another shape, which must have as many elements."""
+        array = self._array
+        return Tensor(
+            name, self.datatype, shape, array=None if array is None else array.reshape(shape), buffer=self.buffer
+        )
+
     def packed(self) -> Buffer:
         """The wire form: the buffer it came in, or a view of (BYTES, non-contiguous: a packed copy of) the array."""
         if self.buffer is not None:

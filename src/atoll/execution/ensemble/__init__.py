@@ -1,0 +1,1 @@
+"""Ensembles: models that are run one after the other and side by side, as one."""
