@@ -1,7 +1,7 @@
 """A model version without files: a pool of fake instances behind its scheduler."""
 
 import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Any
@@ -13,10 +13,12 @@ from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelIn
 from atoll.execution.batch import plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
+from atoll.execution.permit import Permit
 from atoll.execution.pool import InstancePool
 from atoll.observability.statistics import StatisticsRecorder
-from atoll.request import Defer, InferenceRequest, InferenceResponse
+from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
 from atoll.scheduling.choose import choose_scheduler
+from atoll.scheduling.scheduler import Scheduler
 from atoll.tensor import DataType, Tensor
 from atoll.testing.fake_backend import FakeInstance
 
@@ -52,12 +54,15 @@ class Harness:
     fakes: list[FakeInstance]
     statistics: StatisticsRecorder
 
-    def submit(self, rows: int = 1, value: int = 1, defer: Defer | None = None) -> tuple[InferenceRequest, Sender]:
+    def submit(
+        self, rows: int = 1, value: int = 1, defer: Defer | None = None, **parameters: Parameter
+    ) -> tuple[InferenceRequest, Sender]:
         sender = Sender()
         array = np.full((rows, 2), value, np.int32)
         request = InferenceRequest("m", {"IN": Tensor("IN", DataType.INT32, array.shape, array=array)}, sender)
         request.batch_size = rows
         request.defer = defer
+        request.parameters = parameters
         request.timeline.request_start = monotonic_ns()
         self.pool.submit(request)
         return request, sender
@@ -82,6 +87,8 @@ def make() -> Iterator[Make]:
         count: int = 1,
         bounded: bool = True,
         compute: Callable[..., Any] = double,
+        scheduler: Scheduler | None = None,
+        permits: Sequence[Permit] = (),
     ) -> Harness:
         config = ModelConfig(
             name="m",
@@ -94,7 +101,9 @@ def make() -> Iterator[Make]:
         fakes = [FakeInstance(compute) for _ in range(count)]
         plan = plan_batches(config)
         instances = [ModelInstance(f"m_{i}", fake, plan, "1", statistics) for i, fake in enumerate(fakes)]
-        pool = InstancePool("m", choose_scheduler(config), instances, clock, bounded=bounded)
+        for instance, permit in zip(instances, permits, strict=False):
+            instance.permit = permit
+        pool = InstancePool("m", scheduler or choose_scheduler(config), instances, clock, bounded=bounded)
         harness = Harness(pool, fakes, statistics)
         harness.pool.start()
         made.append(harness)

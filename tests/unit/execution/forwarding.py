@@ -12,10 +12,12 @@ from atoll.errors import UnavailableError
 from atoll.execution.batch import plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.forwarding import ForwardingPool
+from atoll.execution.permit import Permit
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.observability.statistics import StatisticsRecorder
-from atoll.request import Defer, InferenceRequest, InferenceResponse
+from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
 from atoll.scheduling.choose import choose_scheduler
+from atoll.scheduling.scheduler import Scheduler
 from atoll.tensor import DataType, Tensor
 
 SECOND_NS = 1_000_000_000
@@ -124,7 +126,17 @@ class Heard:
 class Forwarding:
     """A pool with its fakes."""
 
-    def __init__(self, count: int = 1, *, concurrency: int = 1, depth: int = 0, delay_us: int = 0, max_batch: int = 4):
+    def __init__(
+        self,
+        count: int = 1,
+        *,
+        concurrency: int = 1,
+        depth: int = 0,
+        delay_us: int = 0,
+        max_batch: int = 4,
+        scheduler: Scheduler | None = None,
+        permits: Sequence[Permit] = (),
+    ):
         self.config = ModelConfig(
             name="m",
             max_batch_size=max_batch,
@@ -138,7 +150,9 @@ class Forwarding:
         self.fakes: dict[RequestModelInstance, FakeRequests] = {}
         instances = [self.instance() for _ in range(count)]
         self.clock = Clock()
-        self.pool = ForwardingPool("m", choose_scheduler(self.config), instances, self.clock)
+        for instance, permit in zip(instances, permits, strict=False):
+            instance.permit = permit
+        self.pool = ForwardingPool("m", scheduler or choose_scheduler(self.config), instances, self.clock)
         self.available: list[bool] = []
         self.pool.start()
 
@@ -149,12 +163,15 @@ class Forwarding:
         self.fakes[one] = fake
         return one
 
-    def submit(self, rows: int = 1, defer: Defer | None = None) -> tuple[InferenceRequest, Heard]:
+    def submit(
+        self, rows: int = 1, defer: Defer | None = None, **parameters: Parameter
+    ) -> tuple[InferenceRequest, Heard]:
         heard = Heard()
         array = np.zeros((rows, 2), np.int32)
         request = InferenceRequest("m", {"IN": Tensor("IN", DataType.INT32, array.shape, array=array)}, heard)
         request.batch_size = rows
         request.defer = defer
+        request.parameters = parameters
         request.timeline.request_start = monotonic_ns()
         self.pool.submit(request)
         return request, heard
