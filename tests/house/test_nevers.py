@@ -9,6 +9,13 @@ SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 
 PURE = [
     "scheduling/batch_forming.py",
+    "scheduling/batch_strategy.py",
+    "scheduling/choose.py",
+    "scheduling/due_times.py",
+    "scheduling/priority_queue.py",
+    "scheduling/queue_policy.py",
+    "scheduling/queueing_batcher.py",
+    "scheduling/response_order.py",
     "scheduling/direct.py",
     "scheduling/queue.py",
     "scheduling/dynamic_batcher.py",

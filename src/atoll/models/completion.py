@@ -24,6 +24,7 @@ from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.repository import ModelFolder
+from atoll.scheduling.batch_strategy import strategy_problems
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +162,7 @@ class Completion:
         if folder.backend is not None:
             config = replace(config, default_model_filename="")
         problems += find_unserved(config, requests=backend.capabilities.requests)
+        problems += strategy_problems(config)
         return config, problems
 
     def _by_code(

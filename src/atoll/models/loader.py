@@ -33,6 +33,8 @@ from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
+from atoll.scheduling.queueing_batcher import QueueingBatcher
+from atoll.scheduling.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class Loader:
                     scheduler,
                     cast("list[Any]", instances),
                     self._clock,
-                    ahead=BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD,
+                    ahead=_ahead(scheduler),
                 )
             else:
                 pool = InstancePool(
@@ -203,6 +205,13 @@ class Loader:
         return ModelInstance(
             place.name, cast("Instance", backend), parts.plan, parts.version, parts.statistics, self._memory
         )
+
+
+def _ahead(scheduler: Scheduler) -> int:
+    """How many batches an instance of a forwarding pool may be given beforehand."""
+    if isinstance(scheduler, QueueingBatcher):
+        return 0 if scheduler.prompt else BATCHES_AHEAD
+    return BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:

@@ -31,15 +31,7 @@ def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Proble
 
 
 def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
-    batching = config.dynamic_batching
     return [
-        ("dynamic_batching.preserve_ordering", batching is not None and batching.preserve_ordering),
-        ("dynamic_batching.priority_levels", batching is not None and batching.priority_levels > 0),
-        (
-            "dynamic_batching.default_queue_policy",
-            batching is not None
-            and (batching.default_queue_policy is not None or bool(batching.priority_queue_policy)),
-        ),
         ("response_cache", config.response_cache is not None and config.response_cache.enable),
         ("instance_group.rate_limiter", any(group.rate_limiter is not None for group in config.instance_group)),
     ]
