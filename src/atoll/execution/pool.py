@@ -17,9 +17,9 @@ from atoll.execution.clock import Alarm, Clock
 from atoll.execution.driving import may_submitter_drive
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.instance import ModelInstance
-from atoll.execution.trampoline import hold, let_go, soon
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
 from atoll.scheduling.scheduler import NextBatch, Refusal, Scheduler, WaitUntil
+from atoll.trampoline import hold, let_go, soon
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from atoll.isolation.exchange import Exchange
 from atoll.isolation.readers import Readers
 from atoll.isolation.wire import FREE, RETRACT, Messages, WireError, message, pack_freed, parse_freed
 from atoll.tensor import Buffer
+from atoll.trampoline import hold, let_go
 
 logger = logging.getLogger(__name__)
 
@@ -125,11 +126,15 @@ class Channel:
     def _on_readable(self) -> None:
         if not self._reading.acquire(blocking=False):
             return  # another thread is at it, and is called again while there is more
+        outermost = hold()  # what the answers cause goes out together
         try:
-            self._read(TURNS)
+            try:
+                self._read(TURNS)
+            finally:
+                self._reading.release()
+            self._settled()
         finally:
-            self._reading.release()
-        self._settled()
+            let_go(outermost)
 
     def read_rest(self) -> None:
         """Read all that has come: the child has ended."""

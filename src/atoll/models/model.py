@@ -114,7 +114,7 @@ class Model:
     # ---- run
 
     def submit(self, request: InferenceRequest) -> None:
-        """Validate and queue a client's request. Raises AtollError when it is refused; its sender then hears nothing."""
+        """Validate and queue a client's request. Raises AtollError where it is refused; its sender hears nothing."""
         self.accept(request)
 
     def accept(self, request: InferenceRequest) -> None:

@@ -10,8 +10,8 @@ from tests.unit.execution.schedulers import Patience, Seated, Ticket
 
 from atoll.errors import CancelledError, UnavailableError
 from atoll.execution.driving import PROOF
-from atoll.execution.trampoline import soon
 from atoll.request import InferenceRequest
+from atoll.trampoline import soon
 
 PATIENCE_S = 30
 MS = 10**6

@@ -17,10 +17,10 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, CancelledError
-from atoll.execution.trampoline import hold, let_go, soon
 from atoll.request import DONE, Defer, InferenceRequest, InferenceResponse, run_at_once
 from atoll.scheduling.ensemble_graph import GraphStep
 from atoll.scheduling.ensemble_progress import EnsembleProgress, Launch
+from atoll.trampoline import hold, let_go, soon
 
 if TYPE_CHECKING:
     from atoll.execution.ensemble.pool import EnsemblePool

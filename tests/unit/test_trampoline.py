@@ -2,7 +2,7 @@
 
 import threading
 
-from atoll.execution.trampoline import hold, let_go, soon
+from atoll.trampoline import hold, let_go, soon
 
 
 def test_it_is_done_at_once_where_nobody_holds_it() -> None:
