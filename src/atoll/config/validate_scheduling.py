@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelSequenceBatching
+from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.config.problems import Problem
+from atoll.config.validate_dynamic_batching import dynamic_batching_problems, preferred_size_problems
 from atoll.config.validate_ensemble import ensemble_problems
 from atoll.tensor import DataType
 
@@ -21,48 +22,11 @@ def scheduling_problems(config: ModelConfig, name: str) -> list[Problem]:
         remedy = "Remove the others: a model has one scheduler."
         problems.append(Problem(chosen[1], message, " and ".join(chosen), "at most one of them", remedy))
     if config.dynamic_batching is not None:
-        problems += _dynamic_batching(config.dynamic_batching, config.max_batch_size, name)
+        problems += dynamic_batching_problems(config.dynamic_batching, config.max_batch_size, name)
     if config.sequence_batching is not None:
         problems += _sequence_batching(config.sequence_batching, config.max_batch_size, name)
     problems += ensemble_problems(config, name)
     return problems
-
-
-def _preferred(path: str, label: str, sizes: tuple[int, ...], max_batch_size: int, name: str) -> Iterator[Problem]:
-    for index, size in enumerate(sizes):
-        if size <= 0:
-            message = f"{label} must be positive for {name}"
-            yield Problem(f"{path}[{index}]", message, str(size), "1 or more", "Remove it.")
-        elif size > max_batch_size:
-            message = f"{label} must be <= max batch size for {name}"
-            remedy = "Lower it, or raise max_batch_size."
-            yield Problem(f"{path}[{index}]", message, str(size), f"at most max_batch_size: {max_batch_size}", remedy)
-
-
-def _dynamic_batching(batching: ModelDynamicBatching, max_batch_size: int, name: str) -> Iterator[Problem]:
-    path = "dynamic_batching"
-    if max_batch_size == 0:
-        message = f"dynamic batching has no effect for {name}, whose tensors have no batch dimension"
-        remedy = "Set max_batch_size if the model can batch; remove dynamic_batching if it cannot."
-        yield Problem(path, message, "max_batch_size: 0", "max_batch_size of 1 or more", remedy, warning=True)
-    label = "dynamic batching preferred size"
-    yield from _preferred(f"{path}.preferred_batch_size", label, batching.preferred_batch_size, max_batch_size, name)
-    levels = batching.priority_levels
-    if levels:
-        if not 1 <= batching.default_priority_level <= levels:
-            message = f"default priority level must be in range [1, {levels}] for {name}"
-            found = str(batching.default_priority_level)
-            remedy = "Set it to the level of requests that name none."
-            yield Problem(f"{path}.default_priority_level", message, found, f"1 to {levels}", remedy)
-        for level in batching.priority_queue_policy:
-            if not 1 <= level <= levels:
-                message = f"priority queue policy must have priority level in range [1, {levels}] for {name}"
-                remedy = "Remove it, or raise priority_levels."
-                yield Problem(f"{path}.priority_queue_policy[{level}]", message, str(level), f"1 to {levels}", remedy)
-    if batching.preserve_ordering and levels > 1:
-        message = f"Only one priority level is allowed when 'preserve_ordering' is true for {name}"
-        remedy = "Remove priority_levels or preserve_ordering."
-        yield Problem(f"{path}.preserve_ordering", message, f"priority_levels: {levels}", "at most 1", remedy)
 
 
 def _sequence_batching(batching: ModelSequenceBatching, max_batch_size: int, name: str) -> Iterator[Problem]:
@@ -77,7 +41,7 @@ def _sequence_batching(batching: ModelSequenceBatching, max_batch_size: int, nam
     if batching.oldest is not None:
         label = "sequence batching preferred batch size"
         sizes = batching.oldest.preferred_batch_size
-        yield from _preferred(f"{path}.oldest.preferred_batch_size", label, sizes, max_batch_size, name)
+        yield from preferred_size_problems(f"{path}.oldest.preferred_batch_size", label, sizes, max_batch_size, name)
     yield from _controls(batching, f"{path}.control_input", name)
     for index, state in enumerate(batching.state):
         yield from _state(state, f"{path}.state[{index}]")

@@ -79,18 +79,15 @@ def find_strategy(name: str) -> StrategyMaker:
 def strategy_problems(config: ModelConfig) -> list[Problem]:
     """What is wrong with the strategy that a configuration names."""
     problems = []
-    if _LIBRARY in config.parameters:
+    library = config.parameter(_LIBRARY)
+    if library:
         remedy = f"Offer its rule as a Python package, and name it in parameters {{ key: '{PARAMETER}' }}."
         message = "batching libraries in C are not used: batches form by the server's own rule"
-        problems.append(
-            Problem(
-                f"parameters[{_LIBRARY}]", message, config.parameters[_LIBRARY].string_value, "", remedy, warning=True
-            )
-        )
-    if PARAMETER not in config.parameters:
+        problems.append(Problem(f"parameters.{_LIBRARY}", message, library, "", remedy, warning=True))
+    name = config.parameter(PARAMETER)
+    if not name:
         return problems
-    path = f"parameters[{PARAMETER}]"
-    name = config.parameters[PARAMETER].string_value
+    path = f"parameters.{PARAMETER}"
     if config.dynamic_batching is None or config.max_batch_size < 1:
         found = "no dynamic_batching" if config.dynamic_batching is None else "max_batch_size: 0"
         message = f"the batch strategy '{name}' has no effect: the model's requests run one by one"
@@ -106,9 +103,9 @@ def strategy_problems(config: ModelConfig) -> list[Problem]:
 
 def make_strategy(config: ModelConfig) -> "GuardedStrategy | None":
     """The strategy that a configuration names, if it does. Raises ConfigError when it cannot be had."""
-    if PARAMETER not in config.parameters:
+    name = config.parameter(PARAMETER)
+    if not name:
         return None
-    name = config.parameters[PARAMETER].string_value
     try:
         strategy = find_strategy(name)(config)
         if not callable(getattr(strategy, "start", None)):
@@ -123,7 +120,7 @@ def make_strategy(config: ModelConfig) -> "GuardedStrategy | None":
 
 
 def _unusable(message: str) -> AtollError:
-    return config_error([Problem(f"parameters[{PARAMETER}]", message, "", "", "")], "")
+    return config_error([Problem(f"parameters.{PARAMETER}", message, "", "", "")], "")
 
 
 class GuardedStrategy:
