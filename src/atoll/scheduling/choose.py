@@ -3,6 +3,7 @@
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching
 from atoll.scheduling.batch_forming import BatchRules
 from atoll.scheduling.batch_strategy import make_strategy
+from atoll.scheduling.choose_sequence import sequence_batcher
 from atoll.scheduling.direct import DirectScheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
 from atoll.scheduling.priority_queue import PriorityQueue
@@ -16,6 +17,8 @@ def choose_scheduler(config: ModelConfig) -> Scheduler:
     """A new scheduler for a complete configuration. Raises ConfigError where it names a batch strategy that cannot be
     had.
     """
+    if config.sequence_batching is not None:
+        return sequence_batcher(config)
     batching = config.dynamic_batching
     if batching is None:
         return DirectScheduler()

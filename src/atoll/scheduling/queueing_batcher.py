@@ -100,6 +100,9 @@ class QueueingBatcher:
     def seat_removed(self, seat: int) -> None:
         pass
 
+    def seat_lost(self, seat: int) -> None:
+        pass
+
     def head(self) -> InferenceRequest | None:
         return next(iter(self._queue), None)
 

@@ -79,6 +79,9 @@ class Scheduler(Protocol):
     def seat_removed(self, seat: int) -> None:
         """It takes no more."""
 
+    def seat_lost(self, seat: int) -> None:
+        """It goes on, but what it remembered of earlier batches is gone."""
+
     def head(self) -> InferenceRequest | None:
         """The request whose turn is next, left where it is."""
 

@@ -1,0 +1,62 @@
+"""Which sequence batcher a model's configuration asks for."""
+
+from collections.abc import Callable
+from functools import partial
+
+from atoll.config.model_config import ModelConfig, ModelSequenceBatching
+from atoll.config.problems import Problem, config_error
+from atoll.scheduling.batch_forming import BatchRules
+from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
+from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
+
+BACKLOG = "max_backlog_sequences"  # the key among a model's parameters
+MOST_WAITING = 1 << 16  # sequences in the backlog, where the model's parameters say nothing else
+MOST_CANDIDATES = 1 << 16  # of an instance, where the configuration does not limit them
+DEFAULT_IDLE_US = 1_000_000  # the real server's
+LONGEST_US = 1 << 53  # of any time: 285 years, which leaves room to count in nanoseconds
+
+
+def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
+    """A new one for a complete configuration that has `sequence_batching`. Raises ConfigError for a bad parameter."""
+    batching = config.sequence_batching
+    assert batching is not None, "asked for only where there is one. This is a bug"
+    strategy = batching.direct or batching.oldest
+    delay_us = 0 if strategy is None else strategy.max_queue_delay_microseconds
+    if batching.direct is not None and not batching.direct.minimum_slot_utilization:
+        delay_us = 0
+    return SequenceBatcher(
+        SequenceRules(
+            model_name=config.name,
+            make_seat=_seat_maker(config, batching, min(delay_us, LONGEST_US) * 1000),
+            waits=delay_us > 0,
+            idle_ns=min(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US, LONGEST_US) * 1000,
+            iterative=batching.iterative_sequence,
+            max_backlog=_max_backlog(config),
+        )
+    )
+
+
+def _seat_maker(config: ModelConfig, batching: ModelSequenceBatching, delay_ns: int) -> Callable[[], SequenceSeat]:
+    slots = max(config.max_batch_size, 1)
+    oldest = batching.oldest
+    if oldest is None:
+        utilization = batching.direct.minimum_slot_utilization if batching.direct is not None else 0.0
+        return partial(SlotSeat, slots, utilization, delay_ns)
+    rules = BatchRules(
+        max_batch_size=slots,
+        preferred_sizes=frozenset(oldest.preferred_batch_size),
+        max_queue_delay_ns=delay_ns,
+    )
+    candidates = oldest.max_candidate_sequences or MOST_CANDIDATES
+    return partial(CandidateSeat, candidates, rules, preserve_ordering=oldest.preserve_ordering)
+
+
+def _max_backlog(config: ModelConfig) -> int:
+    text = config.parameter(BACKLOG, str(MOST_WAITING))
+    if text.isdecimal() and len(text) < 10:
+        return int(text)
+    message = f"parameter '{BACKLOG}' of model '{config.name}' must be a whole number"
+    problem = Problem(
+        f"parameters[{BACKLOG}]", message, f"'{text}'", "how many sequences may wait, from 0", "Correct it."
+    )
+    raise config_error([problem], f"model '{config.name}'")

@@ -1,0 +1,48 @@
+"""Requests of the engine's own for the slots of a batch that have nothing to execute. Pure."""
+
+import numpy as np
+
+from atoll.request import QUEUED, InferenceRequest, InferenceResponse
+from atoll.scheduling.sequence import ABSENT
+from atoll.tensor import DataType, Tensor
+
+
+class Fillers:
+    """Makes them; the zeros of the last kind are kept, for the next are mostly of the same shapes."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._inputs: dict[str, Tensor] = {}
+
+    def like(self, request: InferenceRequest) -> InferenceRequest:
+        """A request that can be joined with this one, of zeros; nobody hears its answer."""
+        if self._key != request.batch_key or self._inputs.keys() != request.inputs.keys():
+            self._inputs = {name: _zeros(tensor) for name, tensor in request.inputs.items()}
+            self._key = request.batch_key
+        filler = InferenceRequest(
+            request.model_name, dict(self._inputs), _NOBODY, output_names=request.output_names, defer=request.defer
+        )
+        filler.filler = True
+        filler.step = ABSENT
+        filler.batch_key = request.batch_key
+        filler.timeline.request_start = filler.timeline.queue_start = request.timeline.queue_start
+        filler.move(QUEUED)
+        return filler
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    if tensor.datatype is DataType.BYTES:
+        array = np.full(tensor.shape, b"", np.object_)
+    else:
+        array = np.zeros(tensor.shape, tensor.datatype.dtype)
+    return Tensor(tensor.name, tensor.datatype, tensor.shape, array=array)
+
+
+class _Nobody:
+    """Where a filler's answer goes."""
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        """As `ResponseSender.send`."""
+
+
+_NOBODY = _Nobody()
