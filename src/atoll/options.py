@@ -61,6 +61,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("memory-pool-alignment", int, None, "Bytes to which each piece of that memory is aligned, a power of two; 64 if neither this nor the configuration file says.", "Models", minimum=1, source=OURS),
     Option("backend-directory", str, "", "Directory of python-based backends: NAME/model.py in it runs the models whose configuration names that backend.", "Models"),
     Option("backend-config", list, (), "A setting of a backend, as NAME,KEY=VALUE; may be given several times.", "Models"),
+    Option("cache-config", list, (), "A setting of the response cache, as NAME,KEY=VALUE; may be given several times. NAME is local (size), redis (host, port, ...) or an installed package's; KEY ttl, the seconds for which answers are kept, is for all.", "Response cache"),
+    Option("cache-directory", str, "", "Accepted and ignored: tritonserver's caches are shared libraries from there, Atoll's are installed packages.", "Response cache"),
+    Option("response-cache-byte-size", int, None, "Deprecated: --cache-config local,size=BYTES.", "Response cache", minimum=0),
     Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
     Option("log-warning", bool, True, "Log warnings.", "Logging"),
@@ -124,6 +127,8 @@ class ServerOptions:
     memory_pool_alignment: int | None = None
     backend_directory: str = ""
     backend_config: Sequence[str] = ()
+    cache_config: Sequence[str] = ()
+    response_cache_byte_size: int | None = None
     drive_on_submit: bool = True
 
 

@@ -15,6 +15,7 @@ from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.caching.store import CacheReading
 from atoll.calls import LoopReply, ThreadReply, input_tensor
 from atoll.config.metadata import ModelMetadata, ServerMetadata
 from atoll.errors import (
@@ -323,6 +324,11 @@ class Server:
         """
         entries = self._fleet.index()
         return [one for one in entries if one.state == "READY"] if ready else entries
+
+    @property
+    def response_cache(self) -> CacheReading | None:
+        """What the response cache has counted, of all models together; None without `cache_config`."""
+        return self._fleet.caching.reading()
 
     @property
     def memory_pool(self) -> HostMemoryPool:

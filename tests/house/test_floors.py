@@ -14,7 +14,7 @@ FLOORS = [  # from the ground up; a room is a folder or a file directly under at
     {"tensor", "options", "memory_region", "model_log", "timers", "trampoline"},
     {"devices"},
     {"config", "request"},
-    {"backends", "scheduling", "observability", "calls"},
+    {"backends", "scheduling", "observability", "calls", "caching"},
     {"execution", "isolation", "repositories", "protocol"},
     {"models"},
     {"server"},

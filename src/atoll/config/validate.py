@@ -9,6 +9,7 @@ from atoll.config.deadline import deadline_problems
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelVersionPolicy
 from atoll.config.platforms import backend_of, guess_backend, is_ensemble, is_platform, near_platform
 from atoll.config.problems import Problem
+from atoll.config.response_cache import cache_problems
 from atoll.config.validate_scheduling import scheduling_problems
 from atoll.config.validate_tensors import tensor_problems
 
@@ -43,7 +44,7 @@ def validate_config(
     problems += tensor_problems(config, name, complete)
     problems += scheduling_problems(config, name)
     problems += _instance_groups(config, name, gpus)
-    problems += _cache(config, name)
+    problems += cache_problems(config, name)
     problems += deadline_problems(config, name)
     return problems
 
@@ -154,13 +155,3 @@ def _ensemble_extras(config: ModelConfig, name: str) -> list[Problem]:
         message = f"optimization should not be specified for ensemble '{name}'"
         problems.append(Problem("optimization", message, "an optimization policy", "none", remedy))
     return problems
-
-
-def _cache(config: ModelConfig, name: str) -> list[Problem]:
-    if config.response_cache is None or not config.response_cache.enable or not config.decoupled:
-        return []
-    message = (
-        f"Response Cache does not currently support model {name} with 'decoupled' transaction policy. "
-        "Please disable the response cache."
-    )
-    return [Problem("response_cache.enable", message, "true", "false", "")]

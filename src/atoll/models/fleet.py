@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from atoll.caching.settings import read_cache_settings
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.clock import Clock
 from atoll.execution.memory_pool import HostMemoryPool
@@ -28,6 +29,7 @@ from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.polling import Poller
 from atoll.models.residency import Residency, Then
+from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
 from atoll.models.side_by_side import work_side_by_side
 from atoll.models.table import ModelTable
@@ -75,6 +77,9 @@ class Fleet:
         repositories = [self._open(location) for location in options.model_repository]
         try:
             settings = read_settings(options, repositories, environment, self._open)
+            caching = ResponseCaching(
+                read_cache_settings(options.cache_config, options.response_cache_byte_size), environment
+            )
             self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
         except BaseException:
             for repository in repositories:
@@ -89,6 +94,7 @@ class Fleet:
         self.custom_metrics = CustomMetrics()
         self.processes = Processes()
         self.clock = Clock()
+        self.caching = caching
         engine = ModelsEngine(self)
         placing = Placing(self.processes, engine)
         self._completion = completion = Completion(
@@ -104,6 +110,7 @@ class Fleet:
             self.memory_pool,
             placing,
             self.clock,
+            caching,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
         )
@@ -349,5 +356,6 @@ class Fleet:
             repository.close()
         self.memory_pool.close()
         self.processes.close()
+        self.caching.close()
         self.clock.close()
         return clean

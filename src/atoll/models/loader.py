@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.deadline import deadline_ns
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.response_cache import is_cached
 from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
@@ -27,6 +28,7 @@ from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.request_validation import request_spec, validate
+from atoll.models.response_caching import ResponseCaching
 from atoll.models.side_by_side import work_side_by_side
 from atoll.observability.metrics import metric_labels
 from atoll.observability.statistics import StatisticsRecorder
@@ -62,6 +64,7 @@ class Loader:
         memory: HostMemoryPool | None,
         placing: Placing,
         clock: Clock,
+        caching: ResponseCaching,
         *,
         drive_on_submit: bool = True,
         measure: bool = False,
@@ -70,6 +73,7 @@ class Loader:
         self._memory = memory
         self._placing = placing
         self._clock = clock
+        self._caching = caching
         self._drive_on_submit = drive_on_submit
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
 
@@ -97,7 +101,12 @@ class Loader:
         config = complete.configs[version]
         folder = complete.folder
         labels = read_labels(config, folder.directory)
-        statistics = StatisticsRecorder(config.name, str(version), labels=metric_labels(config.metric_tags, namespace))
+        statistics = StatisticsRecorder(
+            config.name,
+            str(version),
+            labels=metric_labels(config.metric_tags, namespace),
+            cached=is_cached(config),
+        )
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         parts = _Parts(plan_batches(config), str(version), statistics, samples, complete.backend.capabilities.requests)
@@ -130,7 +139,11 @@ class Loader:
                     bounded=backend.capabilities.bounded and not isinstance(backend_model, IsolatedModel),
                     submitter_may_drive=self._drive_on_submit,
                 )
-            return Model(
+            identity = self._caching.identity(config, source if folder.backend is None else None)
+            pool = self._caching.wrap(
+                pool, config, statistics, identity, sees_parameters=backend.capabilities.requests
+            )
+            model = Model(
                 config,
                 str(version),
                 platform=config.platform or config.backend,
@@ -143,6 +156,8 @@ class Loader:
                 is_available=lambda: getattr(executes, "available", True),
                 deadlines=Deadlines(self._clock, config.name, str(version), deadline_ns(config)),
             )
+            model.identity = identity
+            return model
         except BaseException:
             for instance in instances:
                 instance.close()

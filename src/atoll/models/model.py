@@ -1,6 +1,7 @@
 """A loaded model version: what it expects, what it runs on, what it has counted."""
 
 from collections.abc import Callable, Mapping, Sequence
+from os import urandom
 from pathlib import Path
 from time import monotonic_ns
 
@@ -61,6 +62,8 @@ class Model:
         self.ready = True  # the lifecycle's word, where every request looks
         self._is_available = is_available
         self._deadlines = deadlines
+        own = urandom(16)
+        self.identity: Callable[[], bytes | None] = lambda: own  # in the keys of the response cache
 
     # ---- what it says of itself
 

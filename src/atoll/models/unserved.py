@@ -32,6 +32,5 @@ def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Proble
 
 def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
     return [
-        ("response_cache", config.response_cache is not None and config.response_cache.enable),
         ("instance_group.rate_limiter", any(group.rate_limiter is not None for group in config.instance_group)),
     ]

@@ -23,6 +23,27 @@ class CpuReading:
     memory_used: int
 
 
+class CacheReading(Protocol):
+    """What the response cache has counted, of all models together."""
+
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+    @property
+    def lookup_ns(self) -> int: ...
+    @property
+    def insertion_ns(self) -> int: ...
+    @property
+    def utilization(self) -> float:
+        """How much of it is in use, from 0 to 1; 0 where it cannot say."""
+
+    @property
+    def entries(self) -> int: ...
+    @property
+    def evictions(self) -> int: ...
+
+
 class MemoryPoolReading(Protocol):
     """A pool of host memory, and how much of it is in use."""
 
@@ -105,6 +126,48 @@ _FAMILIES = (
 )
 
 
+_CACHE_FAMILIES = (
+    _Family(
+        "nv_cache_num_hits_per_model",
+        "Number of cache hits per model",
+        lambda model: model.cache_hit.count,
+    ),
+    _Family(
+        "nv_cache_hit_duration_per_model",
+        "Total cache hit duration per model, in microseconds",
+        lambda model: _us(model.cache_hit),
+    ),
+    _Family(
+        "nv_cache_num_misses_per_model",
+        "Number of cache misses per model",
+        lambda model: model.cache_miss.count,
+    ),
+    _Family(
+        "nv_cache_miss_duration_per_model",
+        "Total cache miss (insert+lookup) duration per model, in microseconds",
+        lambda model: _us(model.cache_miss),
+    ),
+)
+"""Of the models that enable the response cache, whether the server has one or not."""
+
+_CACHE: tuple[tuple[str, str, Callable[[CacheReading], float]], ...] = (
+    ("nv_cache_util", "Cache utilization [0.0 - 1.0]", lambda cache: cache.utilization),
+    ("nv_cache_num_entries", "Number of responses stored in response cache", lambda cache: cache.entries),
+    ("nv_cache_num_hits", "Number of cache hits in response cache", lambda cache: cache.hits),
+    ("nv_cache_num_misses", "Number of cache misses in response cache", lambda cache: cache.misses),
+    ("nv_cache_num_lookups", "Number of cache lookups in response cache", lambda cache: cache.hits + cache.misses),
+    ("nv_cache_num_evictions", "Number of cache evictions in response cache", lambda cache: cache.evictions),
+    (
+        "nv_cache_lookup_duration",
+        "Total cache lookup duration (hit and miss), in microseconds",
+        lambda cache: cache.lookup_ns // 1000,
+    ),
+    (
+        "nv_cache_insertion_duration",
+        "Total cache insertion duration, in microseconds",
+        lambda cache: cache.insertion_ns // 1000,
+    ),
+)
 _LOAD = ("nv_model_load_duration_secs", "Seconds that loading the model took", "gauge")
 _POOL = (
     ("nv_pinned_memory_pool_total_bytes", "Pinned memory pool total memory size, in bytes"),
@@ -116,7 +179,12 @@ _CPU = (
     ("nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes"),
 )
 SERVER_FAMILIES = frozenset(
-    [_SUCCESS.name, _FAILURE[0], _LOAD[0], *(one.name for one in _FAMILIES), *(name for name, _ in (*_POOL, *_CPU))]
+    [
+        *(_SUCCESS.name, _FAILURE[0], _LOAD[0]),
+        *(one.name for one in (*_FAMILIES, *_CACHE_FAMILIES)),
+        *(name for name, _ in (*_POOL, *_CPU)),
+        *(name for name, _, _ in _CACHE),
+    ]
 )
 """The names that the server's own metrics have on the page."""
 
@@ -140,7 +208,10 @@ def metric_labels(metric_tags: Mapping[str, str], namespace: str = "") -> dict[s
 
 
 def render(
-    models: Sequence[ModelStatistics], cpu: CpuReading | None = None, pool: MemoryPoolReading | None = None
+    models: Sequence[ModelStatistics],
+    cpu: CpuReading | None = None,
+    pool: MemoryPoolReading | None = None,
+    cache: CacheReading | None = None,
 ) -> str:
     """The page, in the Prometheus text format, version 0.0.4."""
     lines: list[str] = []
@@ -153,6 +224,13 @@ def render(
         ]
     for family in _FAMILIES:
         _add_family(lines, family, models)
+    cached = [model for model in models if model.cached]
+    for family in _CACHE_FAMILIES if cached else ():
+        _add_family(lines, family, cached)
+    if cache is not None:
+        for name, description, value in _CACHE:
+            _add_header(lines, name, description, "gauge")
+            lines.append(f"{name} {value(cache)}")
     if any(model.load_ns for model in models):
         _add_header(lines, *_LOAD)
         lines += [f"{_LOAD[0]}{_labels(model)} {model.load_ns / 1e9}" for model in models if model.load_ns]

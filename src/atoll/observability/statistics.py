@@ -36,8 +36,10 @@ class ModelStatistics:
     """A snapshot. `last_inference_ms` is wall-clock milliseconds since the epoch, 0 before the first inference.
 
     `inference_count` counts the items of successful batches, `execution_count` the executions. The durations of a
-    batch count once for each of its requests, as in Triton. `failures` counts failed requests by reason. `labels` are
-    those that its metrics have beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
+    batch count once for each of its requests, as in Triton. A hit of the response cache counts in `success`, `queue`
+    and `cache_hit` alone; `cached`: whether the model's configuration enables that cache. `failures` counts failed
+    requests by reason. `labels` are those that its metrics have beside model, version and reason. `load_ns` is how long
+    loading it took; 0: unknown.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ModelStatistics:
     driven_by_submitter: int = 0  # executions that ran on the submitting thread; not in Triton
     labels: Mapping[str, str] = field(default_factory=dict)
     load_ns: int = 0
+    cached: bool = False
 
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
@@ -76,9 +79,10 @@ def failure_reason(error: Exception, executed: bool) -> str:
 class StatisticsRecorder:
     """The counters of one model version. Thread-safe; plain integers: recording costs about a microsecond a batch."""
 
-    def __init__(self, name: str, version: str, labels: Mapping[str, str] | None = None):
+    def __init__(self, name: str, version: str, labels: Mapping[str, str] | None = None, *, cached: bool = False):
         self.name = name
         self.version = version
+        self._cached = cached
         self._labels = dict(labels or {})
         self._load_ns = 0
         self._lock = threading.Lock()
@@ -96,6 +100,10 @@ class StatisticsRecorder:
         self._fail_ns = 0
         self._batches: dict[int, list[int]] = {}  # size -> [executions, input ns, infer ns, output ns]
         self._failures = dict.fromkeys(FAILURE_REASONS, 0)
+        self._hits = 0  # of the requests that succeeded; none of them was executed
+        self._hit_ns = 0
+        self._misses = 0
+        self._miss_ns = 0
 
     def record_batch(
         self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool
@@ -135,6 +143,26 @@ class StatisticsRecorder:
             self._compute_input_ns += stamps.compute_input_end - stamps.compute_start
             self._compute_infer_ns += stamps.compute_output_start - stamps.compute_input_end
             self._compute_output_ns += stamps.compute_end - stamps.compute_output_start
+
+    def record_cache_hit(self, stamps: Timeline, lookup_ns: int) -> None:
+        """A request succeeded without being executed: the response cache had its answer."""
+        with self._lock:
+            self._hits += 1
+            self._hit_ns += lookup_ns
+            self._succeeded += 1
+            self._success_ns += stamps.request_end - stamps.request_start
+            self._queue_ns += max(stamps.request_end - stamps.queue_start - lookup_ns, 0)
+
+    def record_cache_miss(self, ns: int) -> None:
+        """A request that was not in the response cache has been executed. `ns`: the lookup, and keeping the answer."""
+        with self._lock:
+            self._misses += 1
+            self._miss_ns += ns
+
+    def record_cache_insertion(self, ns: int) -> None:
+        """The answer to such a request was kept after it had been given."""
+        with self._lock:
+            self._miss_ns += ns
 
     def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         self._last_inference_ms = time.time_ns() // 1_000_000
@@ -177,9 +205,11 @@ class StatisticsRecorder:
                 success=Duration(self._succeeded, self._success_ns),
                 fail=Duration(self._failed, self._fail_ns),
                 queue=Duration(self._succeeded, self._queue_ns),
-                compute_input=Duration(self._succeeded, self._compute_input_ns),
-                compute_infer=Duration(self._succeeded, self._compute_infer_ns),
-                compute_output=Duration(self._succeeded, self._compute_output_ns),
+                compute_input=Duration(self._succeeded - self._hits, self._compute_input_ns),
+                compute_infer=Duration(self._succeeded - self._hits, self._compute_infer_ns),
+                compute_output=Duration(self._succeeded - self._hits, self._compute_output_ns),
+                cache_hit=Duration(self._hits, self._hit_ns),
+                cache_miss=Duration(self._misses, self._miss_ns),
                 batch_stats=tuple(
                     BatchStatistics(size, Duration(n, i), Duration(n, x), Duration(n, o))
                     for size, (n, i, x, o) in sorted(self._batches.items())
@@ -189,4 +219,5 @@ class StatisticsRecorder:
                 driven_by_submitter=self._submitter_executions,
                 labels=self._labels,
                 load_ns=self._load_ns,
+                cached=self._cached,
             )

@@ -67,6 +67,11 @@ class MetricsFrontend:
 
     def _metrics(self, exchange: Exchange, body: memoryview) -> Answer:
         cpu = None if self._cpu is None else self._cpu.read()
-        text = render(self._server.statistics(), cpu, getattr(self._server, "memory_pool", None))
+        text = render(
+            self._server.statistics(),
+            cpu,
+            getattr(self._server, "memory_pool", None),
+            getattr(self._server, "response_cache", None),
+        )
         text += self._server.custom_metrics.render()
         return Answer(200, [text.encode("utf-8", "surrogateescape")], headers=_HEADERS)
