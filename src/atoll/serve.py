@@ -47,8 +47,8 @@ def serve(values: Mapping[str, Any]) -> int:
         )
     if values["cache_directory"]:
         logger.warning(
-            "--cache-directory is ignored: the shared libraries there are not loaded. Caches come as installed packages; "
-            "local and redis are built in"
+            "--cache-directory is ignored: the shared libraries there are not loaded. Caches come as installed "
+            "packages; local and redis are built in"
         )
     if values["response_cache_byte_size"] is not None:
         logger.warning(

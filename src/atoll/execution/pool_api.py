@@ -9,7 +9,8 @@ from atoll.request import InferenceRequest
 class Pool(Protocol):
     """An InstancePool, or a ForwardingPool with its own kind of instances."""
 
-    last_used_ns: int
+    @property
+    def last_used_ns(self) -> int: ...
 
     def start(self) -> None: ...
     def submit(self, request: InferenceRequest) -> None: ...

@@ -140,9 +140,7 @@ class Loader:
                     submitter_may_drive=self._drive_on_submit,
                 )
             identity = self._caching.identity(config, source if folder.backend is None else None)
-            pool = self._caching.wrap(
-                pool, config, statistics, identity, sees_parameters=backend.capabilities.requests
-            )
+            pool = self._caching.wrap(pool, config, statistics, identity, sees_parameters=backend.capabilities.requests)
             model = Model(
                 config,
                 str(version),

@@ -228,9 +228,9 @@ def render(
     for family in _CACHE_FAMILIES if cached else ():
         _add_family(lines, family, cached)
     if cache is not None:
-        for name, description, value in _CACHE:
+        for name, description, read in _CACHE:
             _add_header(lines, name, description, "gauge")
-            lines.append(f"{name} {value(cache)}")
+            lines.append(f"{name} {read(cache)}")
     if any(model.load_ns for model in models):
         _add_header(lines, *_LOAD)
         lines += [f"{_LOAD[0]}{_labels(model)} {model.load_ns / 1e9}" for model in models if model.load_ns]
