@@ -358,12 +358,11 @@ class SequenceBatcher:
         cause = "its instance was taken out of service"
         self._interrupt(place.live.values(), cause)
         for _, sequence in sorted(place.live.items(), reverse=True):
+            place.remove(sequence)
             if sequence.executing:  # what starts anew behind it would never be executed here
                 self._refuse_waiting(sequence, self._lost(sequence, cause))
                 self._forget_id(sequence)
             else:
-                place.remove(sequence)
-                place.ready.clear()
                 self._backlog[sequence] = None
                 self._backlog.move_to_end(sequence, last=False)
         self._promote()
