@@ -40,6 +40,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("shutdown-delay-secs", int, 0, "Seconds after SIGTERM in which the server says that it is not ready, but serves on, so that load balancers notice.", "Server", minimum=0, source=OURS),
     Option("strict-readiness", bool, True, "Ready only when every model is; if false, as soon as the server answers.", "Server"),
     Option("drive-on-submit", bool, True, "Let the thread that submits a request run it where executions are short, instead of handing it to the instance's thread.", "Server", source=OURS),
+    Option("max-inflight-requests", int, 0, "Requests of clients that may be queued or executing at once; what comes beyond is refused with the time after which to ask again. 0 is no limit.", "Server", minimum=0, source=OURS),
     Option("malloc-keep-bytes", int, 256 << 20, "Freed memory below this many bytes stays with the process (glibc), so that large tensors cost no page faults; 0 leaves the C library's setting.", "Server", minimum=0, source=OURS),
     Option("model-repository", list, (), "Path of a model repository; may be given several times. A bare model file is a repository of one model.", "Models", aliases=("model-store",)),
     Option("exit-on-error", bool, True, "Do not start when a model cannot be loaded. If false, the other models are served.", "Models"),
@@ -64,6 +65,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("cache-config", list, (), "A setting of the response cache, as NAME,KEY=VALUE; may be given several times. NAME is local (size), redis (host, port, ...) or an installed package's; KEY ttl, the seconds for which answers are kept, is for all.", "Response cache"),
     Option("cache-directory", str, "", "Accepted and ignored: tritonserver's caches are shared libraries from there, Atoll's are installed packages.", "Response cache"),
     Option("response-cache-byte-size", int, None, "Deprecated: --cache-config local,size=BYTES.", "Response cache", minimum=0),
+    Option("rate-limit", str, "off", "execution_count: instances execute when they have the resources that their rate_limiter names, in turns by their priorities. off: as soon as they are free.", "Rate limiter", choices=("execution_count", "off")),
+    Option("rate-limit-resource", list, (), "How much there is of a resource, as NAME:COUNT, or NAME:COUNT:DEVICE for one device; may be given several times. Without any, each resource is as large as the instance needs that needs most of it.", "Rate limiter"),
+    Option("host-policy", list, (), "The cores or the NUMA node to which the instances with a host policy keep, as NAME,cpu-cores=0-3 or NAME,numa-node=0; may be given several times. cpu, model and gpu_N are the policies of instances whose group names none.", "Models"),
     Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
     Option("log-warning", bool, True, "Log warnings.", "Logging"),
@@ -130,6 +134,10 @@ class ServerOptions:
     cache_config: Sequence[str] = ()
     response_cache_byte_size: int | None = None
     drive_on_submit: bool = True
+    max_inflight_requests: int = 0
+    rate_limit: str = "off"
+    rate_limit_resource: Sequence[str] = ()
+    host_policy: Sequence[str] = ()
 
 
 def library_options(values: Mapping[str, Any]) -> dict[str, Any]:

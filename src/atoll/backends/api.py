@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from atoll.config.autofill import ModelSignature
 from atoll.config.model_config import ModelConfig
+from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError
 from atoll.request import InferenceRequest, Parameter
 from atoll.tensor import Array, Tensor
@@ -132,11 +133,16 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an instance runs: `kind` is "KIND_CPU" or "KIND_GPU", `device_id` the GPU's number (0 on a CPU)."""
+    """Where an instance runs: `kind` is "KIND_CPU" or "KIND_GPU", `device_id` the GPU's number (0 on a CPU).
+
+    `policy`: the cores that its threads keep to. Those that are made in `instance` do so already, and so does the one
+    that calls `execute`.
+    """
 
     name: str
     kind: str = "KIND_CPU"
     device_id: int = 0
+    policy: HostPolicy | None = None
 
 
 class Instance(Protocol):

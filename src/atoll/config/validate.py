@@ -6,6 +6,7 @@ The messages are the real server's (2.51) wherever it has one for the case; it s
 from collections.abc import Sequence
 
 from atoll.config.deadline import deadline_problems
+from atoll.config.inflight_limit import inflight_limit_problems
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelVersionPolicy
 from atoll.config.platforms import backend_of, guess_backend, is_ensemble, is_platform, near_platform
 from atoll.config.problems import Problem
@@ -46,6 +47,7 @@ def validate_config(
     problems += _instance_groups(config, name, gpus)
     problems += cache_problems(config, name)
     problems += deadline_problems(config, name)
+    problems += inflight_limit_problems(config, name)
     return problems
 
 

@@ -150,20 +150,24 @@ class ForwardingPool:
         if self._traits.expires:
             self._watch_expiry()
         if batch is None or isinstance(batch, WaitUntil):
-            if seat.instance.permit is not None:
-                seat.instance.permit.give_back()
+            self._give_back()
             return None
         return batch
+
+    def _give_back(self) -> None:
+        """There is nothing to execute now: not for one instance after the other, whose turn it would be then."""
+        if self._limited:
+            for seat in self._seats.values():
+                if seat.instance.permit is not None and not seat.executing:
+                    seat.instance.permit.give_back()
 
     def _free_seat(self) -> _Seat | None:
         """One that can be given a batch. Under the lock."""
         if not self._scheduler.pending():
-            for seat in self._seats.values():
-                if seat.instance.permit is not None and not seat.executing:
-                    seat.instance.permit.give_back()  # what it was waiting for others have done
+            self._give_back()  # what they were waiting for others have done
             return None
         best = None
-        for seat in self._seats.values():
+        for seat in sorted(self._seats.values(), key=_turn) if self._limited else self._seats.values():
             executing = seat.executing
             if self._traits.by_seat and not self._scheduler.wants(seat.number):
                 if seat.instance.permit is not None and not seat.executing:
@@ -249,7 +253,10 @@ class ForwardingPool:
                 seat.leaving = True
                 self._scheduler.seat_removed(seat.number)
                 self._leaving[instance] = seat
+                if instance.permit is not None and not seat.executing:
+                    instance.permit.give_back()
             self._seats.update({instance: self._new_seat(instance) for instance in added})
+            self._limited = any(one.permit for one in self._seats)
         for instance in added:
             instance.attach(self)
         for instance in removed:
@@ -276,9 +283,11 @@ class ForwardingPool:
             seat = self._seats.get(instance) or self._leaving.get(instance)
             if seat is not None and seat.executing:
                 seat.executing -= 1
-                if seat.instance.permit is not None:
-                    seat.instance.permit.give_back()
                 self._tell_finished(seat, requests)
+                permit = seat.instance.permit
+                if permit is not None:
+                    more = not (seat.leaving or self._stopping) and self._scheduler.wants(seat.number)
+                    permit.executed(self.advance if more else None)
         if seat is not None and seat.leaving:
             self._let_go(instance)
 
@@ -383,6 +392,11 @@ class ForwardingPool:
 
 _LEAVING_NS = 30_000_000_000  # that an instance which was taken out of service gets to end
 _GRACE_S = 10.0  # a close that is given a deadline takes a little longer, where it has to kill
+
+
+def _turn(seat: _Seat) -> int:
+    permit = seat.instance.permit
+    return permit.turn if permit is not None else 0
 
 
 def _close(instance: RequestModelInstance, deadline_ns: int) -> bool:

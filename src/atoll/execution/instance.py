@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 
 from atoll.backends.api import Instance
+from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, HostMemory, join, needed_outputs, split
 from atoll.execution.driving import Pace
@@ -38,6 +39,7 @@ class ModelInstance:
         self._statistics = statistics
         self._memory = memory  # where batches are put together; None: memory of their own
         self.permit: Permit | None = None  # that it needs for each batch, if any
+        self.policy: HostPolicy | None = None  # of the thread that drives it
 
     def warm_up(self, samples: Sequence[WarmupSample]) -> None:
         """Execute the samples, before anybody else can drive this instance. They count as requests, as in Triton.

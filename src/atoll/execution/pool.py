@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from time import monotonic_ns
 
+from atoll.devices.host_policy import apply
 from atoll.errors import CancelledError
 from atoll.execution.clock import Alarm, Clock
 from atoll.execution.driving import may_submitter_drive
@@ -81,11 +82,11 @@ class InstancePool:
         self._model_name = model_name
         self._scheduler = scheduler
         self._traits = traits = scheduler.traits
-        enabled = submitter_may_drive and not any(one.permit for one in instances)
-        self._submitter_may_drive = may_submitter_drive(enabled=enabled, bounded=bounded, waits=traits.waits)
+        self._may_be_driven = may_submitter_drive(enabled=submitter_may_drive, bounded=bounded, waits=traits.waits)
         self._lock = threading.Lock()
         self._numbers = count()
         self._seats = [self._new_seat(instance) for instance in instances]
+        self._heed_instances()
         self._idle: list[_Seat] = []
         self._leaving: list[_Seat] = []  # taken out of service, with a batch still to finish or a thread to end
         self._holding_out: _Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
@@ -101,6 +102,12 @@ class InstancePool:
         seat = _Seat(instance, next(self._numbers), self._lock)
         self._scheduler.seat_added(seat.number)
         return seat
+
+    def _heed_instances(self) -> None:
+        """What they are decides who may drive them."""
+        self._limited = any(seat.instance.permit is not None for seat in self._seats)
+        pinned = any(seat.instance.policy is not None for seat in self._seats)  # to cores: their threads are
+        self._submitter_may_drive = self._may_be_driven and not self._limited and not pinned
 
     # ---- start
 
@@ -183,6 +190,7 @@ class InstancePool:
                 permit.give_back()
                 return None
             if not permit.take(partial(self._granted, seat)):
+                self._wake_one()  # another may need less
                 return None
         batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
         if isinstance(batch, WaitUntil) and not self._accepting:
@@ -199,13 +207,15 @@ class InstancePool:
 
     def _ran(self, seat: _Seat, batch: Sequence[InferenceRequest]) -> None:
         """The batch has been executed and answered. Under the lock."""
-        if seat.instance.permit is not None:
-            seat.instance.permit.give_back()
         if self._traits.follows:
             self._scheduler.finished(batch, seat.number)
             if self._traits.expires:
                 self._watch_expiry()
             batch = [request for request in batch if not request.filler]
+        permit = seat.instance.permit
+        if permit is not None:
+            more = not (seat.leaving or self._stopping) and self._scheduler.wants(seat.number)
+            permit.executed(partial(self._granted, seat) if more else None)
         self._in_flight.finished(len(batch))
 
     def pending(self) -> int:
@@ -236,6 +246,7 @@ class InstancePool:
             self._leaving = [seat for seat in self._leaving if seat.thread is not None and seat.thread.is_alive()]
             self._leaving += leaving
             self._seats = [seat for seat in self._seats if seat not in leaving] + seats
+            self._heed_instances()
             for seat in leaving:
                 seat.leaving = True
                 self._scheduler.seat_removed(seat.number)
@@ -249,6 +260,9 @@ class InstancePool:
 
     def _wake_one(self) -> None:
         """Let an idle instance's thread look at the queue: the one that holds out for company, if there is one."""
+        if self._limited:
+            self._wake_permitted()
+            return
         if self._traits.by_seat:
             for seat in self._idle:
                 if self._scheduler.wants(seat.number):
@@ -257,6 +271,15 @@ class InstancePool:
         one = self._holding_out or (self._idle[-1] if self._idle else None)
         if one is not None:
             one.wake.notify()
+
+    def _wake_permitted(self) -> None:
+        """Of those that have what they need, the one whose turn it is; the others are in line from now on."""
+        for seat in sorted(self._idle, key=_turn):
+            permit = seat.instance.permit
+            if self._scheduler.wants(seat.number) and (permit is None or permit.take(partial(self._granted, seat))):
+                seat.wake.notify()
+                if not self._traits.by_seat:
+                    return
 
     def _wanted_seat(self) -> _Seat | None:
         """An idle one for which there is something."""
@@ -315,6 +338,11 @@ class InstancePool:
 
     def _drive_seat(self, seat: _Seat) -> None:
         """The life of an instance's thread."""
+        if seat.instance.policy is not None:
+            try:
+                apply(seat.instance.policy)
+            except OSError as error:  # the machine's cores have changed since it was made
+                logger.warning("instance '%s' cannot keep to its host policy: %s", seat.instance.name, error)
         while True:
             batch = self._take(seat)
             if batch is None:
@@ -415,6 +443,11 @@ class InstancePool:
                 seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
                 clean = clean and not seat.thread.is_alive()
         return clean
+
+
+def _turn(seat: _Seat) -> int:
+    permit = seat.instance.permit
+    return permit.turn if permit is not None else 0
 
 
 def _close(instance: ModelInstance) -> None:

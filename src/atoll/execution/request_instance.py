@@ -12,6 +12,7 @@ from time import monotonic_ns
 from typing import Protocol
 
 from atoll.backends.api import RequestInstance
+from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError, CancelledError, InternalError, UnavailableError
 from atoll.execution.batch import BatchPlan
 from atoll.execution.driving import Pace
@@ -69,6 +70,7 @@ class RequestModelInstance:
         self.name = name
         self.pace = Pace()
         self.permit: Permit | None = None  # that it needs for each batch, if any
+        self.policy: HostPolicy | None = None  # of what it runs in
         self._backend = backend
         self._check = ResponseCheck(plan)
         self._model_name = plan.model_name

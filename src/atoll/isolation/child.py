@@ -20,6 +20,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atoll.devices.host_policy import apply, from_document
 from atoll.isolation import child_control
 from atoll.isolation.limits import limit_memory
 
@@ -88,6 +89,8 @@ def run(descriptors: Descriptors, *, forked: bool = False) -> NoReturn:
         with open(descriptors.orders, "rb") as file:
             orders: dict[str, Any] = json.loads(file.read())
         _name_process(orders["name"])
+        if orders.get("policy"):  # before there are any threads
+            apply(from_document(orders["policy"]))
         if not orders["single_threaded"]:
             child_control.answer(control, watch_parent=not forked)
         limit_memory(orders["memory_limit"])

@@ -105,9 +105,9 @@ class IsolatedModel:
     def _spec(self, placement: Placement) -> ChildSpec:
         settings = self._settings
         device = (placement.kind, placement.device_id)
-        environment = child_environment(
-            os.environ, threads=self._threads, device=device, replaced=self._recipe.environment
-        )
+        policy = placement.policy
+        threads = self._threads if policy is None else min(self._threads, len(policy.cores))
+        environment = child_environment(os.environ, threads=threads, device=device, replaced=self._recipe.environment)
         return ChildSpec(
             name=placement.name,
             model=self._source.name,
@@ -117,7 +117,7 @@ class IsolatedModel:
             setup={
                 **self._recipe.setup,
                 "make": self._recipe.make,
-                "placement": asdict(replace(placement, device_id=device_id_in_child(device))),
+                "placement": asdict(replace(placement, device_id=device_id_in_child(device), policy=None)),
                 "memory": {
                     "first_bytes": settings.first_bytes,
                     "growth_bytes": settings.growth_bytes,
@@ -125,6 +125,7 @@ class IsolatedModel:
                 },
             },
             memory_limit=settings.memory_limit,
+            policy=policy,
             working_directory=str(Path.cwd()),
         )
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from atoll.devices.host_policy import HostPolicy
 from atoll.errors import InternalError
 from atoll.isolation.child import Descriptors
 
@@ -53,6 +54,7 @@ class ChildSpec:
     setup: Mapping[str, Any]  # what JSON can hold
     memory_limit: int = 0
     working_directory: str = ""
+    policy: HostPolicy | None = None  # the cores that it keeps to, whoever starts it
     single_threaded: bool = False  # no thread of ours runs in it, so that it may fork: nobody answers for it
 
 
@@ -150,6 +152,7 @@ def launch(spec: ChildSpec, zygote: Zygote | None = None) -> Child:
         "setup": dict(spec.setup),
         "memory_limit": spec.memory_limit,
         "single_threaded": spec.single_threaded,
+        "policy": spec.policy.document() if spec.policy is not None else None,
     }
     ours: list[socket.socket] = []
     theirs: list[socket.socket] = []

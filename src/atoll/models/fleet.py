@@ -15,13 +15,16 @@ from atoll.caching.settings import read_cache_settings
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.clock import Clock
 from atoll.execution.memory_pool import HostMemoryPool
+from atoll.execution.rate_limiter import RateLimiter, parse_supplies
 from atoll.isolation.processes import Processes
+from atoll.models.admission import server_admission
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
 from atoll.models.diagnosis import Diagnosis, diagnose
 from atoll.models.engine import ModelsEngine
 from atoll.models.function_repository import FunctionModel, FunctionRepository
+from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
 from atoll.models.loader import Loader
@@ -65,6 +68,9 @@ class Fleet:
 
     def __init__(self, options: ServerOptions, environment: Mapping[str, str]):
         self._options = options
+        policies = HostPolicies(options.host_policy)
+        supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
+        admission = server_admission(options.max_inflight_requests)
         self._on_progress: OnProgress | None = None
         self._total = 0  # models that are being loaded together
         self._open = partial(
@@ -97,6 +103,7 @@ class Fleet:
         self.caching = caching
         engine = ModelsEngine(self)
         placing = Placing(self.processes, engine)
+        limiter = RateLimiter(self.clock, supplies) if options.rate_limit == "execution_count" else None
         self._completion = completion = Completion(
             options,
             settings.backends,
@@ -111,6 +118,9 @@ class Fleet:
             placing,
             self.clock,
             caching,
+            policies=policies,
+            limiter=limiter,
+            admission=admission,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
         )

@@ -1,7 +1,7 @@
 """From a complete configuration to a running model: the one place where a model is put together."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic_ns
@@ -9,20 +9,28 @@ from typing import Any, TypeAlias, cast
 
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.deadline import deadline_ns
+from atoll.config.inflight_limit import inflight_limit
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.problems import Problem, config_error
 from atoll.config.response_cache import is_cached
+from atoll.devices.host_policy import HostPolicy, applied
+from atoll.errors import AtollError, ConfigError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
+from atoll.execution.permit import Permit
 from atoll.execution.pool import InstancePool
 from atoll.execution.pool_api import Pool
+from atoll.execution.rate_limiter import RateLimiter
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.isolation.model import IsolatedModel
+from atoll.models.admission import Admission, model_admission
 from atoll.models.completion import CompleteModel, Completion
+from atoll.models.host_policies import HostPolicies, joined
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
@@ -53,6 +61,7 @@ class _Parts:
     statistics: StatisticsRecorder
     samples: Sequence[WarmupSample]
     requests: bool  # its instances take requests, and are made side by side: each has its own start-up
+    groups: Mapping[str, ModelInstanceGroup]  # of each instance
 
 
 class Loader:
@@ -66,6 +75,9 @@ class Loader:
         clock: Clock,
         caching: ResponseCaching,
         *,
+        policies: HostPolicies,
+        limiter: RateLimiter | None = None,
+        admission: Admission | None = None,
         drive_on_submit: bool = True,
         measure: bool = False,
     ):
@@ -74,6 +86,9 @@ class Loader:
         self._placing = placing
         self._clock = clock
         self._caching = caching
+        self._policies = policies
+        self._limiter = limiter  # None: what groups need of resources is passed over
+        self._admission = admission
         self._drive_on_submit = drive_on_submit
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
 
@@ -109,14 +124,16 @@ class Loader:
         )
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
-        parts = _Parts(plan_batches(config), str(version), statistics, samples, complete.backend.capabilities.requests)
+        requests = complete.backend.capabilities.requests
+        parts = _Parts(plan_batches(config), str(version), statistics, samples, requests, _groups(config))
         scheduler = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
         places = placements(config.instance_group)
         backend = complete.backend
         source = self._completion.source(folder, config, version)
-        backend_model = self._placing.load(backend, source, len(places))
+        with applied(joined([self._policy(parts, place) for place in places])):  # it may start threads
+            backend_model = self._placing.load(backend, source, len(places))
         instances: list[AnyInstance] = []
         try:
             instances = self._instances(parts, backend_model, places)
@@ -153,6 +170,8 @@ class Loader:
                 labels=labels,
                 is_available=lambda: getattr(executes, "available", True),
                 deadlines=Deadlines(self._clock, config.name, str(version), deadline_ns(config)),
+                admission=self._admission,
+                own_admission=model_admission(inflight_limit(config), config.name),
             )
             model.identity = identity
             return model
@@ -179,7 +198,7 @@ class Loader:
         }
         samples = warmup_samples(config, folder.directory, partial(validate, spec=request_spec(config)))
         requests = any(isinstance(one, RequestModelInstance) for one in now.values())
-        parts = _Parts(plan_batches(config), model.version, model.recorder, samples, requests)
+        parts = _Parts(plan_batches(config), model.version, model.recorder, samples, requests, groups)
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
         if model.change_instances(config, added, removed):
@@ -194,9 +213,18 @@ class Loader:
         made: dict[str, AnyInstance] = {}
 
         def make(place: Placement) -> None:
-            instance = self._instance(parts, owner.instance(place), place)
-            made[place.name] = instance
-            instance.warm_up(parts.samples)
+            policy = self._policy(parts, place)
+            permit = self._permit(parts, place)
+            try:
+                with applied(policy):
+                    instance = self._instance(parts, owner.instance(replace(place, policy=policy)), place)
+                    instance.policy, instance.permit = policy, permit
+                    made[place.name] = instance
+                    instance.warm_up(parts.samples)
+            except BaseException:
+                if permit is not None:
+                    permit.close()
+                raise
 
         try:
             if parts.requests and len(places) > 1:
@@ -209,6 +237,24 @@ class Loader:
                 one.close()
             raise
         return [made[place.name] for place in places]
+
+    def _policy(self, parts: _Parts, place: Placement) -> HostPolicy | None:
+        """What its threads keep to."""
+        try:
+            return self._policies.of(parts.groups[place.name], place.device_id)
+        except InvalidArgumentError as error:
+            remedy = "Correct --host-policy, or name another policy."
+            raise _of_group_key(parts, "host_policy", error, remedy) from None
+
+    def _permit(self, parts: _Parts, place: Placement) -> Permit | None:
+        """What it needs before it may execute, where any instance of the model needs something."""
+        if self._limiter is None or not any(group.rate_limiter for group in parts.groups.values()):
+            return None
+        try:
+            return self._limiter.permit(parts.groups[place.name].rate_limiter, place.device_id)
+        except InvalidArgumentError as error:
+            remedy = "Ask for less, or say that there is more with --rate-limit-resource."
+            raise _of_group_key(parts, "rate_limiter", error, remedy) from None
 
     def _instance(self, parts: _Parts, backend: Instance | RequestInstance, place: Placement) -> AnyInstance:
         if parts.requests:
@@ -225,6 +271,11 @@ def _ahead(scheduler: Scheduler) -> int:
     if isinstance(scheduler, QueueingBatcher):
         return 0 if scheduler.prompt else BATCHES_AHEAD
     return BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD
+
+
+def _of_group_key(parts: _Parts, key: str, error: AtollError, remedy: str) -> ConfigError:
+    problem = Problem(f"instance_group.{key}", str(error), "", "", remedy)
+    return config_error([problem], f"model '{parts.plan.model_name}'")
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:

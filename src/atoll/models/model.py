@@ -8,11 +8,12 @@ from time import monotonic_ns
 from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
 from atoll.config.metadata import ModelMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig
-from atoll.errors import AtollError, UnavailableError
+from atoll.errors import AtollError, OverloadedError, UnavailableError
 from atoll.execution.deadline import Deadlines
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool_api import Pool
 from atoll.execution.request_instance import RequestModelInstance
+from atoll.models.admission import Admission
 from atoll.models.lifecycle import Lifecycle, ModelState
 from atoll.models.memory import ArenaHold
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
@@ -40,6 +41,8 @@ class Model:
         labels: Mapping[str, tuple[str, ...]] | None = None,
         is_available: Callable[[], bool] = lambda: True,
         deadlines: Deadlines | None = None,
+        admission: Admission | None = None,
+        own_admission: Admission | None = None,
     ):
         self.name = config.name
         self.version = version
@@ -62,6 +65,8 @@ class Model:
         self.ready = True  # the lifecycle's word, where every request looks
         self._is_available = is_available
         self._deadlines = deadlines
+        self._admission = admission  # the server's, of what clients send; None: as much as they like
+        self._own_admission = own_admission  # of what anybody sends
         own = urandom(16)
         self.identity: Callable[[], bytes | None] = lambda: own  # in the keys of the response cache
 
@@ -118,10 +123,33 @@ class Model:
 
     def submit(self, request: InferenceRequest) -> None:
         """Validate and queue a client's request. Raises AtollError where it is refused; its sender hears nothing."""
-        self.accept(request)
+        if self._admission is None:
+            self.accept(request)
+        else:
+            self._admitted(request, self._admission, self.accept)
 
     def accept(self, request: InferenceRequest) -> None:
         """The same for a request that the engine itself makes: a step of an ensemble, another model's."""
+        if self._own_admission is None:
+            self._queue(request)
+        else:
+            self._admitted(request, self._own_admission, self._queue)
+
+    def _admitted(
+        self, request: InferenceRequest, admission: Admission, go_on: Callable[[InferenceRequest], None]
+    ) -> None:
+        try:
+            admitted = admission.admit(request)
+        except OverloadedError:
+            self.recorder.record_failure(request, monotonic_ns(), "REJECTED")
+            raise
+        try:
+            go_on(request)
+        except BaseException:
+            admitted.withdraw(request)
+            raise
+
+    def _queue(self, request: InferenceRequest) -> None:
         timeline = request.timeline
         if not timeline.request_start:
             timeline.request_start = monotonic_ns()

@@ -32,5 +32,4 @@ def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Proble
 
 def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
     return [
-        ("instance_group.rate_limiter", any(group.rate_limiter is not None for group in config.instance_group)),
     ]

@@ -76,6 +76,7 @@ class Ticket:
         self.waiting: Callable[[], None] | None = None
         self.holds = False
         self.closed = False
+        self.turn = 0
 
     def take(self, on_granted: Callable[[], None]) -> bool:
         assert not self.closed
@@ -88,6 +89,11 @@ class Ticket:
     def give_back(self) -> None:
         self.waiting = None
         self.holds = False
+
+    def executed(self, on_granted: Callable[[], None] | None) -> None:
+        self.give_back()
+        self.waiting = on_granted
+        self.turn += 1
 
     def grant_next(self) -> "Ticket | None":
         """What a limiter does on its clock: somebody who waits gets what is free."""

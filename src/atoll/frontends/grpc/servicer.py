@@ -86,7 +86,10 @@ class Servicer:
             if isinstance(error, ModelAsleepError):
                 again = partial(self.model_infer, call, message, attempt + 1)
                 return call_again(self._waking, error, parsed.model_name, attempt, call, again)
-            raise grpc_error(error) from None
+            failure = grpc_error(error)
+            if failure.trailing:
+                call.set_trailing_metadata(failure.trailing)
+            raise failure from None
         return sender.answer_or_wait(request)
 
 
@@ -123,6 +126,8 @@ class UnarySender:
         if not final:
             return
         answer = self._encoded()
+        if isinstance(answer, GrpcError) and answer.trailing:
+            self._call.set_trailing_metadata(answer.trailing)
         if not self._waiting:
             self._answer = answer
         elif isinstance(answer, GrpcError):

@@ -1,7 +1,7 @@
 """What an error of the server is in gRPC: the one table from its codes to statuses."""
 
-from atoll.errors import AtollError, Code
-from atoll.frontends.grpc.transport import GrpcError, GrpcStatus
+from atoll.errors import AtollError, Code, OverloadedError
+from atoll.frontends.grpc.transport import GrpcError, GrpcStatus, Metadata
 
 STATUS = {
     Code.UNKNOWN: GrpcStatus.UNKNOWN,
@@ -28,4 +28,12 @@ def text_of(error: BaseException) -> str:
 
 def grpc_error(error: AtollError) -> GrpcError:
     """The error to end a call with."""
-    return GrpcError(STATUS[error.code], text_of(error))
+    return GrpcError(STATUS[error.code], text_of(error), _trailing(error))
+
+
+def _trailing(error: AtollError) -> Metadata:
+    """When to ask again: as HTTP says it, and as clients of gRPC with a retry policy heed it."""
+    if not isinstance(error, OverloadedError):
+        return ()
+    seconds = error.retry_after_s
+    return (("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000)))

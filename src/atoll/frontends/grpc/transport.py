@@ -58,10 +58,11 @@ class GrpcStatus(IntEnum):
 class GrpcError(Exception):
     """Raised by a handler to end its call with this status; every other exception ends it as UNKNOWN and is logged."""
 
-    def __init__(self, code: GrpcStatus, message: str = "") -> None:
+    def __init__(self, code: GrpcStatus, message: str = "", trailing: "Metadata" = ()) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.trailing = trailing  # what the handler is to give to `set_trailing_metadata`
 
 
 class Compression(IntEnum):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from atoll.errors import AtollError, Code
+from atoll.errors import AtollError, Code, OverloadedError
 from atoll.protocol import documents, json_text
 from atoll.tensor import Buffer
 
@@ -87,4 +87,5 @@ def refusal(status: int, text: str, *, plain: bool = True, headers: bytes = b"")
 
 def refusal_of(error: AtollError, *, plain: bool = False) -> Answer:
     """The answer that says what went wrong."""
-    return refusal(STATUS_OF.get(error.code, OTHER_ERRORS), str(error), plain=plain)
+    headers = b"Retry-After: %d\r\n" % error.retry_after_s if isinstance(error, OverloadedError) else b""
+    return refusal(STATUS_OF.get(error.code, OTHER_ERRORS), str(error), plain=plain, headers=headers)
