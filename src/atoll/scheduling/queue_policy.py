@@ -39,9 +39,11 @@ class QueuePolicy:
 
 
 def read_policy(policy: ModelQueuePolicy | None) -> QueuePolicy:
-    """What the configuration says; nothing limits anything where it says nothing."""
+    """What the configuration says, without what has no effect: nothing limits anything where it says nothing."""
     if policy is None:
         return QueuePolicy()
+    if not policy.default_timeout_microseconds:
+        return QueuePolicy(max_size=policy.max_queue_size)
     return QueuePolicy(
         timeout_ns=nanoseconds(policy.default_timeout_microseconds),
         delays=policy.timeout_action is ModelQueuePolicy.TimeoutAction.DELAY,

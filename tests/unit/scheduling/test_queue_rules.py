@@ -24,6 +24,8 @@ class TestTheSimplestSchedulerThatDoes:
         assert type(turned().scheduler) is DynamicBatcher
         assert type(turned(delay_ms=1, preferred_batch_size=(4,)).scheduler) is DynamicBatcher
         assert type(turned(default_queue_policy=policy()).scheduler) is DynamicBatcher
+        without_effect = policy(allow_timeout_override=True, timeout_action=DELAY)
+        assert type(turned(default_queue_policy=without_effect).scheduler) is DynamicBatcher
         assert type(turned(priority_levels=1, default_priority_level=1).scheduler) is DynamicBatcher
         assert type(turned(max_batch_size=0, delay_ms=1).scheduler) is DirectScheduler
 
