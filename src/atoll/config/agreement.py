@@ -5,6 +5,7 @@ The messages follow the real server's ONNX Runtime backend where it has one for 
 
 from collections.abc import Iterator, Sequence
 
+from atoll.config.agreement_made import made_problems, ragged_problems
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.problems import Problem, suggestion
 from atoll.config.signature import ModelSignature, TensorSignature, server_made_inputs
@@ -31,6 +32,7 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
         ("input", config.input, found.inputs),
         ("output", config.output, found.outputs),
     )
+    scattered = {name for one in config.batch_output for name in one.target_name}
     for kind, tensors, signatures in sides:
         by_name = {one.name: one for one in signatures}
         meant = _meant(config, kind, tensors, signatures)
@@ -44,8 +46,11 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
                 continue
             size = config.max_batch_size if batching else 0
             problems += _type(path, kind, tensor, signature, config.name, size)
-            if not (isinstance(tensor, ModelInput) and tensor.allow_ragged_batch):
+            if isinstance(tensor, ModelInput) and tensor.allow_ragged_batch:
+                problems += ragged_problems(path, tensor, signature, config.name)
+            elif kind == "input" or tensor.name not in scattered:  # what is cut by an input's shapes may come in any
                 problems += _shape(path, tensor, signature, config.name, size, bool(found.batching))
+    problems += made_problems(config, found)
     return problems
 
 

@@ -83,6 +83,8 @@ def _completed(tensor: _Tensor, found: TensorSignature, batching: bool) -> _Tens
     if tensor.dims or found.shape is None:
         return tensor
     dims = found.shape[1:] if batching else found.shape
+    if isinstance(tensor, ModelInput) and tensor.allow_ragged_batch and len(found.shape) == 1:
+        dims = found.shape  # what the model sees is flat: that is no batch dimension
     if dims:
         return replace(tensor, dims=dims)
     # dims must not be empty: clients send one element, the model sees none but the batch dimension

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.platforms import backend_of
 from atoll.config.problems import Problem
+from atoll.config.validate_batch_tensors import batch_tensor_problems
+from atoll.config.validate_padding import padding_problems
 from atoll.tensor import DataType
 
 _DIMENSION = "integer >= 1, or -1 to indicate a variable-size dimension"
@@ -21,8 +23,8 @@ def tensor_problems(config: ModelConfig, name: str, complete: bool) -> list[Prob
         problems += _duplicates(kind, tensors, name)
         for index, tensor in enumerate(tensors):
             problems += _tensor(f"{kind}[{index}]", f"model {kind}", tensor, config, name, complete)
-    problems += _batch_inputs(config, name)
-    problems += _batch_outputs(config, name)
+    problems += batch_tensor_problems(config, name)
+    problems += padding_problems(config)
     return problems
 
 
@@ -101,49 +103,3 @@ def _pieces(shape: tuple[int, ...]) -> list[int]:
         else:
             pieces[-1] *= dim
     return pieces
-
-
-def _batch_inputs(config: ModelConfig, name: str) -> Iterator[Problem]:
-    inputs = {one.name for one in config.input}
-    for index, one in enumerate(config.batch_input):
-        path = f"batch_input[{index}]"
-        if one.data_type not in (DataType.INT32, DataType.FP32):
-            message = f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}"
-            if one.data_type is DataType.INVALID:
-                message = "unexpected batch input data type 'TYPE_INVALID'"
-            found = one.data_type.config_name
-            yield Problem(f"{path}.data_type", message, found, "TYPE_INT32 or TYPE_FP32", "")
-        if len(one.source_input) != 1:
-            count = len(one.source_input)
-            message = f"batch input kind '{one.kind.name}' expects 1 source input, got {count} for {name}"
-            yield Problem(f"{path}.source_input", message, str(count), "1", "")
-        yield from _unknown(path, "source_input", "source input", one.source_input, inputs, config.input, name)
-
-
-def _batch_outputs(config: ModelConfig, name: str) -> Iterator[Problem]:
-    inputs, outputs = {one.name for one in config.input}, {one.name for one in config.output}
-    for index, one in enumerate(config.batch_output):
-        path = f"batch_output[{index}]"
-        if len(one.source_input) != 1:
-            count = len(one.source_input)
-            message = f"batch output kind '{one.kind.name}' expects 1 source input, got {count} for {name}"
-            yield Problem(f"{path}.source_input", message, str(count), "1", "")
-        yield from _unknown(path, "source_input", "source input", one.source_input, inputs, config.input, name)
-        yield from _unknown(path, "target_name", "target output", one.target_name, outputs, config.output, name)
-
-
-def _unknown(
-    path: str,
-    key: str,
-    label: str,
-    names: Sequence[str],
-    known: set[str],
-    tensors: Sequence[ModelInput | ModelOutput],
-    name: str,
-) -> Iterator[Problem]:
-    if not tensors:  # autofill has yet to name them
-        return
-    for one in names:
-        if one not in known:
-            message = f"unknown {label} name '{one}' for {name}"
-            yield Problem(f"{path}.{key}", message, f"'{one}'", f"one of {', '.join(sorted(known))}", "")

@@ -4,10 +4,12 @@ A request that fits passes one short loop. One that does not goes through the ch
 (it looks at the inputs from the last to the first), so that the error is the one that its users know, in its words.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from atoll.config.model_config import ModelConfig
+from atoll.config.model_config import ModelConfig, ModelInput
+from atoll.config.padding import Padding, read_padding
 from atoll.errors import InvalidArgumentError
 from atoll.request import InferenceRequest
 from atoll.tensor import DataType, Tensor, element_count
@@ -23,7 +25,8 @@ BATCH_DIMENSION_NOTE = (
 class InputSpec:
     """What a model expects of an input; `dims` without the batch dimension, -1 where any size will do.
 
-    `item_elements` is the number of elements of one item of the batch, -1 where a dimension is variable.
+    `item_elements` is the number of elements of one item of the batch, -1 where a dimension is variable. `batched`: it
+    has a batch dimension. `longest`: what each variable dimension can be padded to, where there is a limit.
     """
 
     name: str
@@ -31,6 +34,8 @@ class InputSpec:
     dims: tuple[int, ...]
     optional: bool
     item_elements: int
+    batched: bool = False
+    longest: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,13 @@ class RequestSpec:
     inputs: Mapping[str, InputSpec]
     required: frozenset[str]
     outputs: frozenset[str]
-    shapes_vary: bool  # requests must then be compared before they run together
+    keys: tuple[tuple[str, Callable[[Tensor], object]], ...]  # inputs by which requests run together or not
 
 
 def request_spec(config: ModelConfig) -> RequestSpec:
     """The spec of a complete configuration."""
+    batched = config.max_batch_size > 0
+    padding = read_padding(config)
     inputs = {
         one.name: InputSpec(
             one.name,
@@ -54,17 +61,38 @@ def request_spec(config: ModelConfig) -> RequestSpec:
             one.dims,
             one.optional,
             -1 if any(dim < 0 for dim in one.dims) else element_count(one.dims),
+            batched and not one.is_shape_tensor,
+            tuple(buckets[-1] for buckets in padding.buckets(one.name, one.dims)),
         )
         for one in config.input
     }
+    keys = [(one.name, _key(one, padding)) for one in config.input] if batched else []
     return RequestSpec(
         model_name=config.name,
         max_batch_size=config.max_batch_size,
         inputs=inputs,
         required=frozenset(name for name, spec in inputs.items() if not spec.optional),
         outputs=frozenset(one.name for one in config.output),
-        shapes_vary=any(spec.optional or spec.item_elements < 0 for spec in inputs.values()),
+        keys=tuple((name, key) for name, key in keys if key is not None),
     )
+
+
+def _key(one: ModelInput, padding: Padding) -> Callable[[Tensor], object] | None:
+    """What must be equal of this input in requests that run together; None where they always can."""
+    if one.is_shape_tensor:
+        return _value
+    if padding.separate_buckets and (buckets := padding.buckets(one.name, one.dims)):
+        axes = [axis for axis, dim in enumerate(one.dims, 1) if dim < 0]
+        places = list(zip(axes, buckets, strict=True))
+        return lambda tensor: tuple([bisect_left(sizes, tensor.shape[axis]) for axis, sizes in places])
+    joined_anyhow = one.allow_ragged_batch or one.name in padding.inputs
+    if any(dim < 0 for dim in one.dims) and not joined_anyhow:
+        return lambda tensor: tensor.shape[1:]
+    return (lambda tensor: True) if one.optional else None  # it is there in all of them, or in none
+
+
+def _value(tensor: Tensor) -> object:
+    return tensor.shape, bytes(tensor.packed())
 
 
 def validate(request: InferenceRequest, spec: RequestSpec) -> None:
@@ -76,7 +104,6 @@ def validate(request: InferenceRequest, spec: RequestSpec) -> None:
 
 def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
     inputs = request.inputs
-    batched = spec.max_batch_size > 0
     size = 0
     present = 0
     for name, expected in spec.inputs.items():
@@ -89,15 +116,16 @@ def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
         shape = tensor.shape
         if tensor.datatype is not expected.datatype:
             return False
-        if batched:
+        rows = 1
+        if expected.batched:
             if not shape or (size and shape[0] != size) or not 0 < shape[0] <= spec.max_batch_size:
                 return False
-            size = shape[0]
+            size = rows = shape[0]
             item = shape[1:]
         else:
             item = shape
         if item != expected.dims:
-            if not _matches(item, expected.dims):
+            if not _matches(item, expected.dims) or (expected.longest and _too_long(item, expected)):
                 return False
             elements = element_count(item)
         else:
@@ -106,7 +134,7 @@ def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
         if buffer is not None:
             if tensor.datatype is DataType.BYTES:
                 _decode(tensor, request, spec)
-            elif len(buffer) != elements * (size or 1) * tensor.datatype.size:
+            elif len(buffer) != elements * rows * tensor.datatype.size:
                 return False
     if present != len(inputs):
         return False
@@ -114,8 +142,10 @@ def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
         if output not in spec.outputs:
             return False
     request.batch_size = size or 1
-    if spec.shapes_vary:
-        request.batch_key = _batch_key(request, spec, batched)
+    if spec.keys:
+        request.batch_key = tuple(
+            [None if (tensor := inputs.get(name)) is None else key(tensor) for name, key in spec.keys]
+        )
     return True
 
 
@@ -142,7 +172,9 @@ def _explain(request: InferenceRequest, spec: RequestSpec) -> None:
     if not len(spec.required) <= len(backwards) <= len(spec.inputs):
         raise _wrong_inputs(backwards, spec, prefix)
     if spec.max_batch_size > 0:
-        _explain_batch_size(backwards, spec, prefix)
+        # one that the model does not have is told of below, as by the real server
+        whole = [one for one in backwards if one.name in spec.inputs and not spec.inputs[one.name].batched]
+        _explain_batch_size([one for one in backwards if one not in whole], spec, prefix)
     for tensor in backwards:
         expected = spec.inputs.get(tensor.name)
         if expected is None:
@@ -195,7 +227,7 @@ def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, pref
             f"{prefix}inference input '{name}' data-type is '{found}', "
             f"but model '{model}' expects '{expected.datatype.protocol_name}'"
         )
-    batched = spec.max_batch_size > 0
+    batched = expected.batched
     item = tensor.shape[1:] if batched else tensor.shape
     if not _matches(item, expected.dims):
         if len(item) == len(expected.dims) and all(
@@ -210,6 +242,12 @@ def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, pref
         raise InvalidArgumentError(
             f"{prefix}unexpected shape for input '{name}' for model '{model}'. "
             f"Expected {_dims(full)}, got {_dims(tensor.shape)}. {note}"
+        )
+    if expected.longest and (at := _too_long(item, expected)):
+        axis, longest = at
+        raise InvalidArgumentError(
+            f"{prefix}input '{name}' for model '{model}' has shape {_dims(tensor.shape)}, but its dimension "
+            f"{axis + batched} can be padded to {longest} at most: that is the largest bucket"
         )
     items = max(tensor.shape[0], 1) if batched else 1
     size = element_count(item) * items * expected.datatype.size
@@ -232,6 +270,15 @@ def _dims(shape: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
+def _too_long(item: tuple[int, ...], expected: InputSpec) -> tuple[int, int] | None:
+    """The first variable dimension that is larger than its largest bucket, and that bucket."""
+    limits = iter(expected.longest)
+    for axis, (actual, dim) in enumerate(zip(item, expected.dims, strict=True)):
+        if dim < 0 and actual > (longest := next(limits)):
+            return axis, longest
+    return None
+
+
 def _matches(item: tuple[int, ...], dims: tuple[int, ...]) -> bool:
     if len(item) != len(dims):
         return False
@@ -239,10 +286,3 @@ def _matches(item: tuple[int, ...], dims: tuple[int, ...]) -> bool:
         if actual != dim and (dim != -1 or actual < 0):
             return False
     return True
-
-
-def _batch_key(request: InferenceRequest, spec: RequestSpec, batched: bool) -> object:
-    """Equal for requests that can be joined: the same inputs, with the same shapes but for the batch dimension."""
-    inputs = request.inputs
-    skip = 1 if batched else 0
-    return tuple([inputs[name].shape[skip:] if name in inputs else None for name in spec.inputs])

@@ -1,5 +1,7 @@
 """What a configuration may ask for and this version does not do: said when the model is loaded, never passed over."""
 
+from collections.abc import Iterator
+
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem
 
@@ -7,29 +9,30 @@ _REMEDY = "Remove it from the configuration, or serve this model elsewhere until
 
 
 def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Problem]:
-    """Problems for what would give wrong answers if it were ignored, warnings for what only changes their timing.
+    """Problems for what would give wrong answers if it were ignored.
 
     `requests`: the backend's instances take requests as they are, and may answer one several times.
     """
     problems = []
     for path, present in (
         ("ensemble_scheduling", config.ensemble_scheduling is not None),
-        ("sequence_batching", config.sequence_batching is not None),
         ("model_transaction_policy.decoupled", config.decoupled and not requests),
-        ("batch_input", bool(config.batch_input)),
-        ("batch_output", bool(config.batch_output)),
-        ("input.allow_ragged_batch", any(one.allow_ragged_batch for one in config.input)),
     ):
         if present:
             problems.append(Problem(path, "not supported by this version of Atoll", path, "", _REMEDY))
-    for path, present in _ignored(config):
-        if present:
-            problems.append(
-                Problem(path, "ignored by this version of Atoll", path, "", "Answers do not change.", warning=True)
-            )
+    if requests:
+        problems += _of_joined_batches(config)
     return problems
 
 
-def _ignored(config: ModelConfig) -> list[tuple[str, bool]]:
-    return [
-    ]
+def _of_joined_batches(config: ModelConfig) -> Iterator[Problem]:
+    """What has no effect on the tensors of a model that takes requests as they are. The real server says nothing."""
+    shared = "Requests of different shapes share its batches all the same."
+    for path, present, remedy in (
+        ("batch_input", bool(config.batch_input), ""),
+        ("batch_output", bool(config.batch_output), ""),
+        ("parameters['padding']", "padding" in config.parameters, shared),
+    ):
+        if present:
+            message = "has no effect on the tensors of this model: its backend takes requests as they are, not joined"
+            yield Problem(path, message, "", "", remedy, warning=True)

@@ -109,7 +109,8 @@ def test_inputs_that_the_server_makes_are_not_clients_inputs() -> None:
         'sequence_batching { control_input [{ name: "START" }] state [{ input_name: "SI" output_name: "SO" }] } '
         'batch_input [{ target_name: "T" }]'
     )
-    found = signature(dict.fromkeys(("I", "START", "SI", "T"), (-1, 2)), {"O": (-1, 2), "SO": (-1, 2)})
+    inputs = {**dict.fromkeys(("I", "START", "SI"), (-1, 2)), "T": (-1,)}
+    found = signature(inputs, {"O": (-1, 2), "SO": (-1, 2)})
     filled = fill(given_controls, found)
     assert [one.name for one in filled.input] == ["I"]
     assert [one.name for one in filled.output] == ["O"]

@@ -1,0 +1,177 @@
+"""Padding: inputs of different lengths filled up to one, the model told how long each is, outputs cut back. Pure.
+
+A model's parameter `padding` asks for it (config/padding.py).
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from atoll.config.padding import Padding, padding_value
+from atoll.errors import InternalError, InvalidArgumentError
+from atoll.execution.batch_plan import HostMemory, TensorPlan
+from atoll.execution.joining import POOLED_BYTES, join_tensors, reshaped
+from atoll.execution.splitting import checked_output
+from atoll.request import InferenceRequest
+from atoll.tensor import Array, DataType, Tensor, element_count
+
+# One request that is much longer than its neighbours must not make a batch that nobody has memory for.
+MAX_PADDED_BYTES = 256 << 20
+MAX_PADDED_TIMES = 8
+
+Sizes = tuple[int, ...]
+
+
+class PadInput:
+    """A padded input, and the mask and the lengths that go with it. `variable`: how many dimensions vary."""
+
+    def __init__(self, padding: Padding, plan: TensorPlan, batched: bool):
+        padded = padding.inputs[plan.name]
+        self.name = plan.name
+        self._plan = plan
+        self._batched = batched
+        self._axes = tuple([int(batched) + axis for axis, dim in enumerate(plan.dims) if dim < 0])
+        self.variable = len(self._axes)
+        self._buckets = padding.buckets(plan.name, plan.dims)
+        self._value: Any = padding_value(padded.value, plan.datatype)
+        self._mask = None if padded.mask is None else (padded.mask.name, padded.mask.data_type.dtype)
+        self._length = None if padded.length is None else (padded.length.name, padded.length.data_type.dtype)
+
+    def own_sizes(self, request: InferenceRequest) -> Sizes:
+        """The variable dimensions of the request's tensor."""
+        shape = request.inputs[self.name].shape
+        return tuple([shape[axis] for axis in self._axes])
+
+    def padded_sizes(self, requests: Sequence[InferenceRequest]) -> Sizes:
+        """What the variable dimensions are padded to in a batch of these."""
+        longest = (
+            map(max, *[self.own_sizes(one) for one in requests]) if len(requests) > 1 else self.own_sizes(requests[0])
+        )
+        if not self._buckets:
+            return tuple(longest)
+        return tuple([bucket(size, buckets) for size, buckets in zip(longest, self._buckets, strict=True)])
+
+    def make(self, requests: Sequence[InferenceRequest], memory: HostMemory | None, inputs: dict[str, Array]) -> None:
+        """As `InputMaker.make`. The mask is of shape [items, variable dims...], the lengths of [items], or [items,
+        number of variable dims] where there are several; without [items] where the model has no batch dimension.
+        """
+        if self.name not in requests[0].inputs:
+            return
+        plan = self._plan
+        tensors = [request.inputs[self.name] for request in requests]
+        own = [self.own_sizes(request) for request in requests]
+        sizes = self.padded_sizes(requests)
+        if all(one == sizes for one in own):
+            array = self._joined(tensors, memory)
+        else:
+            array = self._padded(tensors, own, sizes, memory)
+        inputs[self.name] = array if plan.reshape is None else reshaped(array, plan.dims, plan.reshape, self._batched)
+        items = [tensor.shape[0] for tensor in tensors] if self._batched else []
+        if self._mask is not None:
+            name, dtype = self._mask
+            inputs[name] = _mask(items, own, sizes, dtype)
+        if self._length is not None:
+            name, dtype = self._length
+            rows = [one for one, count in zip(own, items, strict=True) for _ in range(count)] if self._batched else own
+            lengths = np.array(rows, dtype)
+            lengths = lengths[:, 0] if len(sizes) == 1 else lengths
+            inputs[name] = lengths if self._batched else lengths[0]
+
+    def _joined(self, tensors: Sequence[Tensor], memory: HostMemory | None) -> Array:
+        if len(tensors) == 1:
+            return tensors[0].array()
+        shape = (sum([tensor.shape[0] for tensor in tensors]), *tensors[0].shape[1:])
+        return join_tensors(tensors, shape, self._plan.datatype, memory)
+
+    def _padded(
+        self, tensors: Sequence[Tensor], own: Sequence[Sizes], sizes: Sizes, memory: HostMemory | None
+    ) -> Array:
+        shape = list(tensors[0].shape)
+        if self._batched:
+            shape[0] = sum([tensor.shape[0] for tensor in tensors])
+        for axis, size in zip(self._axes, sizes, strict=True):
+            shape[axis] = size
+        dtype = self._plan.dtype
+        byte_size = element_count(shape) * dtype.itemsize
+        sent = sum([element_count(tensor.shape) for tensor in tensors]) * dtype.itemsize
+        if len(tensors) > 1 and byte_size > max(MAX_PADDED_BYTES, MAX_PADDED_TIMES * sent):
+            raise InvalidArgumentError(
+                f"input '{self.name}' padded to {list(sizes)} would take {byte_size} bytes for {sent} that were sent"
+            )  # who runs the batch then runs each request by itself
+        pooled = memory is not None and byte_size >= POOLED_BYTES and self._plan.datatype is not DataType.BYTES
+        array = memory.empty(tuple(shape), dtype) if memory is not None and pooled else np.empty(shape, dtype)
+        start = 0
+        for tensor, one in zip(tensors, own, strict=True):
+            block = array
+            if self._batched:
+                block = array[start : start + tensor.shape[0]]
+                start += tensor.shape[0]
+            if one == sizes:
+                block[...] = tensor.array()
+                continue
+            block[...] = self._value
+            within: list[slice] = [slice(None)] * len(shape)
+            for axis, size in zip(self._axes, one, strict=True):
+                within[axis] = slice(size)
+            block[tuple(within)] = tensor.array()
+        return array
+
+
+def _mask(items: Sequence[int], own: Sequence[Sizes], sizes: Sizes, dtype: np.dtype[Any]) -> Array:
+    """1 where there is data; without a batch dimension where `items` is empty."""
+    if not items:
+        mask = np.zeros(sizes, dtype)
+        mask[tuple([slice(size) for size in own[0]])] = 1
+        return mask
+    mask = np.zeros((sum(items), *sizes), dtype)
+    start = 0
+    for count, one in zip(items, own, strict=True):
+        mask[(slice(start, start + count), *[slice(size) for size in one])] = 1
+        start += count
+    return mask
+
+
+class CutBackOutput:
+    """An output of which each request gets as much as it sent. `sources` has for each variable dimension of the output
+    the input whose size it has, and the number of that input's variable dimension; None: it stays as it is.
+    """
+
+    def __init__(
+        self, plan: TensorPlan, sources: Sequence[tuple[PadInput, int] | None], model_name: str, batched: bool
+    ):
+        self._plan = plan
+        self._model_name = model_name
+        self._batched = batched
+        axes = [int(batched) + axis for axis, dim in enumerate(plan.dims) if dim < 0]
+        self._cuts = [(axis, *source) for axis, source in zip(axes, sources, strict=True) if source is not None]
+
+    def cut(self, array: Array, requests: Sequence[InferenceRequest], size: int) -> list[Array]:
+        """As `OutputCutter.cut`. A request that leaves the source out (it is optional) gets the dimension whole."""
+        array = checked_output(array, self._plan, self._batched, size, self._model_name)
+        cuts = [cut for cut in self._cuts if cut[1].name in requests[0].inputs]
+        for axis, source, number in cuts:
+            padded = source.padded_sizes(requests)[number]
+            if array.shape[axis] != padded:
+                raise InternalError(
+                    f"output '{self._plan.name}' of model '{self._model_name}' has shape {list(array.shape)}, but its "
+                    f"dimension {axis} is to be cut back as input '{source.name}' was padded, to {padded}; correct "
+                    "'outputs' in the model's parameter 'padding'"
+                )
+        parts = []
+        start = 0
+        for request in requests:
+            within = [slice(None)] * array.ndim
+            if self._batched:
+                within[0] = slice(start, start + request.batch_size)
+                start += request.batch_size
+            for axis, source, number in cuts:
+                within[axis] = slice(source.own_sizes(request)[number])
+            parts.append(array[tuple(within)])
+        return parts
+
+
+def bucket(size: int, buckets: Sizes) -> int:
+    """The smallest bucket that takes `size`; the largest where none does, which the door has refused."""
+    return buckets[min(bisect_left(buckets, size), len(buckets) - 1)]
