@@ -1,10 +1,12 @@
 """What is wrong with an ensemble's steps, as far as its own configuration can say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.platforms import ENSEMBLE
-from atoll.config.problems import Problem
+from atoll.config.problems import Problem, suggestion
+
+_STEP = "ensemble_scheduling.step"
 
 
 def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
@@ -26,6 +28,10 @@ def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
         message = f"must specify 'step' for ensemble '{name}'"
         yield Problem("ensemble_scheduling.step", message, "no steps", "at least one", "Add them.")
         return
+    if config.model_warmup:
+        message = f"model_warmup can not be specified for ensemble '{name}'"
+        remedy = "Remove it: the models of its steps have their own."
+        yield Problem("model_warmup", message, f"{len(config.model_warmup)} samples", "none", remedy)
     for index, step in enumerate(ensemble.step):
         for key, value in (
             ("model_name", step.model_name),
@@ -34,26 +40,100 @@ def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
         ):
             if not value:
                 message = f"must specify '{key}' in step {index} of ensemble '{name}'"
-                yield Problem(f"ensemble_scheduling.step[{index}].{key}", message, "nothing", f"a {key}", "Add it.")
+                yield Problem(f"{_STEP}[{index}].{key}", message, "nothing", f"a {key}", "Add it.")
     yield from _wiring(config, ensemble, name)
 
 
 def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterator[Problem]:
-    used = {tensor for step in ensemble.step for tensor in step.input_map.values()}
-    written: set[str] = set()
+    """Whether every tensor comes from somewhere and goes somewhere, once."""
+    inputs = {one.name for one in config.input}
+    outputs = {one.name for one in config.output}
+    taken = {tensor for step in ensemble.step for tensor in step.input_map.values()}
+    written: dict[str, int] = {}
     for index, step in enumerate(ensemble.step):
-        for tensor in step.output_map.values():
+        for key, tensor in step.output_map.items():
+            path = f"{_STEP}[{index}].output_map"
             if tensor in written:
                 message = f"ensemble tensor '{tensor}' can appear in an output map only once for ensemble '{name}'"
                 message += f" step {index}"
-                path = f"ensemble_scheduling.step[{index}].output_map"
-                yield Problem(path, message, f"'{tensor}' again", "a name of its own", "Rename one.")
-            written.add(tensor)
+                found = f"'{tensor}' again, which step {written[tensor]} writes"
+                yield Problem(path, message, found, "a name of its own", "Rename one.")
+            elif tensor in inputs:
+                message = f"in ensemble {name}, ensemble tensor '{tensor}' is an input and is written by a step as well"
+                found = f"output_map {key}: {tensor}"
+                yield Problem(path, message, found, "a name of its own", "Rename it, and where later steps take it.")
+            written.setdefault(tensor, index)
     for index, tensor_in in enumerate(config.input):
-        if tensor_in.name not in used:
+        if tensor_in.name not in taken:
             message = f"ensemble input '{tensor_in.name}' for ensemble {name}' is not used"
             yield Problem(f"input[{index}]", message, "no input_map names it", "a step that takes it", "")
     for index, tensor_out in enumerate(config.output):
         if tensor_out.name not in written:
             message = f"ensemble output '{tensor_out.name}' for ensemble {name}' is not used"
             yield Problem(f"output[{index}]", message, "no output_map names it", "a step that makes it", "")
+    for index, step in enumerate(ensemble.step):
+        for tensor in dict.fromkeys(step.input_map.values()):
+            if tensor not in written and tensor not in inputs:
+                yield _unmade(tensor, index, [*inputs, *written], _said(tensor, config, ensemble, written, name))
+        for tensor in dict.fromkeys(step.output_map.values()):
+            if tensor not in taken and tensor not in outputs:
+                message = f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"
+                remedy = "Remove it from output_map: what a step makes and nobody needs has no place there."
+                expected = "a step that takes it, or an output of that name"
+                yield Problem(f"{_STEP}[{index}].output_map", message, "nobody takes it", expected, remedy)
+    for way, tensors in _circles(ensemble, written):
+        message = _said(tensors[-1], config, ensemble, written, name)
+        found = "a circle: " + ", ".join(
+            f"step {step} ({ensemble.step[step].model_name}) waits for '{tensor}'"
+            for step, tensor in zip(way, tensors, strict=True)
+        )
+        remedy = "Let one of these steps take a tensor that does not depend on the others."
+        yield Problem(f"{_STEP}[{way[0]}].input_map", message, found, "no step that waits for itself", remedy)
+
+
+def _said(tensor: str, config: ModelConfig, ensemble: ModelEnsembling, written: Mapping[str, int], name: str) -> str:
+    """What the real server says of a tensor that nobody can make."""
+    for output in config.output:
+        left, seen = [output.name], {output.name}
+        while left:
+            one = left.pop()
+            if one == tensor:
+                return (
+                    f"output '{output.name}' for ensemble '{name}' is not written: at least one of its depending "
+                    f"tensors, '{tensor}', is not connected"
+                )
+            sources = ensemble.step[written[one]].input_map.values() if one in written else ()
+            left += [source for source in sources if source not in seen]
+            seen.update(sources)
+    return f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"
+
+
+def _unmade(tensor: str, index: int, known: list[str], message: str) -> Problem:
+    near = suggestion(tensor, known)
+    remedy = f"Did you mean '{near}'?" if near else "Name a tensor that is there."
+    expected = "an input of the ensemble, or a step that makes it"
+    return Problem(f"{_STEP}[{index}].input_map", message, "no input, and no step makes it", expected, remedy)
+
+
+def _circles(ensemble: ModelEnsembling, written: Mapping[str, int]) -> Iterator[tuple[list[int], list[str]]]:
+    """Steps that wait for each other: each with the tensor for which it does."""
+    waits = [
+        {written[tensor]: tensor for tensor in step.input_map.values() if tensor in written} for step in ensemble.step
+    ]
+    done: set[int] = set()
+    for start in range(len(waits)):
+        if start in done:
+            continue
+        way = [start]
+        left = [iter(waits[start])]  # not recursive: an ensemble may have any number of steps
+        while left:
+            one = next(left[-1], None)
+            if one is None:
+                left.pop()
+                done.add(way.pop())
+            elif one in way:
+                circle = way[way.index(one) :]
+                yield circle, [waits[step][then] for step, then in zip(circle, [*circle[1:], one], strict=True)]
+            elif one not in done:
+                way.append(one)
+                left.append(iter(waits[one]))
