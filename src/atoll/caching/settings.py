@@ -47,7 +47,7 @@ def read_cache_settings(
         setting, _, value = rest.partition("=")
         if not setting or not value:
             raise InvalidArgumentError(
-                f"--cache-config option format is '<cache name>,<setting>=<value>'. Got {name},{setting}"
+                f"--cache-config option format is '<cache name>,<setting>=<value>'. Got {text}"
             )
         by_name.setdefault(name, {})[setting] = value
     if not by_name:

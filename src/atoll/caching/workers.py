@@ -41,7 +41,7 @@ class Workers:
         with self._lock:
             if self._closed or len(self._waiting) >= self._most_waiting:
                 return False
-            if self._waiting and self._waiting_bytes + byte_size > self._most_waiting_bytes:
+            if byte_size and self._waiting and self._waiting_bytes + byte_size > self._most_waiting_bytes:
                 return False
             self._waiting.append((function, byte_size))
             self._waiting_bytes += byte_size

@@ -74,45 +74,45 @@ class CachedPool:
         store = self._store
         begin_ns = request.timeline.queue_start = monotonic_ns()
         if request.defer is not run_at_once and (store.blocks or _byte_size(request) > LARGE_BYTES):
-            self._look_up_elsewhere(request, begin_ns)
+            self._look_up_elsewhere(request)
             return
-        key, answer = self._look_up(request)
-        taken_ns = monotonic_ns() - begin_ns
+        lookup, answer = self._look_up(request, begin_ns)
         if answer is None:
-            self._execute(request, key, taken_ns)
+            self._execute(request, lookup)
             return
-        self._count_hit(request, taken_ns)
+        self._count_hit(request, lookup)
         response = self._response(request, answer)
         if request.defer is None:
             request.sender.send(response, True)
         else:  # after `submit` has returned, as every other answer on this thread
             request.defer(partial(request.sender.send, response, True))
 
-    def _look_up(self, request: InferenceRequest) -> tuple[str, Answer | None]:
-        """The request's key, "" where it has none, and what the cache has under it."""
+    def _look_up(self, request: InferenceRequest, begin_ns: int) -> tuple["_Lookup | None", Answer | None]:
+        """What was looked for, None if nothing could be, and what the cache has under it."""
         identity = self._identity()
         if identity is None:
-            return "", None
+            return None, None
         key = self._keys.key(request, identity)
-        return key, self._store.lookup(key)
+        answer = self._store.lookup(key)
+        return _Lookup(key, identity, monotonic_ns() - begin_ns), answer
 
-    def _execute(self, request: InferenceRequest, key: str, lookup_ns: int) -> None:
+    def _execute(self, request: InferenceRequest, lookup: "_Lookup | None") -> None:
         """Let the pool answer it, and keep the answer."""
         sender = request.sender
-        if key:
-            request.sender = _KeepingSender(self, request, sender, key, lookup_ns)
+        if lookup is not None:
+            request.sender = _KeepingSender(self, request, sender, lookup)
         try:
             self._pool.submit(request)
         except BaseException:
             request.sender = sender
             raise
 
-    def _count_hit(self, request: InferenceRequest, lookup_ns: int) -> None:
+    def _count_hit(self, request: InferenceRequest, lookup: "_Lookup | None") -> None:
         request.move(QUEUED)
         request.move(DONE)
         stamps = request.timeline
         self._last_hit_ns = stamps.request_end = monotonic_ns()
-        self._statistics.record_cache_hit(stamps, lookup_ns)
+        self._statistics.record_cache_hit(stamps, lookup.ns if lookup is not None else 0)
 
     def _response(self, request: InferenceRequest, answer: Answer) -> InferenceResponse:
         outputs, parameters = answer
@@ -120,13 +120,13 @@ class CachedPool:
 
     # ---- on the cache's threads
 
-    def _look_up_elsewhere(self, request: InferenceRequest, begin_ns: int) -> None:
+    def _look_up_elsewhere(self, request: InferenceRequest) -> None:
         with self._lock:
             if not self._accepting:
                 raise not_accepted(self._model_name)
             self._looking.count += 1
         try:
-            given = not self._store.rests and self._workers.give(partial(self._answer, request, begin_ns))
+            given = not self._store.rests and self._workers.give(partial(self._answer, request))
         except BaseException:
             self._looked()
             raise
@@ -136,20 +136,18 @@ class CachedPool:
             finally:
                 self._looked()
 
-    def _answer(self, request: InferenceRequest, queued_ns: int) -> None:
+    def _answer(self, request: InferenceRequest) -> None:
         """Whatever happens, the request gets its final answer, or is the pool's."""
         try:
-            begin_ns = monotonic_ns()
-            key, answer = self._look_up(request)
-            taken_ns = monotonic_ns() - begin_ns
+            lookup, answer = self._look_up(request, monotonic_ns())
             if request.cancelled:
                 raise CancelledError("request was cancelled before it was executed")
             if answer is not None:
-                self._count_hit(request, taken_ns)
+                self._count_hit(request, lookup)
                 request.sender.send(self._response(request, answer), True)
                 return
             request.defer = None  # this is not its submitter's thread
-            self._execute(request, key, taken_ns)
+            self._execute(request, lookup)
         except AtollError as error:
             self._fail(request, error)
         except Exception as error:
@@ -177,19 +175,19 @@ class CachedPool:
 
     # ---- what comes back
 
-    def keep(self, key: str, request: InferenceRequest, response: InferenceResponse | None, lookup_ns: int) -> None:
+    def keep(self, lookup: "_Lookup", request: InferenceRequest, response: InferenceResponse | None) -> None:
         """The request has been executed; `response` is what may be kept of that, if anything."""
-        recorder = self._statistics
-        if response is None or request.cancelled:
-            recorder.record_cache_miss(lookup_ns)
-        elif self._store.blocks:
-            recorder.record_cache_miss(lookup_ns)
+        recorder, store = self._statistics, self._store
+        if response is None or request.cancelled or self._identity() != lookup.identity:
+            recorder.record_cache_miss(lookup.ns)
+        elif store.blocks:
+            recorder.record_cache_miss(lookup.ns)
             size = sum([_tensor_bytes(tensor) for tensor in response.outputs])
-            self._workers.give(partial(self._insert, key, response), size)
+            self._workers.give(partial(self._insert, lookup.key, response), size)
         else:
             begin_ns = monotonic_ns()
-            self._store.insert(key, response.outputs, response.parameters, self._ttl_s)
-            recorder.record_cache_miss(lookup_ns + monotonic_ns() - begin_ns)
+            store.insert(lookup.key, response.outputs, response.parameters, self._ttl_s)
+            recorder.record_cache_miss(lookup.ns + monotonic_ns() - begin_ns)
 
     def _insert(self, key: str, response: InferenceResponse) -> None:
         begin_ns = monotonic_ns()
@@ -251,17 +249,27 @@ class CachedPool:
         return self._pool.stop(deadline_ns)
 
 
+class _Lookup:
+    """What was looked for: the key, what the model was then, and how long it took."""
+
+    __slots__ = ("identity", "key", "ns")
+
+    def __init__(self, key: str, identity: bytes, ns: int):
+        self.key = key
+        self.identity = identity
+        self.ns = ns
+
+
 class _KeepingSender:
     """The ResponseSender of a request that was not in the cache."""
 
-    __slots__ = ("_key", "_lookup_ns", "_pool", "_request", "_sender", "_several")
+    __slots__ = ("_lookup", "_pool", "_request", "_sender", "_several")
 
-    def __init__(self, pool: CachedPool, request: InferenceRequest, sender: ResponseSender, key: str, lookup_ns: int):
+    def __init__(self, pool: CachedPool, request: InferenceRequest, sender: ResponseSender, lookup: _Lookup):
         self._pool = pool
         self._request: InferenceRequest | None = request
         self._sender = sender
-        self._key = key
-        self._lookup_ns = lookup_ns
+        self._lookup = lookup
         self._several = False
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
@@ -270,7 +278,7 @@ class _KeepingSender:
             self._several = True
         elif self._request is not None:
             fit = response if response is not None and response.error is None and not self._several else None
-            self._pool.keep(self._key, self._request, fit, self._lookup_ns)
+            self._pool.keep(self._lookup, self._request, fit)
             self._request = None  # which holds this sender: a circle would keep the client's buffers
         self._sender.send(response, final)
 
