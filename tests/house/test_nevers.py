@@ -23,6 +23,7 @@ PURE = [
     "scheduling/response_order.py",
     "scheduling/direct.py",
     "scheduling/queue.py",
+    "scheduling/rate_limiting.py",
     "scheduling/dynamic_batcher.py",
     "execution/batch.py",
     "execution/batch_plan.py",

@@ -156,11 +156,11 @@ class Resources:
             self._waiting.remove(claim)
         elif claim.stand is Stand.HOLDS:
             for key, count in claim.needs.items():
-                left = self._held[key] - count
+                left = self._held.get(key, 0) - count
                 if left:
                     self._held[key] = left
                 else:
-                    del self._held[key]
+                    self._held.pop(key, None)
         claim.stand = Stand.AWAY
 
     def _grant(self) -> list[Claim]:
@@ -172,7 +172,7 @@ class Resources:
         self._waiting.sort(key=lambda claim: (claim.turn, claim.came))
         for claim in self._waiting:
             if all(
-                self._held.get(key, 0) + kept.get(key, 0) + count <= self._limits[key]
+                not count or self._held.get(key, 0) + kept.get(key, 0) + count <= self._limits[key]
                 for key, count in claim.needs.items()
             ):
                 for key, count in claim.needs.items():
