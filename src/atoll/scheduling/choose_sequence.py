@@ -6,6 +6,7 @@ from functools import partial
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.config.problems import Problem, config_error
 from atoll.scheduling.batch_forming import BatchRules
+from atoll.scheduling.queue_policy import nanoseconds
 from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
 from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
 
@@ -13,7 +14,6 @@ BACKLOG = "max_backlog_sequences"  # the key among a model's parameters
 MOST_WAITING = 1 << 16  # sequences in the backlog, where the model's parameters say nothing else
 MOST_CANDIDATES = 1 << 16  # of an instance, where the configuration does not limit them
 DEFAULT_IDLE_US = 1_000_000  # the real server's
-LONGEST_US = 1 << 53  # of any time: 285 years, which leaves room to count in nanoseconds
 
 
 def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
@@ -27,9 +27,9 @@ def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
     return SequenceBatcher(
         SequenceRules(
             model_name=config.name,
-            make_seat=_seat_maker(config, batching, min(delay_us, LONGEST_US) * 1000),
+            make_seat=_seat_maker(config, batching, nanoseconds(delay_us)),
             waits=delay_us > 0,
-            idle_ns=min(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US, LONGEST_US) * 1000,
+            idle_ns=nanoseconds(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US),
             iterative=batching.iterative_sequence,
             max_backlog=_max_backlog(config),
         )

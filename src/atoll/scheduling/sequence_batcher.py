@@ -18,6 +18,7 @@ from itertools import count
 from atoll.errors import AtollError, InvalidArgumentError, OverloadedError, UnavailableError, UnsupportedError
 from atoll.request import InferenceRequest
 from atoll.scheduling.due_times import DueTimes
+from atoll.scheduling.queue_policy import nanoseconds
 from atoll.scheduling.scheduler import NextBatch, Refusal, Traits, WaitUntil
 from atoll.scheduling.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Sequence, Step
 from atoll.scheduling.sequence_seat import SequenceSeat
@@ -87,7 +88,7 @@ class SequenceBatcher:
         sequence.push(request)
         if sequence.seat is None:
             if request.timeout_us:
-                self._limit_wait(sequence, now_ns + request.timeout_us * 1000)
+                self._limit_wait(sequence, now_ns + nanoseconds(request.timeout_us))
         elif not sequence.executing and sequence.first is request:
             self._idle.pop(sequence, None)
             sequence.seat.ready[request] = None
@@ -102,7 +103,9 @@ class SequenceBatcher:
                     f"inference request to model '{self._rules.model_name}' must specify a non-zero or non-empty "
                     "correlation ID"
                 )
-            return next(one for one in self._own_ids if one not in self._by_id), ONLY if end else FIRST
+            correlation_id = next(one for one in self._own_ids if one not in self._by_id)
+            request.parameters = {**parameters, "sequence_id": correlation_id, "sequence_start": True}
+            return correlation_id, ONLY if end else FIRST
         if isinstance(correlation_id, str):
             if len(correlation_id) > MAX_ID_LENGTH:
                 raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
@@ -147,6 +150,7 @@ class SequenceBatcher:
             raise UnavailableError(f"sequence {sequence.correlation_id} is over: its request cannot be executed again")
         step = request.step
         request.step = LAST if isinstance(step, Step) and step.end else INNER
+        request.parameters = {**(request.parameters or {}), "sequence_start": False}  # as the real server tells models
         self._pending += 1
         self._now_ns = now_ns
         sequence.push_front(request)
