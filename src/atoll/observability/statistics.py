@@ -106,9 +106,11 @@ class StatisticsRecorder:
         self._miss_ns = 0
 
     def record_batch(
-        self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool
+        self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool, fillers: int = 0
     ) -> None:
-        """A batch of `size` items succeeded; `timeline` holds its compute stamps and its end."""
+        """A batch of `size` items succeeded, of which `fillers` were no request's; `timeline` holds its compute stamps
+        and its end.
+        """
         input_ns = timeline.compute_input_end - timeline.compute_start
         infer_ns = timeline.compute_output_start - timeline.compute_input_end
         output_ns = timeline.compute_end - timeline.compute_output_start
@@ -127,11 +129,13 @@ class StatisticsRecorder:
             self._compute_input_ns += input_ns * count
             self._compute_infer_ns += infer_ns * count
             self._compute_output_ns += output_ns * count
+            self._inferences -= fillers
             self._count_execution(size, input_ns, infer_ns, output_ns)
 
-    def record_execution(self, size: int, input_ns: int, infer_ns: int) -> None:
+    def record_execution(self, size: int, input_ns: int, infer_ns: int, fillers: int = 0) -> None:
         """A batch of `size` items was executed whose requests succeed or fail one by one."""
         with self._lock:
+            self._inferences -= fillers
             self._count_execution(size, input_ns, infer_ns, 0)
 
     def record_success(self, stamps: Timeline) -> None:
@@ -163,6 +167,18 @@ class StatisticsRecorder:
         """The answer to such a request was kept after it had been given."""
         with self._lock:
             self._miss_ns += ns
+
+    def record_steps(self, request: InferenceRequest, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        """A request of an ensemble succeeded, whose steps took so long in all: it counts as an execution of its own."""
+        stamps = request.timeline
+        with self._lock:
+            self._succeeded += 1
+            self._success_ns += stamps.request_end - stamps.request_start
+            self._queue_ns += stamps.compute_start - stamps.queue_start
+            self._compute_input_ns += input_ns
+            self._compute_infer_ns += infer_ns
+            self._compute_output_ns += output_ns
+            self._count_execution(request.batch_size, input_ns, infer_ns, output_ns)
 
     def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         self._last_inference_ms = time.time_ns() // 1_000_000

@@ -1,13 +1,14 @@
-"""An ensemble's steps as a graph: which tensors each takes and makes, who takes them, and what a request needs of it.
+"""An ensemble's steps as a graph: which tensors each takes and makes, and who takes those.
 
 Made once, when the ensemble is loaded. Tensors are numbers here: places in `EnsembleGraph.tensors`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling
+from atoll.config.step_conditions import Condition, StepCondition, step_conditions, tensors_of
 from atoll.tensor import Tensor
 
 NEWEST = -1  # the model_version of a step that is for the newest one
@@ -26,7 +27,8 @@ class Fit(Enum):
 class Taking:
     """A tensor, and what it becomes: an input of a step's model, or an output of the ensemble.
 
-    `dims` are those that are expected there, without the batch dimension.
+    `dims` are those that are expected there, without the batch dimension. `shared`: the one value that the tensor has
+    is for all the values that others have.
     """
 
     name: str
@@ -34,21 +36,21 @@ class Taking:
     dims: tuple[int, ...] = ()
     fit: Fit = Fit.AS_IS
     optional: bool = False
+    shared: bool = False
 
     def take(self, value: Tensor) -> Tensor:
         """The same data, as it is expected."""
         if self.fit is Fit.AS_IS:
             return value.renamed(self.name)
         shape = value.shape
-        if self.fit is Fit.ADD_BATCH and matches(shape, self.dims):
+        if self.fit is Fit.ADD_BATCH and _matches(shape, self.dims):
             return value.reshaped(self.name, (1, *shape))
-        if self.fit is Fit.DROP_BATCH and shape[:1] == (1,) and matches(shape[1:], self.dims):
+        if self.fit is Fit.DROP_BATCH and shape[:1] == (1,) and _matches(shape[1:], self.dims):
             return value.reshaped(self.name, shape[1:])
         return value.renamed(self.name)
 
 
-def matches(shape: Sequence[int], dims: Sequence[int]) -> bool:
-    """Whether a shape is one of those that `dims` allow."""
+def _matches(shape: Sequence[int], dims: Sequence[int]) -> bool:
     return len(shape) == len(dims) and all(dim in (-1, size) for size, dim in zip(shape, dims, strict=True))
 
 
@@ -56,8 +58,10 @@ def matches(shape: Sequence[int], dims: Sequence[int]) -> bool:
 class GraphStep:
     """One model of the ensemble. `model_version` "" leaves the choice to the model's version policy.
 
-    `outputs` are the model's outputs that the ensemble uses, each with the tensor that it becomes. `takes`: the tensors
-    that must be there before it runs, each once.
+    `outputs` are the model's outputs that the ensemble uses, each with the tensor that it becomes. `takes` are the
+    tensors that must be there before it runs, each once; of those, `shared` have one value, where the others may have
+    several. `decoupled`: its model may answer any number of times. `condition` looks at `looks_at`, tensors by name;
+    `otherwise` are the tensors that take the place of its own when it is skipped.
     """
 
     number: int
@@ -68,150 +72,191 @@ class GraphStep:
     outputs: dict[str, int]
     output_names: tuple[str, ...]
     takes: tuple[int, ...]
+    shared: tuple[int, ...]
+    decoupled: bool
+    condition: Condition | None
+    looks_at: dict[str, int]
+    otherwise: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done for a request that asks for these outputs: `steps` are those that run.
+    """What is done for a request that asks for some of the outputs: the steps that run for it.
 
-    By tensor: `takers` are the steps that take it, `uses` how often its value is needed. `wanted` are the tensors of
-    the outputs.
+    By tensor: `takers` are the steps that take it, `uses` how often each of its values is needed.
     """
 
     steps: frozenset[int]
     takers: tuple[tuple[int, ...], ...]
     uses: tuple[int, ...]
-    wanted: tuple[int, ...]
+    outputs: tuple[Taking, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleGraph:
-    """Of a valid ensemble. `producers`: of each tensor, the step that makes it, or NO_STEP. `answers`: of each tensor
-    that is an output, how it becomes one.
+    """Of a valid ensemble. `decoupled`: one request may have any number of answers.
 
-    `most_in_flight`: how many requests of one request's step may run at the same time; 0: any number.
+    `most_in_flight`: how often a step may be running at the same time for one request; 0: any number.
     """
 
     name: str
-    steps: tuple[GraphStep, ...]
     tensors: tuple[str, ...]
-    producers: tuple[int, ...]
+    steps: tuple[GraphStep, ...]
     inputs: dict[str, int]
-    outputs: dict[str, int]
-    answers: dict[int, Taking]
+    outputs: dict[str, Taking]
     decoupled: bool
     most_in_flight: int
-    whole: Plan = field(repr=False)
+    _whole: Plan = field(repr=False)
 
     def plan(self, output_names: Sequence[str]) -> Plan:
         """For the outputs that a request names; all, if it names none."""
         if not output_names:
-            return self.whole
-        wanted = [self.outputs[name] for name in dict.fromkeys(output_names)]
-        return make_plan(self.steps, len(self.tensors), wanted, frozenset(self.outputs.values()))
+            return self._whole
+        outputs = tuple(self.outputs[name] for name in dict.fromkeys(output_names))
+        return _plan(self.steps, len(self.tensors), self.outputs, outputs)
 
 
 def build_graph(config: ModelConfig, models: Sequence[ModelConfig | None] = ()) -> EnsembleGraph:
     """The graph of a valid, complete configuration of an ensemble.
 
     `models` are the configurations of the steps' models, in the order of the steps, None (or left out) where one is not
-    known: tensors then go to it in the shape that they have, and its inputs count as required.
+    known: tensors then go to it in the shape that they have, its inputs count as required, and it counts as decoupled
+    if the ensemble is.
     """
     ensembling = config.ensemble_scheduling
     assert ensembling is not None, "a model without steps is no ensemble. This is a bug"
     known: list[ModelConfig | None] = [*models, *[None] * (len(ensembling.step) - len(models))]
-    numbers = _numbers(config, ensembling)
-    producers = [NO_STEP] * len(numbers)
-    for place, step in enumerate(ensembling.step):
-        for tensor in step.output_map.values():
-            producers[numbers[tensor]] = place
-    own_batched = config.max_batch_size > 0
-    batched = [None if model is None else model.max_batch_size > 0 for model in known]
+    conditions = step_conditions(config)
+    maker = _Maker(config, ensembling, known, conditions)
+    steps = tuple(maker.step(place) for place in range(len(ensembling.step)))
+    outputs = {one.name: maker.output(one.name, one.dims) for one in config.output}
+    return EnsembleGraph(
+        name=config.name,
+        tensors=tuple(maker.numbers),
+        steps=steps,
+        inputs={one.name: maker.numbers[one.name] for one in config.input},
+        outputs=outputs,
+        decoupled=config.decoupled,
+        most_in_flight=ensembling.max_inflight_requests,
+        _whole=_plan(steps, len(maker.numbers), outputs, tuple(outputs.values())),
+    )
 
-    def fit(tensor: int, there: bool | None) -> Fit:
-        here = own_batched if producers[tensor] == NO_STEP else batched[producers[tensor]]
+
+class _Maker:
+    """What has to be known of the whole before a single step can be made."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        ensembling: ModelEnsembling,
+        models: Sequence[ModelConfig | None],
+        conditions: Mapping[int, StepCondition],
+    ):
+        self._config = config
+        self._steps = ensembling.step
+        self._models = models
+        self._conditions = conditions
+        names = [one.name for one in config.input]
+        for step in ensembling.step:
+            names += [*step.input_map.values(), *step.output_map.values()]
+        names += [one.name for one in config.output]
+        self.numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        self._producers = [NO_STEP] * len(self.numbers)
+        for place, step in enumerate(ensembling.step):
+            for tensor in step.output_map.values():
+                self._producers[self.numbers[tensor]] = place
+        self._many = self._of_many_values()
+
+    def _takes(self, place: int) -> list[int]:
+        extra = self._conditions.get(place)
+        names = list(self._steps[place].input_map.values())
+        if extra is not None:
+            names += [*tensors_of(extra.condition), *extra.otherwise.values()]
+        return [self.numbers[name] for name in dict.fromkeys(names)]
+
+    def _is_decoupled(self, place: int) -> bool:
+        model = self._models[place]
+        return self._config.decoupled and (model is None or model.decoupled)
+
+    def _of_many_values(self) -> set[int]:
+        """The tensors that come from a decoupled step, or from a step that takes one that does."""
+        many: set[int] = set()
+        grown = self._config.decoupled
+        while grown:
+            before = len(many)
+            for place, step in enumerate(self._steps):
+                if self._is_decoupled(place) or not many.isdisjoint(self._takes(place)):
+                    many.update(self.numbers[tensor] for tensor in step.output_map.values())
+            grown = len(many) > before
+        return many
+
+    def _fit(self, tensor: int, there: bool | None) -> Fit:
+        producer = self._producers[tensor]
+        here = self._config.max_batch_size > 0 if producer == NO_STEP else self._batched(producer)
         if here is None or there is None or here == there:
             return Fit.AS_IS
         return Fit.ADD_BATCH if there else Fit.DROP_BATCH
 
-    def takings(place: int, step: ModelEnsembling.Step) -> tuple[Taking, ...]:
-        model = known[place]
-        expected = {} if model is None else {one.name: one for one in model.input}
-        return tuple(
-            Taking(name, numbers[tensor], one.dims, fit(numbers[tensor], batched[place]), one.optional)
-            if (one := expected.get(name)) is not None
-            else Taking(name, numbers[tensor])
-            for name, tensor in step.input_map.items()
-        )
+    def _batched(self, place: int) -> bool | None:
+        model = self._models[place]
+        return None if model is None else model.max_batch_size > 0
 
-    steps = tuple(
-        GraphStep(
+    def step(self, place: int) -> GraphStep:
+        step, model, extra = self._steps[place], self._models[place], self._conditions.get(place)
+        expected = {} if model is None else {one.name: one for one in model.input}
+        takes = self._takes(place)
+        shared = [] if self._many.isdisjoint(takes) else [one for one in takes if one not in self._many]
+        inputs = []
+        for name, tensor_name in step.input_map.items():
+            tensor, one = self.numbers[tensor_name], expected.get(name)
+            fit = Fit.AS_IS if one is None else self._fit(tensor, self._batched(place))
+            dims, optional = ((), False) if one is None else (one.dims, one.optional)
+            inputs.append(Taking(name, tensor, dims, fit, optional, tensor in shared))
+        condition, otherwise = (None, {}) if extra is None else (extra.condition, extra.otherwise)
+        return GraphStep(
             number=place,
             model_name=step.model_name,
             model_version="" if step.model_version == NEWEST else str(step.model_version),
             namespace=step.model_namespace,
-            inputs=takings(place, step),
-            outputs={name: numbers[tensor] for name, tensor in step.output_map.items()},
+            inputs=tuple(inputs),
+            outputs={name: self.numbers[tensor] for name, tensor in step.output_map.items()},
             output_names=tuple(step.output_map),
-            takes=tuple(dict.fromkeys(numbers[tensor] for tensor in step.input_map.values())),
+            takes=tuple(one for one in takes if one not in shared),
+            shared=tuple(shared),
+            decoupled=self._is_decoupled(place),
+            condition=condition,
+            looks_at={name: self.numbers[name] for name in tensors_of(condition)},
+            otherwise={self.numbers[own]: self.numbers[other] for own, other in otherwise.items()},
         )
-        for place, step in enumerate(ensembling.step)
-    )
-    outputs = {one.name: numbers[one.name] for one in config.output}
-    wanted = list(outputs.values())
-    return EnsembleGraph(
-        name=config.name,
-        steps=steps,
-        tensors=tuple(numbers),
-        producers=tuple(producers),
-        inputs={one.name: numbers[one.name] for one in config.input},
-        outputs=outputs,
-        answers={
-            numbers[one.name]: Taking(one.name, numbers[one.name], one.dims, fit(numbers[one.name], own_batched))
-            for one in config.output
-        },
-        decoupled=config.decoupled,
-        most_in_flight=ensembling.max_inflight_requests,
-        whole=make_plan(steps, len(numbers), wanted, frozenset(wanted)),
-    )
+
+    def output(self, name: str, dims: tuple[int, ...]) -> Taking:
+        tensor = self.numbers[name]
+        return Taking(name, tensor, dims, self._fit(tensor, self._config.max_batch_size > 0))
 
 
-def _numbers(config: ModelConfig, ensembling: ModelEnsembling) -> dict[str, int]:
-    """Every tensor of the ensemble by name, and its number."""
-    names = [
-        *(one.name for one in config.input),
-        *(tensor for step in ensembling.step for tensor in (*step.input_map.values(), *step.output_map.values())),
-        *(one.name for one in config.output),
-    ]
-    return {name: number for number, name in enumerate(dict.fromkeys(names))}
-
-
-def make_plan(steps: Sequence[GraphStep], tensor_count: int, wanted: Sequence[int], outputs: Collection[int]) -> Plan:
-    """Leaves out the steps all of whose outputs would go to outputs of the ensemble that are not wanted, or to steps
-    that are left out. One that makes a tensor nobody ever takes does that for its own reasons, and runs.
-    """
+def _plan(
+    steps: Sequence[GraphStep], tensor_count: int, outputs: Mapping[str, Taking], wanted: tuple[Taking, ...]
+) -> Plan:
+    """Leaves out the steps all of whose tensors would go to outputs that are not wanted, or to steps left out."""
     takers: list[list[int]] = [[] for _ in range(tensor_count)]
     for step in steps:
-        for tensor in step.takes:
+        for tensor in (*step.takes, *step.shared):
             takers[tensor].append(step.number)
-    taken = {tensor for tensor in range(tensor_count) if takers[tensor]}
+    kept = {one.tensor for one in wanted}
     running = {step.number for step in steps}
-
-    def needed(tensor: int) -> bool:
-        return bool(takers[tensor]) or tensor in wanted or (tensor not in outputs and tensor not in taken)
-
-    pruned = True
-    while pruned:
-        pruned = False
-        for step in steps:
-            if step.number in running and not any(needed(tensor) for tensor in step.outputs.values()):
-                pruned = True
+    shrunk = len(wanted) < len(outputs)
+    while shrunk:
+        shrunk = False
+        for step in reversed(steps):
+            if step.number in running and not any(takers[one] or one in kept for one in step.outputs.values()):
+                shrunk = True
                 running.discard(step.number)
-                for tensor in step.takes:
+                for tensor in (*step.takes, *step.shared):
                     takers[tensor].remove(step.number)
-    return Plan(
-        steps=frozenset(running),
-        takers=tuple(tuple(one) for one in takers),
-        uses=tuple(len(one) + (tensor in wanted) for tensor, one in enumerate(takers)),
-        wanted=tuple(wanted),
-    )
+    uses = [len(one) for one in takers]
+    for tensor in kept:
+        uses[tensor] += 1
+    for step in steps:
+        for tensor in step.shared if step.number in running else ():
+            uses[tensor] += 1  # never used up: nobody knows how many values the others will have
+    return Plan(frozenset(running), tuple(tuple(one) for one in takers), tuple(uses), wanted)

@@ -65,6 +65,7 @@ class EnsemblePool:
             self._in_flight.count += 1
         request.move(QUEUED)
         request.move(EXECUTING)
+        request.timeline.compute_start = monotonic_ns()
         run.begin()
 
     def ended(self, run: EnsembleRun) -> None:

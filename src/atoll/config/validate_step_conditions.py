@@ -1,0 +1,97 @@
+"""What is wrong with the conditions of an ensemble's steps: texts, names, and steps that would wait for themselves."""
+
+from collections.abc import Iterator, Mapping
+
+from atoll.config.model_config import ModelConfig, ModelEnsembling
+from atoll.config.problems import Problem, suggestion
+from atoll.config.step_conditions import (
+    KEY,
+    ConditionError,
+    StepCondition,
+    parse_condition,
+    parse_otherwise,
+    tensors_of,
+)
+
+
+def condition_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
+    """What is wrong with the conditions of an ensemble whose steps are otherwise in order."""
+    ensemble = config.ensemble_scheduling
+    if ensemble is None:
+        return
+    known = {one.name for one in config.input}
+    for step in ensemble.step:
+        known |= {*step.input_map.values(), *step.output_map.values()}
+    found: dict[int, StepCondition] = {}
+    for key, parameter in config.parameters.items():
+        if not key.startswith("step["):
+            continue
+        path = f"parameters['{key}']"
+        match = KEY.fullmatch(key)
+        if match is None:
+            message = f"ensemble '{name}' has a parameter of a step that is none"
+            yield Problem(path, message, f"'{key}'", "step[0].if or step[0].else, of any step", "Correct the key.")
+            continue
+        number = int(match[1])
+        if number >= len(ensemble.step):
+            message = f"ensemble '{name}' has no step {number}"
+            yield Problem(path, message, f"'{key}'", f"step[0] to step[{len(ensemble.step) - 1}]", "Correct the key.")
+            continue
+        try:
+            if match[2] == "if":
+                read = StepCondition(parse_condition(parameter.string_value), {})
+            else:
+                read = StepCondition(None, parse_otherwise(parameter.string_value))
+        except ConditionError as error:
+            what = "a condition, such as score > 0.5" if match[2] == "if" else "tensors, such as refined = coarse"
+            message = f"ensemble '{name}', step {number}: {error}"
+            yield Problem(path, message, f"'{parameter.string_value}'", what, "")
+            continue
+        problems = list(_names(ensemble.step[number], read, path, known, name, number))
+        yield from problems
+        if not problems:
+            before = found.get(number, StepCondition(None, {}))
+            found[number] = StepCondition(read.condition or before.condition, {**before.otherwise, **read.otherwise})
+    yield from _circles(ensemble, found, name)
+
+
+def _names(
+    step: ModelEnsembling.Step, read: StepCondition, path: str, known: set[str], name: str, number: int
+) -> Iterator[Problem]:
+    for tensor in dict.fromkeys([*tensors_of(read.condition), *read.otherwise.values()]):
+        if tensor not in known:
+            near = suggestion(tensor, sorted(known))
+            remedy = f"Did you mean '{near}'?" if near else "A request's parameter is written parameter(name)."
+            message = f"ensemble '{name}' has no tensor '{tensor}'"
+            yield Problem(path, message, f"'{tensor}'", "an input of the ensemble, or what a step makes", remedy)
+    made = set(step.output_map.values())
+    for tensor in read.otherwise:
+        if tensor not in made:
+            message = f"ensemble '{name}': step {number} ({step.model_name}) does not make '{tensor}'"
+            expected = f"one of {', '.join(sorted(made))}"
+            yield Problem(path, message, f"'{tensor}'", expected, "Name the ensemble's tensor, not the model's.")
+
+
+def _circles(ensemble: ModelEnsembling, found: Mapping[int, StepCondition], name: str) -> Iterator[Problem]:
+    """Steps that could only run after themselves, because of their condition or of what stands in for them."""
+    after: dict[str, set[str]] = {}  # each tensor, and what depends on it at once
+    for number, step in enumerate(ensemble.step):
+        extra = found.get(number, StepCondition(None, {}))
+        for tensor in (*step.input_map.values(), *tensors_of(extra.condition), *extra.otherwise.values()):
+            after.setdefault(tensor, set()).update(step.output_map.values())
+    for number, extra in found.items():
+        reached: set[str] = set()
+        left = list(ensemble.step[number].output_map.values())
+        while left:
+            for tensor in after.get(left.pop(), ()):
+                if tensor not in reached:
+                    reached.add(tensor)
+                    left.append(tensor)
+        made = {*ensemble.step[number].output_map.values(), *reached}
+        for key, tensors in (("if", list(tensors_of(extra.condition))), ("else", list(extra.otherwise.values()))):
+            for tensor in dict.fromkeys(tensors):
+                if tensor in made:
+                    path = f"parameters['step[{number}].{key}']"
+                    message = f"ensemble '{name}': '{tensor}' is not there before step {number} has run or been skipped"
+                    expected = "a tensor that does not depend on this step"
+                    yield Problem(path, message, f"'{tensor}'", expected, "")
