@@ -6,6 +6,7 @@ The messages follow the real server's ONNX Runtime backend where it has one for 
 from collections.abc import Iterator, Sequence
 
 from atoll.config.agreement_made import made_problems, ragged_problems
+from atoll.config.agreement_sequences import sequence_problems
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.problems import Problem, suggestion
 from atoll.config.signature import ModelSignature, TensorSignature, server_made_inputs
@@ -51,6 +52,7 @@ def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
             elif kind == "input" or tensor.name not in scattered:  # what is cut by an input's shapes may come in any
                 problems += _shape(path, tensor, signature, config.name, size, bool(found.batching))
     problems += made_problems(config, found)
+    problems += sequence_problems(config, found)
     return problems
 
 

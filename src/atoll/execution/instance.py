@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic_ns
 
 from atoll.backends.api import Instance
@@ -10,6 +11,7 @@ from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgum
 from atoll.execution.batch import BatchPlan, HostMemory, join, needed_outputs, split
 from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
+from atoll.execution.sequence_tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
@@ -30,11 +32,13 @@ class ModelInstance:
         version: str,
         statistics: StatisticsRecorder,
         memory: HostMemory | None = None,
+        sequences: SequenceTensors | None = None,
     ):
         self.name = name
         self.pace = Pace()
         self._backend = backend
-        self._plan = plan
+        self._plan = plan if sequences is None else replace(plan, makers=(*plan.makers, sequences))
+        self._sequences = sequences  # None: its requests are no parts of sequences
         self._version = version
         self._statistics = statistics
         self._memory = memory  # where batches are put together; None: memory of their own
@@ -49,12 +53,18 @@ class ModelInstance:
         for sample in samples:
             for _ in range(sample.count):
                 requests, answers = sample.requests(self._plan.model_name)
+                if self._sequences is not None:
+                    for request in requests:
+                        self._sequences.prepare(request)
                 self.run(requests, by_submitter=False)
                 if answers.errors:
                     raise warmup_failure(sample, answers.errors)
 
     def run(self, requests: Sequence[InferenceRequest], by_submitter: bool) -> None:
         """Execute the batch and answer each request. Never raises: what fails becomes the requests' error."""
+        if self._sequences is not None:
+            self._run_sequences(self._sequences, requests, by_submitter)
+            return
         waiting = [request for request in requests if not request.cancelled]
         if len(waiting) < len(requests):
             kept = set(waiting)  # looked at once: a request may be cancelled at any moment
@@ -68,15 +78,30 @@ class ModelInstance:
             request.move(EXECUTING)
         self._run_together(waiting, start_ns, by_submitter)
 
+    def _run_sequences(
+        self, sequences: SequenceTensors, requests: Sequence[InferenceRequest], by_submitter: bool
+    ) -> None:
+        """The same with requests that are parts of sequences: one that is cancelled now is executed all the same, as
+        its place in the batch and in its sequence mean something to the model.
+        """
+        start_ns = monotonic_ns()
+        for request in requests:
+            if not request.filler:
+                request.move(EXECUTING)
+        for batch in sequences.runs(requests):
+            self._run_together(batch, start_ns, by_submitter)
+
     def _run_together(self, waiting: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         try:
             self._execute(waiting, start_ns, by_submitter)
         except InvalidArgumentError as error:
-            if len(waiting) == 1:
+            several = [request for request in waiting if not request.filler]
+            if len(several) < 2:
                 self._fail_all(waiting, error)
                 return
-            for request in waiting:  # what one of them did wrong must not hit its neighbours
-                self._run_together((request,), start_ns, by_submitter)
+            for request in several:  # what one of them did wrong must not hit its neighbours
+                alone = (request,) if self._sequences is None else self._sequences.alone(request, waiting)
+                self._run_together(alone, start_ns, by_submitter)
         except AtollError as error:
             self._fail_all(waiting, error)
         except Exception as error:
@@ -88,10 +113,19 @@ class ModelInstance:
         inputs = join(requests, plan, self._memory)
         size = sum([request.batch_size for request in requests])
         joined_ns = monotonic_ns()
-        outputs = self._backend.execute(inputs, needed_outputs(requests, plan))
+        sequences = self._sequences
+        needed = needed_outputs(requests, plan) if sequences is None else sequences.needed(requests)
+        outputs = self._backend.execute(inputs, needed)
         executed_ns = monotonic_ns()
         self.pace.observe(executed_ns - joined_ns)
-        shares = split(outputs, requests, plan, size)
+        fillers = 0
+        if sequences is None:
+            shares = split(outputs, requests, plan, size)
+        else:
+            requests, shares = sequences.split(outputs, inputs, requests, size)
+            fillers = size - len(requests)
+            if not requests:
+                return
         end_ns = monotonic_ns()
         for request in requests:
             stamps = request.timeline
@@ -100,7 +134,7 @@ class ModelInstance:
             stamps.compute_output_start = executed_ns
             stamps.compute_end = stamps.request_end = end_ns
         # Before the answers go out: who has an answer finds its request counted.
-        self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter)
+        self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter, fillers)
         for request, tensors in zip(requests, shares, strict=True):
             request.move(DONE)
             response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
@@ -108,7 +142,7 @@ class ModelInstance:
 
     def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError) -> None:
         for request in requests:
-            if request.state is not DONE:
+            if request.state is not DONE and not request.filler:
                 self.fail(request, error, executed=True)
 
     def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:

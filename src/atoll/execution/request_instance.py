@@ -17,6 +17,7 @@ from atoll.errors import AtollError, CancelledError, InternalError, UnavailableE
 from atoll.execution.batch import BatchPlan
 from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
+from atoll.execution.reshaping_instance import in_models_shapes
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
@@ -53,11 +54,12 @@ class Room(Protocol):
 class _Batch:
     """One that is being executed."""
 
-    __slots__ = ("begin_ns", "requests", "size")
+    __slots__ = ("begin_ns", "fillers", "requests", "size")
 
-    def __init__(self, requests: Sequence[InferenceRequest], begin_ns: int):
+    def __init__(self, requests: Sequence[InferenceRequest], begin_ns: int, fillers: int):
         self.requests = requests
         self.begin_ns = begin_ns
+        self.fillers = fillers  # how many of the requests nobody has made
         self.size = sum([request.batch_size for request in requests])
 
 
@@ -71,7 +73,7 @@ class RequestModelInstance:
         self.pace = Pace()
         self.permit: Permit | None = None  # that it needs for each batch, if any
         self.policy: HostPolicy | None = None  # of what it runs in
-        self._backend = backend
+        self._backend = in_models_shapes(backend, plan)
         self._check = ResponseCheck(plan)
         self._model_name = plan.model_name
         self._version = version
@@ -82,7 +84,7 @@ class RequestModelInstance:
         self._held: dict[InferenceRequest, None] = {}  # begun, and not finally answered; whoever removes one ends it
         self._last_release_ns = 0
         self._closed = False
-        backend.open(self)
+        self._backend.open(self)
 
     # ---- in
 
@@ -119,14 +121,22 @@ class RequestModelInstance:
             self._room.answered()
         return bool(waiting) and self._begin(waiting, begin_ns)
 
-    def _begin(self, requests: Sequence[InferenceRequest], begin_ns: int) -> bool:
-        for request in requests:
+    def _begin(
+        self,
+        requests: Sequence[InferenceRequest],
+        begin_ns: int,
+        answered: Sequence[InferenceRequest] | None = None,
+    ) -> bool:
+        """`answered` are those that are to be answered, where that is not all of them."""
+        if answered is None:
+            answered = requests
+        for request in answered:
             request.move(EXECUTING)
             request.timeline.compute_start = begin_ns
             self._held[request] = None
             request.on_cancel = self._backend.cancel
         number = next(self._numbers)
-        self._batches[number] = _Batch(requests, begin_ns)
+        self._batches[number] = _Batch(requests, begin_ns, len(requests) - len(answered))
         self._backend.begin(number, requests)
         if self._closed:  # meanwhile: nobody else answers these
             self.abandon(self._stopped())
@@ -154,6 +164,8 @@ class RequestModelInstance:
         for sample in samples:
             for _ in range(sample.count):
                 requests, answers = sample.requests(self._model_name)
+                for request in requests:
+                    self._prepare(request)
                 waiting = _Warming(len(requests))
                 self._room = waiting
                 self.begin(requests)
@@ -164,6 +176,9 @@ class RequestModelInstance:
                 if answers.errors:
                     raise warmup_failure(sample, answers.errors)
         self._room = _NoRoom()
+
+    def _prepare(self, request: InferenceRequest) -> None:
+        """Make a request of it that this instance can execute, though no scheduler has seen it."""
 
     # ---- what the backend says (backends/api.py, Answers)
 
@@ -207,9 +222,15 @@ class RequestModelInstance:
         self._room.requeue(self, request)
 
     def released(self, batch: int, execution_ns: int) -> None:
+        requests = self._executed(batch, execution_ns)
+        if requests is not None:
+            self._room.released(self, requests)
+
+    def _executed(self, batch: int, execution_ns: int) -> Sequence[InferenceRequest] | None:
+        """Count a batch whose execution has returned; its requests, None where the instance does not have it."""
         done = self._batches.pop(batch, None)
         if done is None:
-            return
+            return None
         now_ns = monotonic_ns()
         start_ns = max(done.begin_ns, self._last_release_ns)  # it may have waited for the one before
         infer_ns = min(execution_ns, now_ns - start_ns)
@@ -220,14 +241,19 @@ class RequestModelInstance:
             stamps.compute_start = start_ns
             stamps.compute_input_end = now_ns - infer_ns
             stamps.compute_output_start = now_ns
-        self._statistics.record_execution(done.size, now_ns - infer_ns - start_ns, infer_ns)
-        self._room.released(self, done.requests)
+        self._statistics.record_execution(done.size, now_ns - infer_ns - start_ns, infer_ns, done.fillers)
+        return done.requests
 
     def down(self, reason: str) -> None:
-        batches = [batch.requests for batch in self._batches.values()]
-        self._batches.clear()
+        batches = self._unreleased()
         self.abandon(InternalError(reason))
         self._room.down(self, reason, batches)
+
+    def _unreleased(self) -> list[Sequence[InferenceRequest]]:
+        """The requests of each batch of which the room has heard nothing, and never will."""
+        batches = [batch.requests for batch in self._batches.values()]
+        self._batches.clear()
+        return batches
 
     def up(self) -> None:
         self._room.up(self)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from atoll.backends.api import Backend, BackendModel, ChildRecipe, Instance, ModelSource, Placement
 from atoll.config.json_form import from_json, to_json
+from atoll.config.sequence_inputs import state_output_types
 from atoll.errors import AtollError, ConfigError, InternalError
 from atoll.isolation.environment import device_id_in_child
 from atoll.isolation.service import Request, Service
@@ -91,7 +92,7 @@ class HostedBackend:
         source = source_of(setup["source"])
         placement = Placement(**setup["placement"])
         self._name = placement.name
-        self._types = {one.name: one.data_type for one in source.config.output}
+        self._types = {one.name: one.data_type for one in source.config.output} | state_output_types(source.config)
         backend = _imported(setup["backend"])()
         self._model: BackendModel = backend.load(source)
         here = Placement(placement.name, placement.kind, device_id_in_child((placement.kind, placement.device_id)))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from time import monotonic_ns
 from typing import Any, TypeAlias, cast
 
@@ -19,6 +20,7 @@ from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
+from atoll.execution.initial_state import initial_states
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
 from atoll.execution.permit import Permit
@@ -26,6 +28,8 @@ from atoll.execution.pool import InstancePool
 from atoll.execution.pool_api import Pool
 from atoll.execution.rate_limiter import RateLimiter
 from atoll.execution.request_instance import RequestModelInstance
+from atoll.execution.sequence_request_instance import SequenceRequestInstance
+from atoll.execution.sequence_tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.isolation.model import IsolatedModel
 from atoll.models.admission import Admission, model_admission
@@ -62,6 +66,7 @@ class _Parts:
     samples: Sequence[WarmupSample]
     requests: bool  # its instances take requests, and are made side by side: each has its own start-up
     groups: Mapping[str, ModelInstanceGroup]  # of each instance
+    sequences: SequenceTensors | None  # of a model whose requests are parts of sequences
 
 
 class Loader:
@@ -125,7 +130,9 @@ class Loader:
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         requests = complete.backend.capabilities.requests
-        parts = _Parts(plan_batches(config), str(version), statistics, samples, requests, _groups(config))
+        plan = plan_batches(config)
+        sequences = _sequences(config, plan, folder.directory)
+        parts = _Parts(plan, str(version), statistics, samples, requests, _groups(config), sequences)
         scheduler = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
@@ -198,7 +205,9 @@ class Loader:
         }
         samples = warmup_samples(config, folder.directory, partial(validate, spec=request_spec(config)))
         requests = any(isinstance(one, RequestModelInstance) for one in now.values())
-        parts = _Parts(plan_batches(config), model.version, model.recorder, samples, requests, groups)
+        plan = plan_batches(config)
+        sequences = _sequences(config, plan, folder.directory)
+        parts = _Parts(plan, model.version, model.recorder, samples, requests, groups, sequences)
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
         if model.change_instances(config, added, removed):
@@ -257,13 +266,19 @@ class Loader:
             raise _of_group_key(parts, "rate_limiter", error, remedy) from None
 
     def _instance(self, parts: _Parts, backend: Instance | RequestInstance, place: Placement) -> AnyInstance:
-        if parts.requests:
-            return RequestModelInstance(
-                place.name, cast("RequestInstance", backend), parts.plan, parts.version, parts.statistics
-            )
-        return ModelInstance(
-            place.name, cast("Instance", backend), parts.plan, parts.version, parts.statistics, self._memory
-        )
+        common = parts.plan, parts.version, parts.statistics
+        sequences = parts.sequences
+        if not parts.requests:
+            return ModelInstance(place.name, cast("Instance", backend), *common, self._memory, sequences)
+        if sequences is not None:
+            return SequenceRequestInstance(place.name, cast("RequestInstance", backend), *common, sequences)
+        return RequestModelInstance(place.name, cast("RequestInstance", backend), *common)
+
+
+def _sequences(config: ModelConfig, plan: BatchPlan, directory: Path) -> SequenceTensors | None:
+    if config.sequence_batching is None:
+        return None
+    return SequenceTensors(config, plan, initial_states(config, directory))
 
 
 def _ahead(scheduler: Scheduler) -> int:

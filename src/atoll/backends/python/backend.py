@@ -14,6 +14,7 @@ from atoll.backends.python.model_file import Mistake, inspect_model_file
 from atoll.backends.python.thread_instance import ThreadInstance
 from atoll.config.json_form import to_json
 from atoll.config.problems import Problem
+from atoll.config.sequence_inputs import state_output_types
 from atoll.config.signature import ModelSignature
 from atoll.errors import ConfigError, InternalError
 
@@ -151,6 +152,7 @@ def _setup(source: ModelSource) -> dict[str, Any]:
         },
         "config": {"model_transaction_policy": {"decoupled": config.decoupled}},
         "outputs": [one.name for one in config.output],
+        "states": list(state_output_types(config)),
         "concurrency": _concurrency(source),
         "log_verbose": logger.isEnabledFor(logging.DEBUG),
     }

@@ -94,6 +94,7 @@ class HostedPythonModel:
         file = Path(setup["file"])
         self._host = ChannelHost(service, setup["log_verbose"])
         self._outputs = tuple(setup["outputs"])
+        self._states = tuple(setup.get("states", ()))
         self._name: str = setup["name"]
         self._version: str = str(setup["version"])
         self._model = PythonModel(
@@ -160,6 +161,7 @@ class HostedPythonModel:
                     timeout=facts.timeout,
                     parameters=facts.parameters,
                     requested_output_names=facts.outputs or self._outputs,
+                    state_output_names=self._states,
                     trace_context=facts.trace_context,
                     decoupled=model.decoupled,
                 )

@@ -50,6 +50,7 @@ class ThreadInstance:
         self._failure: BaseException | None = None
         self._initialized = threading.Event()
         self._outputs = tuple(setup["outputs"])
+        self._states = tuple(setup.get("states", ()))
         self._loop: AbstractEventLoop | None = None
         self.concurrency = 1
         self.depth = 0
@@ -217,6 +218,7 @@ class ThreadInstance:
             timeout=facts.timeout,
             parameters=facts.parameters,
             requested_output_names=facts.outputs or self._outputs,
+            state_output_names=self._states,
             decoupled=self._model.decoupled,
         )
 

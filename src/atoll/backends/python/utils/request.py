@@ -55,6 +55,7 @@ class InferenceRequest:
         "_id",
         "_inputs",
         "_sender",
+        "_sent_names",
         "_tensors",
         "_timeout",
         "decoupled",
@@ -114,7 +115,7 @@ class InferenceRequest:
         self._correlation_id = checked_correlation_id(correlation_id)
         self._inputs: list[Tensor] | None = list(inputs)
         self._tensors: list[Inner] = [tensor.inner for tensor in inputs]
-        self.output_names = tuple(dict.fromkeys(requested_output_names))
+        self.output_names = self._sent_names = tuple(dict.fromkeys(requested_output_names))
         self.model_name = model_name
         self.model_version = "" if model_version == -1 else str(model_version)
         self._flags = flags
@@ -146,10 +147,13 @@ class InferenceRequest:
         timeout: int = 0,
         parameters: Mapping[str, Parameter] | None = None,
         requested_output_names: Sequence[str] = (),
+        state_output_names: Sequence[str] = (),
         trace_context: str | None = None,
         decoupled: bool = False,
     ) -> InferenceRequest:
-        """A request as the server hands it to a model; nothing is checked again."""
+        """A request as the server hands it to a model; nothing is checked again. Outputs that are states are sent
+        though nobody has asked for them.
+        """
         self = cls.__new__(cls)
         self._tensors = inputs
         self._inputs = None
@@ -163,6 +167,7 @@ class InferenceRequest:
         self._timeout = timeout
         self.parameter_values = parameters if parameters is not None else _NO_PARAMETERS
         self.output_names = tuple(requested_output_names)
+        self._sent_names = (*self.output_names, *state_output_names) if state_output_names else self.output_names
         self.trace_context = trace_context
         self.preferred_memory = None
         self.decoupled = decoupled
@@ -252,7 +257,7 @@ class InferenceRequest:
                 raise TritonModelException("this request was made by the model itself: it has no response sender")
             sender = self._sender = InferenceResponseSender(
                 self.delivery,
-                self.output_names,
+                self._sent_names,
                 decoupled=self.decoupled,
                 model_name=self.model_name,
                 ended=self.finished,
@@ -268,7 +273,7 @@ class InferenceRequest:
         if self.finished or self.delivery is None:
             return False
         self.finished = True
-        names = self.output_names
+        names = self._sent_names
         if names and response is not None:
             response = response.pruned(names)
         self.delivery.send(response, True)
