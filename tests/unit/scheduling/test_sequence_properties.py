@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.scheduling.queued import MS, Silent
 
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.errors import AtollError, InvalidArgumentError
@@ -14,7 +15,6 @@ from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.scheduler import WaitUntil
 from atoll.scheduling.sequence import ABSENT, Sequence, Step
 from atoll.scheduling.sequence_batcher import SequenceBatcher
-from tests.unit.scheduling.queued import MS, Silent
 
 IDS = st.sampled_from([1, 2, 3, 4, 5, "one", "two"])
 SLOTS = st.integers(1, 3)
@@ -71,9 +71,7 @@ class Batcher(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @rule(
-        correlation_id=IDS, start=st.booleans(), end=st.booleans(), key=st.sampled_from("ab"), timeout=st.booleans()
-    )
+    @rule(correlation_id=IDS, start=st.booleans(), end=st.booleans(), key=st.sampled_from("ab"), timeout=st.booleans())
     def ask(self, correlation_id: Any, start: bool, end: bool, key: str, timeout: bool) -> None:
         request = InferenceRequest(
             "m",
