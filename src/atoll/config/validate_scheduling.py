@@ -1,12 +1,10 @@
 """What is wrong with a configuration's scheduler: dynamic batching, sequence batching, or an ensemble's steps."""
 
-from collections.abc import Iterator
-
-from atoll.config.model_config import ModelConfig, ModelSequenceBatching
+from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem
-from atoll.config.validate_dynamic_batching import dynamic_batching_problems, preferred_size_problems
+from atoll.config.validate_dynamic_batching import dynamic_batching_problems
 from atoll.config.validate_ensemble import ensemble_problems
-from atoll.tensor import DataType
+from atoll.config.validate_sequences import sequence_problems
 
 
 def scheduling_problems(config: ModelConfig, name: str) -> list[Problem]:
@@ -24,103 +22,6 @@ def scheduling_problems(config: ModelConfig, name: str) -> list[Problem]:
     if config.dynamic_batching is not None:
         problems += dynamic_batching_problems(config.dynamic_batching, config.max_batch_size, name)
     if config.sequence_batching is not None:
-        problems += _sequence_batching(config.sequence_batching, config.max_batch_size, name)
+        problems += sequence_problems(config, config.sequence_batching, name)
     problems += ensemble_problems(config, name)
     return problems
-
-
-def _sequence_batching(batching: ModelSequenceBatching, max_batch_size: int, name: str) -> Iterator[Problem]:
-    path = "sequence_batching"
-    if batching.direct is not None and batching.oldest is not None:
-        message = f"sequence batching specifies both strategies for {name}"
-        yield Problem(path, message, "direct and oldest", "at most one of them", "Remove one.")
-    if batching.direct is not None and not 0.0 <= batching.direct.minimum_slot_utilization <= 1.0:
-        message = f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {name}"
-        found = str(batching.direct.minimum_slot_utilization)
-        yield Problem(f"{path}.direct.minimum_slot_utilization", message, found, "a share up to 1", "")
-    if batching.oldest is not None:
-        label = "sequence batching preferred batch size"
-        sizes = batching.oldest.preferred_batch_size
-        yield from preferred_size_problems(f"{path}.oldest.preferred_batch_size", label, sizes, max_batch_size, name)
-    yield from _controls(batching, f"{path}.control_input", name)
-    for index, state in enumerate(batching.state):
-        yield from _state(state, f"{path}.state[{index}]")
-
-
-_Control = ModelSequenceBatching.Control
-_CORRELATION_ID_TYPES = (DataType.UINT64, DataType.INT64, DataType.UINT32, DataType.INT32, DataType.BYTES)
-
-
-def _controls(batching: ModelSequenceBatching, path: str, name: str) -> Iterator[Problem]:
-    seen: dict[_Control.Kind, str] = {}
-    for index, one in enumerate(batching.control_input):
-        if not one.name:
-            message = f"sequence batching control tensor must have a name for {name}"
-            yield Problem(f"{path}[{index}].name", message, "no name", "the name of an input of the model", "Add it.")
-        for position, control in enumerate(one.control):
-            here = f"{path}[{index}].control[{position}]"
-            if control.kind in seen:
-                message = f"sequence batching specifies multiple {control.kind.name} tensors for {name}"
-                found = f"the kind of {seen[control.kind]} again"
-                yield Problem(f"{here}.kind", message, found, "one for each kind", "Remove one.")
-            seen.setdefault(control.kind, here)
-            yield from _control(control, here, name)
-
-
-def _control(control: _Control, path: str, name: str) -> Iterator[Problem]:
-    pairs = {
-        "int32_false_true": len(control.int32_false_true),
-        "fp32_false_true": len(control.fp32_false_true),
-        "bool_false_true": len(control.bool_false_true),
-    }
-    given = [one for one, length in pairs.items() if length]
-    kind, all_three = control.kind.name, "'int32_false_true', 'fp32_false_true'"
-    if control.kind is _Control.Kind.CONTROL_SEQUENCE_CORRID:
-        if given:
-            message = (
-                f"sequence batching must not specify either {all_three} or 'bool_false_true' for {kind} for {name}"
-            )
-            yield Problem(path, message, " and ".join(given), "data_type instead", "Remove it.")
-        if control.data_type not in _CORRELATION_ID_TYPES:
-            message = (
-                f"unexpected data type for control {kind} for {name}. Allowed data types are TYPE_UINT64, TYPE_INT64, "
-                "TYPE_UINT32, TYPE_INT32 and TYPE_STRING"
-            )
-            yield Problem(f"{path}.data_type", message, control.data_type.config_name, "one of these", "")
-    elif not given:
-        message = f"sequence batching must specify either {all_three} or 'bool_false_true' for {kind} for {name}"
-        yield Problem(path, message, "none of them", "one", "Add such as fp32_false_true: [0, 1].")
-    elif len(given) > 1:
-        message = (
-            f"sequence batching specifies more than one from {all_three} and 'bool_false_true' for {kind} for {name}"
-        )
-        yield Problem(path, message, " and ".join(given), "one of them", "Keep the one of the input's type.")
-    elif pairs[given[0]] != 2:
-        message = f"sequence batching control '{given[0]}' must have exactly 2 entries for {kind} for {name}"
-        expected = "2: the value for false, then the value for true"
-        yield Problem(f"{path}.{given[0]}", message, f"{pairs[given[0]]}", expected, "")
-
-
-def _state(state: ModelSequenceBatching.State, path: str) -> Iterator[Problem]:
-    for index, initial in enumerate(state.initial_state):
-        here = f"{path}.initial_state[{index}]"
-        if not initial.name:
-            message = f"Field 'name' must be set when using initial_state for state input '{state.input_name}'."
-            yield Problem(f"{here}.name", message, "no name", "a name", "Add it.")
-        if any(dim < 0 for dim in initial.dims):
-            message = f"'initial_state' field for state input name '{state.input_name}' contains variable dimensions."
-            yield Problem(f"{here}.dims", message, str(list(initial.dims)), "fixed sizes", "")
-            continue
-        if len(initial.dims) != len(state.dims):
-            message = (
-                f"'initial_state' dims for input name '{state.input_name}' doesn't match 'state' dims description."
-            )
-            yield Problem(f"{here}.dims", message, str(list(initial.dims)), str(list(state.dims)), "")
-            continue
-        for dim, wanted in zip(initial.dims, state.dims, strict=True):
-            if wanted not in (dim, -1):
-                message = (
-                    f"'initial_state' dim for input name '{state.input_name}' doesn't match 'state' dim description. "
-                    f"{dim} != {wanted}"
-                )
-                yield Problem(f"{here}.dims", message, str(list(initial.dims)), str(list(state.dims)), "")
