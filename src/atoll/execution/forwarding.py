@@ -125,12 +125,10 @@ class ForwardingPool:
         given: list[RequestModelInstance] = []
         while self._scheduler.pending() or self._limited:  # without the lock: who adds to it comes here afterwards
             with self._lock:
-                seat = self._free_seat()
-                if seat is None:
+                found = self._batch_by_seat() if self._traits.by_seat else self._batch_for_any()
+                if found is None:
                     break
-                batch = self._next_batch(seat)
-                if batch is None:
-                    break
+                seat, batch = found
                 seat.executing += 1
             if not seat.instance.begin(batch):
                 self.released(seat.instance, batch)
@@ -138,6 +136,34 @@ class ForwardingPool:
                 given.append(seat.instance)
         for instance in given:
             instance.flush()
+
+    def _batch_for_any(self) -> tuple[_Seat, Sequence[InferenceRequest]] | None:
+        seat = self._free_seat()
+        batch = None if seat is None else self._next_batch(seat)
+        return None if seat is None or batch is None else (seat, batch)
+
+    def _batch_by_seat(self) -> tuple[_Seat, Sequence[InferenceRequest]] | None:
+        """The same, where what is queued is not for any instance: every one that has room is asked."""
+        until_ns = 0
+        for seat in sorted(self._seats.values(), key=_turn) if self._limited else list(self._seats.values()):
+            permit = seat.instance.permit
+            has_room = seat.up and not self._stopping and seat.executing < seat.instance.limit(self._ahead)
+            if has_room and self._scheduler.wants(seat.number):
+                if permit is not None and not permit.take(self.advance):
+                    continue
+                now_ns = monotonic_ns()
+                batch = self._scheduler.next_batch(now_ns, seat.number)
+                if isinstance(batch, WaitUntil) and not self._accepting:
+                    batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
+                if batch is not None and not isinstance(batch, WaitUntil):
+                    return seat, batch
+                if batch is not None:
+                    until_ns = min(batch.ns, until_ns or batch.ns)
+            if permit is not None and not seat.executing:
+                permit.give_back()
+        if until_ns:
+            self._alarm.set(until_ns)
+        return None
 
     def _next_batch(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
         """What this seat is given now, with its permit. Under the lock."""
@@ -169,10 +195,6 @@ class ForwardingPool:
         best = None
         for seat in sorted(self._seats.values(), key=_turn) if self._limited else self._seats.values():
             executing = seat.executing
-            if self._traits.by_seat and not self._scheduler.wants(seat.number):
-                if seat.instance.permit is not None and not seat.executing:
-                    seat.instance.permit.give_back()
-                continue
             if seat.up and not self._stopping and (best is None or executing < best.executing):
                 limit = seat.instance.limit(self._ahead)
                 if executing < limit:
@@ -193,7 +215,11 @@ class ForwardingPool:
         with self._lock:
             if request.state is not QUEUED or not self._scheduler.withdraw(request):
                 return
+            if self._traits.expires:
+                self._watch_expiry()  # others may be refused for it
         self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
+        if self._traits.by_seat:
+            self.advance()  # what it held up
 
     def _watch_expiry(self) -> None:
         due_ns = self._scheduler.next_expiry_ns()
@@ -332,6 +358,10 @@ class ForwardingPool:
                 instance.permit.give_back()
             for requests in batches:
                 self._tell_finished(seat, requests)
+            if self._traits.by_seat:
+                self._scheduler.seat_lost(seat.number)
+                if self._traits.expires:
+                    self._watch_expiry()
             none_left = not any(one.up for one in self._seats.values())
             if none_left:
                 self._reason = reason

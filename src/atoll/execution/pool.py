@@ -160,6 +160,10 @@ class InstancePool:
         with self._lock:
             if request.state is not QUEUED or not self._scheduler.withdraw(request):
                 return
+            if self._traits.expires:
+                self._watch_expiry()  # others may be refused for it
+            if self._traits.by_seat:
+                self._wake_one()  # what it held up
         self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
 
     def _watch_expiry(self) -> None:
