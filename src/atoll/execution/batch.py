@@ -71,6 +71,7 @@ def plan_batches(config: ModelConfig) -> BatchPlan:
         output_names=tuple(one.name for one in outputs),
         makers=tuple(makers),
         cutters=tuple(cutters.get(one.name) for one in outputs) if cutters else (),
+        reshaped=tuple(one for one in inputs.values() if one.reshape is not None),
     )
 
 

@@ -56,7 +56,8 @@ class TensorPlan:
 class BatchPlan:
     """`inputs` are those that are plainly joined, `makers` make the others; empty for most models.
 
-    `cutters`, empty for most models too, has an entry for each output: None where it is split by items.
+    `cutters`, empty for most models too, has an entry for each output: None where it is split by items. `reshaped` are
+    all inputs of which the model sees another shape, however they are joined.
     """
 
     model_name: str
@@ -66,3 +67,4 @@ class BatchPlan:
     output_names: tuple[str, ...]
     makers: tuple[InputMaker, ...] = ()
     cutters: tuple[OutputCutter | None, ...] = ()
+    reshaped: tuple[TensorPlan, ...] = ()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atoll.execution.batch_plan import BatchPlan, HostMemory
+from atoll.execution.batch_plan import BatchPlan, HostMemory, TensorPlan
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, DataType, Tensor, element_count
 
@@ -67,3 +67,21 @@ def reshaped(array: Array, dims: tuple[int, ...], target: tuple[int, ...], batch
     head, shape = (array.shape[:1], array.shape[1:]) if batched else ((), array.shape)
     variable = iter([actual for dim, actual in zip(dims, shape, strict=False) if dim < 0])
     return array.reshape((*head, *(next(variable, -1) if dim < 0 else dim for dim in target)))
+
+
+def seen_shape(shape: tuple[int, ...], plan: TensorPlan, batched: bool) -> tuple[int, ...]:
+    """A tensor's shape in a request as the model sees it."""
+    if plan.reshape is None:
+        return shape
+    head, item = (shape[:1], shape[1:]) if batched else ((), shape)
+    variable = iter([actual for dim, actual in zip(plan.dims, item, strict=True) if dim < 0])
+    fixed = element_count([dim for dim in plan.reshape if dim > 0])
+    # a dimension of any size may stand for fixed ones: then there is only this one
+    return (*head, *(next(variable, element_count(item) // fixed) if dim < 0 else dim for dim in plan.reshape))
+
+
+def with_shape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same elements in another shape, not copied and, where they came packed, not decoded again."""
+    if tensor.buffer is not None and tensor.datatype is not DataType.BYTES:
+        return Tensor(tensor.name, tensor.datatype, shape, buffer=tensor.buffer)
+    return Tensor(tensor.name, tensor.datatype, shape, array=tensor.array().reshape(shape))

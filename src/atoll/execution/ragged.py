@@ -11,10 +11,10 @@ import numpy as np
 from atoll.config.model_config import BatchInput, BatchOutput
 from atoll.errors import InternalError, InvalidArgumentError
 from atoll.execution.batch_plan import HostMemory, TensorPlan
-from atoll.execution.joining import join_tensors, reshaped
+from atoll.execution.joining import join_tensors, reshaped, seen_shape, with_shape
 from atoll.execution.splitting import checked_type
 from atoll.request import InferenceRequest
-from atoll.tensor import Array, DataType, Tensor, element_count
+from atoll.tensor import Array, element_count
 
 
 class FlatInput:
@@ -28,19 +28,13 @@ class FlatInput:
         name = self._plan.name
         if name not in requests[0].inputs:
             return
-        tensors = [_flat(request.inputs[name]) for request in requests]
+        tensors = [request.inputs[name] for request in requests]
+        tensors = [with_shape(one, (element_count(one.shape),)) for one in tensors]
         if len(tensors) == 1:
             inputs[name] = tensors[0].array()
             return
         shape = (sum([tensor.shape[0] for tensor in tensors]),)
         inputs[name] = join_tensors(tensors, shape, self._plan.datatype, memory)
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    shape = (element_count(tensor.shape),)
-    if tensor.buffer is not None and tensor.datatype is not DataType.BYTES:
-        return Tensor(tensor.name, tensor.datatype, shape, buffer=tensor.buffer)
-    return Tensor(tensor.name, tensor.datatype, shape, array=tensor.array().reshape(shape))
 
 
 class ShapeInput:
@@ -141,14 +135,3 @@ class ScatteredOutput:
             )
         shape = seen_shape(tensor.shape, self._source, self._batched)
         return tuple([shape[place] if dim < 0 else dim for place, dim in enumerate(self._shape)])
-
-
-def seen_shape(shape: tuple[int, ...], plan: TensorPlan, batched: bool) -> tuple[int, ...]:
-    """A tensor's shape in a request as the model sees it."""
-    if plan.reshape is None:
-        return shape
-    head, item = (shape[:1], shape[1:]) if batched else ((), shape)
-    variable = iter([actual for dim, actual in zip(plan.dims, item, strict=True) if dim < 0])
-    fixed = element_count([dim for dim in plan.reshape if dim > 0])
-    # a dimension of any size may stand for fixed ones: then there is only this one
-    return (*head, *(next(variable, element_count(item) // fixed) if dim < 0 else dim for dim in plan.reshape))

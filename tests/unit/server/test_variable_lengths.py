@@ -197,3 +197,77 @@ def test_a_padded_model_that_does_not_fit(tmp_path: Path, change: tuple[str, str
     config = models.PADDED % (models.WAIT, models.PADDING % "")
     assert change[0] in config
     assert re.search(text, failure(tmp_path, models.padded_model(), config.replace(*change)))
+
+
+SHAPES_SEEN = """
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            array = pb.get_input_tensor_by_name(request, "IN").as_numpy()
+            rows = array.shape[0]
+            answers.append(pb.InferenceResponse([
+                pb.Tensor("OUT", RETURNED),
+                pb.Tensor("RANK", np.full((rows, 1), array.ndim, np.int32)),
+                pb.Tensor("BATCH", np.full((rows, 1), len(requests), np.int32)),
+            ]))
+        return answers
+"""
+
+
+def write_python(repository: Path, name: str, *, given: str, returned: str = "array", more: str = "") -> None:
+    folder = repository / name / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.py").write_text(SHAPES_SEEN.replace("RETURNED", returned))
+    (repository / name / "config.pbtxt").write_text(
+        f'backend: "python" max_batch_size: 4 input [{{ name: "IN" data_type: TYPE_FP32 {given} }}] '
+        f'output [{{ name: "OUT" data_type: TYPE_FP32 {given.split("allow")[0]} }}, '
+        '{ name: "RANK" data_type: TYPE_INT32 dims: [1] }, { name: "BATCH" data_type: TYPE_INT32 dims: [1] }] '
+        f"instance_group [{{ kind: KIND_CPU }}] {models.WAIT} {more}"
+    )
+
+
+RESHAPED = "dims: [ -1, 4 ] reshape { shape: [ -1, 2, 2 ] }"
+
+
+@pytest.fixture(scope="module")
+def python_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[atoll.Server]:
+    repository = tmp_path_factory.mktemp("python")
+    padding = 'parameters { key: \'padding\' value { string_value: \'{"inputs": {"IN": {"buckets": [4]}}}\' } }'
+    thread = "parameters { key: 'isolation' value { string_value: 'thread' } }"
+    write_python(repository, "ragged", given="dims: [ -1 ] allow_ragged_batch: true", more=thread)
+    write_python(repository, "padded", given="dims: [ -1 ]", more=padding + thread)
+    write_python(repository, "reshaped", given=RESHAPED)
+    write_python(repository, "reshaped_in_a_thread", given=RESHAPED, more=thread)
+    wrong = "np.zeros((1, 3, 5, 2), np.float32)"
+    write_python(repository, "misshapen", given=RESHAPED, returned=wrong, more=thread)
+    with atoll.Server(repository) as running:
+        yield running
+
+
+@pytest.mark.parametrize("model", ["ragged", "padded"])
+def test_python_models_get_requests_of_different_shapes_in_one_batch_as_they_are(
+    python_server: atoll.Server, model: str
+) -> None:
+    values = [floats(1, 2, 3), floats(1), floats(1, 2), floats(1, 2, 3, 4)]
+    answers = together(python_server, model, [{"IN": one} for one in values])
+    for one, answer in zip(values, answers, strict=True):
+        assert answer["OUT"].tolist() == one.tolist()
+        assert answer["BATCH"].tolist() == [[4]]
+
+
+@pytest.mark.parametrize("model", ["reshaped", "reshaped_in_a_thread"])
+def test_python_models_see_the_reshape_and_their_clients_do_not(python_server: atoll.Server, model: str) -> None:
+    values = [np.arange(rows * 12, dtype=np.float32).reshape(rows, 3, 4) for rows in (1, 2, 1)]
+    for one, answer in zip(values, together(python_server, model, [{"IN": one} for one in values]), strict=True):
+        assert answer["RANK"].ravel().tolist() == [4] * len(one)
+        assert np.array_equal(answer["OUT"], one)
+
+
+def test_an_output_that_does_not_fit_its_reshape_has_the_real_servers_words(python_server: atoll.Server) -> None:
+    values = [np.zeros((2, 3, 4), np.float32)] * 2
+    for answer in together(python_server, "misshapen", [{"IN": one} for one in values]):
+        assert str(answer) == "output tensor shape does not match size of output for 'OUT'"
