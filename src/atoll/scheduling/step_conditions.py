@@ -4,6 +4,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from atoll.config.step_conditions import Comparison, Condition, Given, Joined, Not, Subject
 from atoll.errors import InvalidArgumentError
 from atoll.request import Parameter
@@ -68,7 +70,8 @@ def _tensor(condition: Comparison, tensor: Tensor) -> bool:
             f"{_kind(value)}: {_text(condition)}"
         )
     array = tensor.array()
-    answers = compare(array, value.encode() if isinstance(value, str) else value)
+    with np.errstate(over="ignore"):  # a number that is too large for the tensor's type is infinite there
+        answers = compare(array, value.encode() if isinstance(value, str) else value)
     if condition.subject is Subject.ANY:
         return bool(answers.any())
     if condition.subject is Subject.ALL:
