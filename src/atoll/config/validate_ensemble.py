@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.platforms import ENSEMBLE
 from atoll.config.problems import Problem, suggestion
+from atoll.config.validate_step_conditions import condition_problems
 
 _STEP = "ensemble_scheduling.step"
 
@@ -42,6 +43,7 @@ def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
                 message = f"must specify '{key}' in step {index} of ensemble '{name}'"
                 yield Problem(f"{_STEP}[{index}].{key}", message, "nothing", f"a {key}", "Add it.")
     yield from _wiring(config, ensemble, name)
+    yield from condition_problems(config, name)
 
 
 def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterator[Problem]:
