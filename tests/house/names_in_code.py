@@ -14,6 +14,8 @@ from typing import Any
 
 from atoll.backends.onnxruntime.options import _CONFIG_ENTRY
 from atoll.backends.registry import PYTHON_RUNTIME
+from atoll.caching import local, redis_cache
+from atoll.caching.settings import TTL
 from atoll.cli.inspect_command import _document as inspect_document
 from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
@@ -201,6 +203,11 @@ def model_parameters() -> set[str]:
         for _, keys in looked_up(tree, lambda name: name == "parameters"):
             found |= keys
     return found
+
+
+def cache_settings() -> set[str]:
+    named = (("local", local.SETTINGS), ("redis", redis_cache.SETTINGS))
+    return {TTL} | {f"{name}: {setting}" for name, settings in named for setting in settings}
 
 
 def checksum_keys() -> set[str]:

@@ -10,6 +10,7 @@ from atoll.caching.settings import refuse_unknown
 from atoll.config.byte_size import parse_byte_size
 from atoll.errors import InvalidArgumentError
 
+SETTINGS = ("size",)
 ENTRY_BYTES = 512
 """What an entry takes beside its data: its key, its place in the order and the objects round it, rounded up."""
 
@@ -35,7 +36,7 @@ class LocalCache:
         *,
         now_ns: Callable[[], int] = monotonic_ns,
     ):
-        refuse_unknown("local", settings, ("size",))
+        refuse_unknown("local", settings, SETTINGS)
         text = settings.get("size")
         if text is None:
             raise InvalidArgumentError(

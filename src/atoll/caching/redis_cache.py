@@ -19,7 +19,7 @@ PASSWORD = "TRITONCACHE_REDIS_PASSWORD"
 MOST_BYTES = 64 << 20
 """Of an entry: a larger one is neither written nor read."""
 
-_KNOWN = (
+SETTINGS = (
     "host",
     "port",
     "user",
@@ -43,7 +43,7 @@ class RedisCache:
     largest_entry = MOST_BYTES
 
     def __init__(self, settings: Mapping[str, str], environment: Mapping[str, str]):
-        refuse_unknown("redis", settings, _KNOWN)
+        refuse_unknown("redis", settings, SETTINGS)
         host = settings.get("host")
         if not host:
             raise InvalidArgumentError(

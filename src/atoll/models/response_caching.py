@@ -14,6 +14,7 @@ from atoll.caching.key import KeyMaker
 from atoll.caching.settings import CacheSettings, open_cache
 from atoll.caching.store import CacheReading, ResponseStore
 from atoll.caching.workers import Workers
+from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
 from atoll.config.response_cache import cache_ttl_s, is_cached
 from atoll.errors import AtollError
@@ -145,8 +146,11 @@ def _digest(config: ModelConfig, files: Sequence[Path], settings: Mapping[str, s
 
 
 def _files(directory: Path, version: Path) -> list[Path]:
-    """A model's regular files, but those of its other versions, in an order that is the same everywhere."""
+    """A model's regular files, but its configurations and those of other versions, in an order that is the same
+    everywhere.
+    """
     found: list[Path] = []
+    written = {f"config{ending}" for ending in FORMS}
     seen: set[str] = set()
     for parent, folders, names in os.walk(directory, followlinks=True):
         real = os.path.realpath(parent)
@@ -155,7 +159,9 @@ def _files(directory: Path, version: Path) -> list[Path]:
             continue
         seen.add(real)
         if Path(parent) == directory:
-            folders[:] = [one for one in folders if not one.isdigit() or directory / one == version]
+            others = {one for one in folders if one.isdigit() and directory / one != version}
+            folders[:] = [one for one in folders if one not in others and one != "configs"]
+            names = [one for one in names if one not in written]
         folders[:] = [one for one in folders if one != "__pycache__"]
         found += [path for path in (Path(parent, name) for name in names) if path.is_file()]
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(directory)))

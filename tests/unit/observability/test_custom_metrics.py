@@ -12,6 +12,7 @@ from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableEr
 from atoll.observability import custom_metrics
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.metrics import SERVER_FAMILIES, render
+from atoll.observability.statistics import ModelStatistics
 
 ME, OTHER = object(), object()
 
@@ -162,7 +163,12 @@ def test_the_servers_own_names_are_all_known() -> None:
     class Cpu:
         utilization = memory_total = memory_used = 1
 
-    written = set(re.findall(r"^# TYPE (\S+)", render([], Cpu(), Pool()), re.MULTILINE))  # type: ignore[arg-type]
+    class Cache:
+        hits = misses = lookup_ns = insertion_ns = utilization = entries = evictions = 1
+
+    models = [ModelStatistics("m", "1", cached=True)]
+    page = render(models, Cpu(), Pool(), Cache())  # type: ignore[arg-type]
+    written = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     assert written | {"nv_model_load_duration_secs"} == SERVER_FAMILIES
 
 
