@@ -19,6 +19,7 @@ from atoll.caching.settings import TTL
 from atoll.cli.inspect_command import _document as inspect_document
 from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
+from atoll.config import padding
 from atoll.config.byte_size import _UNITS
 from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
@@ -208,6 +209,11 @@ def model_parameters() -> set[str]:
 def cache_settings() -> set[str]:
     named = (("local", local.SETTINGS), ("redis", redis_cache.SETTINGS))
     return {TTL} | {f"{name}: {setting}" for name, settings in named for setting in settings}
+
+
+def padding_keys() -> set[str]:
+    made = {f"{kind}.{key}" for kind in ("mask", "length") for key in padding.MADE_KEYS}
+    return {*padding.KEYS, *(f"inputs.INPUT.{key}" for key in {*padding.INPUT_KEYS, *made})}
 
 
 def checksum_keys() -> set[str]:

@@ -22,6 +22,7 @@ RULES: dict[str, Callable[[], set[str]]] = {
     "Keys that backends read": code.backend_keys,
     "Parameters of a model": code.model_parameters,
     "Settings of the response cache": code.cache_settings,
+    "Keys of padding": code.padding_keys,
     "Keys of the checksum agent": code.checksum_keys,
     "The server's configuration file": code.server_file,
     "Locations of repositories": code.locations,

@@ -18,6 +18,9 @@ MAX_TEXT = 1 << 20
 MAX_BUCKETS = 1024
 MAX_LENGTH = 2**31 - 1
 
+KEYS = ("inputs", "outputs", "buckets", "separate_buckets")
+INPUT_KEYS = ("value", "buckets", "mask", "length")
+MADE_KEYS = ("name", "data_type")  # of a mask or a length
 MADE_TYPES = tuple(
     one for one in DataType if one not in (DataType.INVALID, DataType.BYTES, DataType.BF16)
 )  # of masks and lengths
@@ -151,7 +154,7 @@ class _Reader:
                 "padding", f"is not JSON ({error})", text, "a JSON object such as {...}".replace("...", '"inputs": {}')
             )
             return NO_PADDING
-        fields = self.fields("padding", document, ("inputs", "outputs", "buckets", "separate_buckets"))
+        fields = self.fields("padding", document, KEYS)
         common = self.buckets("padding.buckets", fields.get("buckets"))
         inputs = {
             name: self.input(f"padding.inputs.{name}", name, one, common)
@@ -187,7 +190,7 @@ class _Reader:
         return found
 
     def input(self, where: str, name: str, found: Any, common: tuple[tuple[int, ...], ...]) -> PaddedInput:
-        fields = self.fields(where, found, ("value", "buckets", "mask", "length"))
+        fields = self.fields(where, found, INPUT_KEYS)
         value = fields.get("value")
         if not isinstance(value, (bool, int, float, str, type(None))):
             self.wrong(f"{where}.value", "must be a single value", value, "a number, true, false or a string")
@@ -214,7 +217,7 @@ class _Reader:
     def made(self, where: str, found: Any) -> MadeInput | None:
         if found is None:
             return None
-        fields = {"name": found} if isinstance(found, str) else self.fields(where, found, ("name", "data_type"))
+        fields = {"name": found} if isinstance(found, str) else self.fields(where, found, MADE_KEYS)
         name, data_type = fields.get("name"), fields.get("data_type", "TYPE_INT64")
         if not isinstance(name, str) or not name:
             self.wrong(where, "must name an input of the model", found, 'a name, or {"name": ..., "data_type": ...}')
