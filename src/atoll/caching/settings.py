@@ -12,6 +12,7 @@ from atoll.errors import AtollError, InternalError, InvalidArgumentError, NotFou
 
 GROUP = "atoll.caches"
 TTL = "ttl"
+_CONTRACT = ("blocks", "shared", "lookup", "insert", "close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,7 @@ def read_cache_settings(
             )
         setting, _, value = rest.partition("=")
         if not setting or not value:
-            raise InvalidArgumentError(
-                f"--cache-config option format is '<cache name>,<setting>=<value>'. Got {text}"
-            )
+            raise InvalidArgumentError(f"--cache-config option format is '<cache name>,<setting>=<value>'. Got {text}")
         by_name.setdefault(name, {})[setting] = value
     if not by_name:
         return None
@@ -89,8 +88,11 @@ def open_cache(settings: CacheSettings, environment: Mapping[str, str]) -> Respo
             f"{', '.join(cache_names()) or 'none'}" + (f". Did you mean '{near}'?" if near else "")
         )
     try:
-        found = cast(CacheClass, points[0].load())
-        return found(settings.settings, environment)
+        found = cast(CacheClass, points[0].load())(settings.settings, environment)
+        lacking = [one for one in _CONTRACT if not hasattr(found, one)]
+        if lacking:
+            raise InternalError(f"cache '{settings.name}' ({points[0].value}) has no {', '.join(lacking)}")
+        return found
     except AtollError:
         raise
     except Exception as error:  # whatever somebody's module does

@@ -83,10 +83,10 @@ class Fleet:
         repositories = [self._open(location) for location in options.model_repository]
         try:
             settings = read_settings(options, repositories, environment, self._open)
+            self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
             caching = ResponseCaching(
                 read_cache_settings(options.cache_config, options.response_cache_byte_size), environment
             )
-            self.memory_pool = HostMemoryPool(settings.pool_bytes, settings.pool_alignment)
         except BaseException:
             for repository in repositories:
                 repository.close()
