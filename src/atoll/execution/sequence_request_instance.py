@@ -113,6 +113,7 @@ class SequenceRequestInstance(RequestModelInstance):
             else:
                 return
         self._room.released(self, requests)
+        self._room.advance()  # who says a single answer does not say that it was all
 
     def _unreleased(self) -> list[Sequence[InferenceRequest]]:
         with self._late_lock:

@@ -1,7 +1,9 @@
 """Warmup: made-up requests that every instance executes before its model is ready.
 
 Which samples there are, and with what data, follows the configuration's `model_warmup` as the real server reads it:
-`batch_size` requests of one item each run as one batch, `count` times over (0: once), all with the same data.
+`batch_size` requests of one item each run as one batch, `count` times over (0: once), all with the same data. Samples
+of a sequence model may give control inputs and states, too. (The real server leaves out those that a sample does not
+give; here they are those of a sequence of one request.)
 """
 
 import logging
@@ -14,6 +16,7 @@ import numpy as np
 
 from atoll.config.model_config import ModelConfig, ModelWarmup
 from atoll.config.problems import Problem, config_error, suggestion
+from atoll.config.sequence_inputs import sequence_input_types
 from atoll.errors import AtollError, ConfigError
 from atoll.execution.model_file import read_model_file
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
@@ -76,6 +79,7 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
     """
     samples: list[WarmupSample] = []
     problems: list[Problem] = []
+    sequence_inputs = sequence_input_types(config)
     data = _Data(model_directory / "warmup")
     for index, one in enumerate(config.model_warmup):
         path = f"model_warmup[{index}]"
@@ -86,7 +90,8 @@ def warmup_samples(config: ModelConfig, model_directory: Path, check: Check | No
         inputs = _inputs(one, path, config, data, found) if not found else {}
         if not found and check is not None:
             try:
-                check(InferenceRequest(config.name, dict(inputs), WarmupAnswers()))
+                sent = {name: tensor for name, tensor in inputs.items() if name not in sequence_inputs}
+                check(InferenceRequest(config.name, sent, WarmupAnswers()))
             except AtollError as error:
                 found.append(Problem(f"{path}.inputs", str(error), *_unknown_inputs(one, config)))
         problems += found
@@ -114,13 +119,19 @@ def _quoted(names: list[str]) -> str:
 def _inputs(
     sample: ModelWarmup, path: str, config: ModelConfig, data: "_Data", problems: list[Problem]
 ) -> dict[str, Tensor]:
-    known = {one.name for one in config.input}
+    sequence_inputs = sequence_input_types(config)
+    known = {one.name for one in config.input} | sequence_inputs.keys()
     inputs: dict[str, Tensor] = {}
     left = MAX_SAMPLE_BYTES // sample.batch_size
     for name, one in sample.inputs.items():
         key = f"{path}.inputs[{name}]"
         if name not in known:
             logger.warning("model '%s': %s is not an input of the model and is left out", config.name, key)
+            continue
+        if sequence_inputs.get(name, one.data_type) is not one.data_type:
+            expected = sequence_inputs[name].config_name
+            message = f"warmup setting gives the sequence's tensor '{name}' as {one.data_type.config_name}"
+            problems.append(Problem(f"{key}.data_type", message, one.data_type.config_name, expected, "Correct it."))
             continue
         if any(dim < 0 for dim in one.dims):
             message = f"warmup setting expects all variable-size dimensions are specified for input '{name}'"
