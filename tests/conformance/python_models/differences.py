@@ -97,10 +97,6 @@ _ALL: tuple[Different, ...] = (
     ),
 )
 
-_SEQUENCES = ("lab, sequence", "sequences", "rescheduling", "rescheduling, decoupled")
-NOT_YET = dict.fromkeys(_SEQUENCES, "sequence_batching: not supported by this version of Atoll")
-"""Scenarios whose first load is refused, and what that says."""
-
 
 def _by_step(entries: tuple[Different, ...]) -> dict[tuple[str, str], Different]:
     table = {(entry.scenario, step): entry for entry in entries for step in entry.steps}

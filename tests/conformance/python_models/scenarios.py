@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from tests.conformance.process import ServerProcess
-from tests.conformance.python_models import broken_steps, served_steps
+from tests.conformance.python_models import broken_steps, sequence_steps, served_steps
 from tests.conformance.python_models.broken_models import write_broken_models
 from tests.conformance.python_models.steps import AnyStep, Session, take
 
@@ -21,9 +21,11 @@ OPTIONS = ("--model-control-mode=explicit", "--exit-timeout-secs=5")
 
 def scenarios() -> dict[str, list[AnyStep]]:
     """The steps of each scenario; each loads what it needs."""
-    served, broken = served_steps.steps(), broken_steps.steps()
-    assert not set(served) & set(broken)
-    return {**served, **broken}
+    found: dict[str, list[AnyStep]] = {}
+    for several in (served_steps.steps(), sequence_steps.steps(), broken_steps.steps()):
+        assert not set(found) & set(several)
+        found |= several
+    return found
 
 
 def write_models(root: Path, *, threads: bool = False) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.process import install_real_triton, start_atoll
 from tests.conformance.python_models import broken_steps
 from tests.conformance.python_models.alike import differences
-from tests.conformance.python_models.differences import DIFFERENT, NOT_YET, Different
+from tests.conformance.python_models.differences import DIFFERENT, Different
 from tests.conformance.python_models.record_python import read_answers, record
 from tests.conformance.python_models.scenarios import OPTIONS, Examination, scenarios
 from tests.conformance.python_models.unrecorded import UNRECORDED
@@ -22,7 +22,7 @@ ASKED = [name for name in SCENARIOS if name not in UNRECORDED]
 # What these do, they do to the whole process; the first one asks about the process itself.
 OF_PROCESSES = ("lab, request", *broken_steps.CRASHES, "execute_terminates_itself", "initialize_ends_the_process")
 OF_PROCESSES += ("initialize_segfaults", "closes_its_output", "finalize_ends_the_process", "execute_prints_a_lot")
-IN_THREADS = [name for name in ASKED if name not in (*NOT_YET, *OF_PROCESSES)]
+IN_THREADS = [name for name in ASKED if name not in OF_PROCESSES]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_each_scenario_has_one_record() -> None:
     }
 
 
-@pytest.mark.parametrize("name", [name for name in ASKED if name not in NOT_YET])
+@pytest.mark.parametrize("name", ASKED)
 def test_the_answers_are_those_of_the_real_server(examination: Examination, name: str) -> None:
     _compare(examination, name)
 
@@ -73,12 +73,6 @@ def _compare(examination: Examination, name: str) -> None:
         else:
             wrong += _unlike_the_table(step, different, answers[step])
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_there_is_not_yet_is_refused(examination: Examination, name: str) -> None:
-    answers = examination.take(step for step in SCENARIOS[name] if "load" in step.name)
-    assert NOT_YET[name] in json.dumps(answers), "served by now: take it out of the table"
 
 
 @pytest.mark.parametrize("name", UNRECORDED)

@@ -18,7 +18,7 @@ class TritonPythonModel:
 
         if not said("READY")[0]:
             return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", np.zeros((1, 1), np.float32))])
-        value, sequence = said("INPUT0"), int(said("CORRID")[0])
+        value, sequence = said("INPUT0"), int(said("CORRID")[0, 0])
         if said("START")[0]:
             self.sums[sequence] = 0
         self.sums[sequence] = self.sums[sequence] + value
