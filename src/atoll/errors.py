@@ -104,6 +104,8 @@ class MissingExtraError(UnavailableError):
     """A backend needs a package that is not installed; the text says which extra brings it."""
 
 
+OVERLOADED = "OVERLOADED"  # in the place of its code's name, where an OverloadedError is to stay one
+
 BY_CODE: Mapping[str, type[AtollError]] = {
     one.code.name: one
     for one in (
@@ -117,4 +119,4 @@ BY_CODE: Mapping[str, type[AtollError]] = {
         CancelledError,
         DeadlineExceededError,
     )
-}
+} | {OVERLOADED: OverloadedError}

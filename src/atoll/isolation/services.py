@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from atoll.backends.api import Engine
-from atoll.errors import AtollError, InternalError, InvalidArgumentError
+from atoll.errors import OVERLOADED, AtollError, InternalError, InvalidArgumentError, OverloadedError
 from atoll.isolation import wire
 from atoll.isolation.wire import Packet
 from atoll.model_log import log_as_model
@@ -101,7 +101,8 @@ class Services:
         else:
             facts: dict[str, Any] = {"model": response.model_name, "version": response.model_version}
             if response.error is not None:
-                facts = {"error": str(response.error), "code": response.error.code.name, "refused": refused}
+                code = OVERLOADED if isinstance(response.error, OverloadedError) else response.error.code.name
+                facts = {"error": str(response.error), "code": code, "refused": refused}
             if response.parameters:
                 facts["parameters"] = response.parameters
             parts = wire.pack(wire.RESULT, call, self._peer.memory, response.outputs, facts, response.id, flags)

@@ -18,6 +18,7 @@ _NANOSECONDS = {
     b"u": 1_000,
     b"n": 1,
 }
+_PUSHBACK = "grpc-retry-pushback-ms"  # the one name of gRPC's own that a server's code may set
 _LONGEST_TEXT = 6 << 10
 _UNSAFE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
 
@@ -26,7 +27,7 @@ def checked(items: Metadata) -> Metadata:
     """The same items as a tuple; ValueError, naming the item, if one cannot be sent."""
     kept = tuple(items)
     for name, value in kept:
-        if not _NAME.fullmatch(name) or name.startswith("grpc-"):
+        if not _NAME.fullmatch(name) or (name.startswith("grpc-") and name != _PUSHBACK):
             raise ValueError(f"metadata name '{name}' must be of 0-9 a-z _ . - and must not begin with 'grpc-'")
         if name.endswith("-bin"):
             if not isinstance(value, bytes):
