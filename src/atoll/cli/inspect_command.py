@@ -119,9 +119,16 @@ _SHOWN = 10  # names in an error
 
 def _text(inspection: Inspection) -> str:
     version = f" version {inspection.version}" if inspection.version else ""
-    lines = [f"# {inspection.model}{version}, for the backend {inspection.config.backend}"]
+    ensemble = inspection.config.ensemble_scheduling
+    if ensemble is not None:
+        steps = " -> ".join(one.model_name for one in ensemble.step)
+        lines = [f"# {inspection.model}{version}, an ensemble of {steps}"]
+    else:
+        lines = [f"# {inspection.model}{version}, for the backend {inspection.config.backend}"]
     signature = inspection.signature
-    if signature is None:
+    if ensemble is not None:
+        pass
+    elif signature is None:
         lines.append("# the backend cannot tell the file's tensors")
     else:
         lines += [f"# the file has: {one}" for one in _listed(signature)]

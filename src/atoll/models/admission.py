@@ -3,6 +3,7 @@
 import threading
 
 from atoll.errors import InvalidArgumentError, OverloadedError
+from atoll.execution.in_flight import not_accepted
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 
 RETRY_AFTER_S = 1  # whoever was refused asks again then; the server cannot know how long the others will take
@@ -42,6 +43,18 @@ class Admission:
         """One that was admitted has its answer."""
         with self._lock:
             self._count -= 1
+
+
+class Closed(Admission):
+    """Of a server that stops: clients are refused, while models still ask each other."""
+
+    def __init__(self, model_name: str):
+        super().__init__(0, "", "")
+        self._model_name = model_name
+
+    def admit(self, request: InferenceRequest) -> "AdmittedSender":
+        """Raises UnavailableError."""
+        raise not_accepted(self._model_name)
 
 
 class AdmittedSender:

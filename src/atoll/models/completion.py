@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from atoll.config.agreement import check
 from atoll.config.auto_complete import blamed, completed
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
-from atoll.config.platforms import backend_of, default_model_filename, guess_backend
+from atoll.config.platforms import backend_of, default_model_filename, guess_backend, is_ensemble
 from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
@@ -20,6 +20,8 @@ from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
+from atoll.models.ensemble_completion import complete_ensemble
+from atoll.models.ensemble_steps import FindStep, StepModel, StepVersion
 from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.agents.chain import AgentChain
@@ -35,13 +37,17 @@ RunChild = Callable[[ModelSource, ChildRecipe], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class CompleteModel:
-    """A model about which everything is known: the versions to serve, ascending, each with its configuration."""
+    """A model about which everything is known: the versions to serve, ascending, each with its configuration.
+
+    An ensemble has no `backend`, but `steps`: by version, the models of its steps as they were found.
+    """
 
     folder: ModelFolder
-    backend: Backend
+    backend: Backend | None
     configs: Mapping[int, ModelConfig]
     written: WrittenConfig
     warnings: tuple[Problem, ...] = ()
+    steps: Mapping[int, tuple[StepVersion, ...]] = field(default_factory=dict)
 
 
 class Completion:
@@ -85,15 +91,24 @@ class Completion:
             )
         return written
 
-    def complete(self, folder: ModelFolder, written: WrittenConfig, *, read_files: bool = True) -> CompleteModel:
+    def complete(
+        self,
+        folder: ModelFolder,
+        written: WrittenConfig,
+        *,
+        read_files: bool = True,
+        find_step: FindStep = lambda name: StepModel(None),
+    ) -> CompleteModel:
         """The model's complete configurations. With `read_files` off the model files are not looked into: what only
-        they can tell is then neither filled in nor checked.
+        they can tell is then neither filled in nor checked. `find_step` finds the models of an ensemble's steps.
 
         Raises ConfigError with everything that is wrong, or the backend's own error.
         """
         where = str(written.file or folder.directory)
         _demand_versions(folder, where)
         config = _identified(written.config, folder)
+        if is_ensemble(config):
+            return self._ensemble(folder, written, config, find_step, where)
         if not config.backend:
             problems = validate_config(config, folder.name, files=_files(folder), complete=False)
             problems += find_unserved(config)
@@ -131,6 +146,22 @@ class Completion:
         if errors_of(found):
             raise config_error(errors_of(found), where)
         return CompleteModel(folder, backend, dict(sorted(configs.items())), written, tuple(found))
+
+    def _ensemble(
+        self, folder: ModelFolder, written: WrittenConfig, config: ModelConfig, find_step: FindStep, where: str
+    ) -> CompleteModel:
+        chosen = choose_versions(config.version_policy, folder.versions)
+        says_so = version_policy_problems(config.version_policy, folder.name)
+        problems = [] if chosen or says_so else [_no_version(folder)]
+        versions = {
+            version: _identified(written.of_version(version), folder)
+            for version in chosen or list(folder.versions)[-1:]
+        }
+        problems += _without_version(written, folder)
+        found, warnings = complete_ensemble(folder.name, versions, written, problems, find_step, where)
+        configs = {version: complete for version, (complete, _) in found.items()}
+        steps = {version: models for version, (_, models) in found.items()}
+        return CompleteModel(folder, None, configs, written, warnings, steps)
 
     def _complete(
         self, folder: ModelFolder, config: ModelConfig, backend: Backend, version: int, read_files: bool

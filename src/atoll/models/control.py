@@ -6,13 +6,13 @@ different models run at the same time.
 """
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic, monotonic_ns
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.override import read_override
+from atoll.config.problems import config_error
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig
 from atoll.errors import (
@@ -26,13 +26,17 @@ from atoll.errors import (
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import Completion, shown_to_agents
 from atoll.models.departure import Departures, free
+from atoll.models.ensemble_control import EnsembleControl, step_names
+from atoll.models.ensemble_steps import UnfitStepsError, circular
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.load_errors import UnreadableModelError, not_loaded, not_polled
+from atoll.models.load_order import Models, StepsFirst, Turn, load_in_order
 from atoll.models.loader import Loader
 from atoll.models.model import Model
-from atoll.models.record import UNLOADED, Record, State, failure, untried
-from atoll.models.served import Served, unchanged
+from atoll.models.record import UNLOADED, Record, failure, untried
+from atoll.models.records import Records, stopping
+from atoll.models.served import Served, steps_of, unchanged
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import Lease
@@ -55,6 +59,7 @@ class ModelControl:
         *,
         retry_count: int = 0,
         external_symlinks: bool = False,
+        threads: int = 1,
     ):
         self._catalog = catalog
         self._completion = completion
@@ -62,11 +67,12 @@ class ModelControl:
         self._table = table
         self._retry_count = retry_count
         self._external_symlinks = external_symlinks
+        self._threads = threads  # that load the models of one ensemble
         self._departures = Departures()
-        self._lock = threading.Lock()
-        self._records: dict[ModelKey, Record] = {}
-        self._refusing = False
-        self._stopped = False
+        self._records = Records()
+        self._ensembles = EnsembleControl(
+            self._records, catalog, completion, loader, table, self._departures, self._load_again, self._take_out
+        )
 
     # ---- load
 
@@ -85,18 +91,34 @@ class ModelControl:
             found = self._find(name, bool(files))
         except AtollError as error:
             raise not_polled(name, error) from error
-        for key, repository in found.items():
-            try:
-                self.load_key(key, repository, override=override, files=files)
-            except AtollError as error:
-                raise not_loaded(name, self._failed_versions(key), error) from error
 
-    def _failed_versions(self, key: ModelKey) -> Mapping[str, State]:
-        with self._lock:
+        def load(turn: Turn) -> None:
+            named = turn.key in found
+            self.load_turn(turn, override=override if named else None, files=files if named else None, anew=True)
+
+        failed = self._load_in_order(found, load)
+        for key in found:
             record = self._records.get(key)
-        return record.failed if record is not None else {}
+            if key in failed:
+                raise not_loaded(name, record.failed if record is not None else {}, failed[key]) from failed[key]
+            if record is not None:
+                record.asked_for = True
 
-    def _find(self, name: str, with_files: bool) -> Mapping[ModelKey, Repository | None]:
+    def load_all(self, wanted: Models, load: Callable[[Turn], None], *, asked_for: bool) -> dict[ModelKey, AtollError]:
+        """Load these, several at once, and those that they need before them, each by way of `load`, which calls
+        `load_turn`. Returns those that failed.
+        """
+        failed = self._load_in_order(wanted, load)
+        for key in wanted:
+            record = self._records.get(key)
+            if asked_for and record is not None:
+                record.asked_for = True
+        return failed
+
+    def _load_in_order(self, wanted: Models, load: Callable[[Turn], None]) -> dict[ModelKey, AtollError]:
+        return load_in_order(wanted, load, self._threads)
+
+    def _find(self, name: str, with_files: bool) -> Models:
         try:
             return {**self._catalog.find(name)}
         except NotFoundError:
@@ -104,51 +126,93 @@ class ModelControl:
                 return {ModelKey(name): None}
             raise
 
-    def load_key(
+    def load_key(self, key: ModelKey, repository: Repository | None) -> None:
+        """The same for a model of this repository."""
+        failed = self.load_all({key: repository}, partial(self.load_turn, anew=True), asked_for=True)
+        if key in failed:
+            raise failed[key]
+
+    def load_turn(
         self,
-        key: ModelKey,
-        repository: Repository | None,
+        turn: Turn,
         *,
         override: ModelConfig | None = None,
         files: Mapping[str, bytes] | None = None,
         asleep: bool = False,
+        anew: bool = False,
     ) -> None:
-        """The same for a model of this repository. `asleep`: only if it still is; an unload may have come first."""
-        with self._operation(key) as record:
+        """Load a model whose turn it is. Raises StepsFirst for an ensemble the models of whose steps have not had
+        theirs; with `anew`, also those that are served have one.
+
+        `asleep`: only if it still is; an unload may have come first.
+        """
+        key = turn.key
+        with self._records.operation(key) as record:
             if asleep and not self._table.is_asleep(key.name):
                 return
-            for left in range(self._retry_count, -1, -1):
-                record.failed = {}
-                try:
-                    self._load(record, repository, override, files)
-                    return
-                except Exception as error:
-                    known = _as_atoll_error(key, error)
-                    if not left or self._stopped:
-                        logger.error("failed to load '%s': %s", key, known)
-                        record.fail(known)
-                        if repository is None:
-                            self._forget(record)
-                        raise known from error
-                    logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
-                except BaseException:
-                    record.fail(UnavailableError("the load was interrupted"))
+            if not self._try(record, turn, override, files, anew):
+                return
+        self._ensembles.follow(key)
+
+    def _try(
+        self,
+        record: Record,
+        turn: Turn,
+        override: ModelConfig | None,
+        files: Mapping[str, bytes] | None,
+        anew: bool,
+        *,
+        quietly: bool = False,
+    ) -> bool:
+        """Whether what is served has changed. `quietly`: one that still waits for its steps is left as it is."""
+        key = record.key
+        for left in range(self._retry_count, -1, -1):
+            record.failed = {}
+            try:
+                return self._load(record, turn, override, files, anew)
+            except StepsFirst:
+                raise
+            except Exception as error:
+                known = _as_atoll_error(key, error)
+                if quietly and isinstance(known, UnfitStepsError):
                     raise
+                if not left or self._records.stopped or isinstance(known, UnfitStepsError):
+                    logger.error("failed to load '%s': %s", key, known)
+                    record.fail(known)
+                    if isinstance(known, UnfitStepsError) and record.served is None and not files:
+                        record.awaiting = turn.repository, override
+                    if turn.repository is None:
+                        self._forget(record)
+                    raise known from error
+                logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
+            except BaseException:
+                record.fail(UnavailableError("the load was interrupted"))
+                raise
+        raise AssertionError("the last try returns or raises. This is a bug")
+
+    def _load_again(self, record: Record, turn: Turn) -> bool:
+        assert record.awaiting is not None, "only what waits for its steps is loaded again. This is a bug"
+        try:
+            # where it was merely unloaded with one of its steps' models, it goes on waiting for that
+            return self._try(record, turn, record.awaiting[1], None, False, quietly=record.error is None)
+        except AtollError:
+            return False
 
     def _forget(self, record: Record) -> None:
         """Of a model that no repository has nothing is left, however many names clients think of."""
         if record.served is None:
-            with self._lock:
-                self._records.pop(record.key, None)
+            self._records.forget(record)
             self._table.forget(record.key.name)
 
     def _load(
         self,
         record: Record,
-        repository: Repository | None,
+        turn: Turn,
         override: ModelConfig | None,
         files: Mapping[str, bytes] | None,
-    ) -> None:
+        anew: bool,
+    ) -> bool:
+        repository = turn.repository
         key, before = record.key, record.served
         started = monotonic()
         temporary = lease = None
@@ -160,13 +224,14 @@ class ModelControl:
             assert repository is not None, "only a model that comes with its files has no repository"
             tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
             if before is not None and override is None and before.is_from(tokens):
+                self._demand_steps(turn, before.complete.written, anew)
                 record.error = None
-                return
+                return False
             folder = repository.folder(key.name)
             lease = Lease(repository, folder)
         try:
-            after = self._prepared(record, folder, override)
-            after.files, after.lease, after.temporary = tokens, lease, temporary
+            after = self._prepared(record, turn, folder, override, anew)
+            after.files, after.lease, after.temporary, after.repository = tokens, lease, temporary, repository
             try:
                 for problem in after.complete.warnings:
                     logger.warning("%s", problem)
@@ -185,10 +250,22 @@ class ModelControl:
             self._dismiss(record, before, {v: one for v, one in before.models.items() if v not in kept})
         names = ", ".join(str(version) for version in after.models)
         logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
+        return True
 
-    def _prepared(self, record: Record, folder: ModelFolder, override: ModelConfig | None) -> Served:
+    def _demand_steps(self, turn: Turn, written: WrittenConfig, anew: bool) -> None:
+        """Raises StepsFirst unless the models of the ensemble's steps have been loaded."""
+        if not turn.steps_ready:
+            steps = self._ensembles.steps(turn.key, written, anew=anew)
+            if steps:
+                raise StepsFirst(steps)
+
+    def _prepared(
+        self, record: Record, turn: Turn, folder: ModelFolder, override: ModelConfig | None, anew: bool
+    ) -> Served:
         """The model as it is to be served, before anything of it is loaded."""
         written = self._written(folder, override)
+        self._demand_steps(turn, written, anew)
+        record.step_names = step_names(written)
         self._table.know(folder.name)
         agents = AgentChain.of(
             written.config.model_repository_agents, folder, written.config, external_symlinks=self._external_symlinks
@@ -197,14 +274,22 @@ class ModelControl:
         try:
             if folder != given:
                 written = self._written(folder, override)
-            complete = self._completion.complete(folder, written)
+            if turn.circle:
+                problem = circular(str(turn.key), map(str, turn.circle))
+                error = config_error(written.locate([problem]), str(written.file or folder.directory))
+                raise UnfitStepsError(str(error), error.problems)
+            complete = self._completion.complete(folder, written, find_step=self._ensembles.finder(turn.key))
+        except UnfitStepsError:
+            agents.load_fail()
+            raise
         except BaseException as error:
             agents.load_fail()
             versions = choose_versions(written.config.version_policy, folder.versions)
             record.failed = {str(version): failure(error) for version in versions}
             self._table.know(folder.name, record.failed)
             raise
-        return Served(complete, agents, overridden=override is not None)
+        record.steps = steps_of(complete)
+        return Served(complete, agents, override=override)
 
     def _written(self, folder: ModelFolder, override: ModelConfig | None) -> WrittenConfig:
         try:
@@ -226,8 +311,8 @@ class ModelControl:
                     built[version] = self._loader.build(complete, version, key.namespace)
             for version, model in kept.items():
                 self._update(model, complete.configs[version], complete.folder)
-            if self._stopped:
-                raise _stopping()
+            if self._records.stopped:
+                raise stopping()
         except BaseException as error:
             for model in built.values():
                 model.refuse()
@@ -265,12 +350,16 @@ class ModelControl:
         name that nobody knows is unloaded already, as for the real server.
         """
         self._table.wake(name)
-        for record in [record for record in self._all_records() if record.key.name == name]:
-            steps = record.served.steps() if record.served is not None else []
-            self.unload_key(record.key)
-            if unload_dependents:
-                for step in steps:
-                    self.unload(step, unload_dependents=True)
+        for record in self._records.of_name(name):
+            self._unload_with_steps(record, unload_dependents)
+
+    def _unload_with_steps(self, record: Record, unload_dependents: bool) -> None:
+        self.unload_key(record.key)
+        if unload_dependents:
+            for step in self._ensembles.unused(sorted(record.steps)):
+                known = self._records.get(step)
+                if known is not None:
+                    self._unload_with_steps(known, True)
 
     def unload_key(self, key: ModelKey, *, asleep: bool = False) -> None:
         """The same for the model under this key; one that goes to sleep is loaded again when somebody asks for it."""
@@ -278,29 +367,48 @@ class ModelControl:
             self._table.wake(key.name)
         if self._records.get(key) is None:
             return
-        with self._operation(key) as record:
-            before, record.served = record.served, None
-            record.error = None
+        users = [] if asleep else self._ensembles.take_out_users(key)
+        with self._records.operation(key) as record:
+            before = record.fall(None, asleep=asleep)
             if not asleep:
+                record.asked_for, record.awaiting = False, None
                 self._table.wake(key.name)  # it may have gone to sleep while this waited for its turn
             if before is None:
                 return
             if asleep:
                 self._table.put_to_sleep([key.name])
+            elif any(user.in_flight() for user in users):
+                self._table.leave(key, before.models.values())
             self._table.serve(key, ())
-            self._dismiss(record, before, before.models)
+            self._dismiss(record, before, before.models, users)
             if before.temporary is not None and key not in self._catalog.list().models:
                 self._forget(record)
+        if self._catalog.namespacing and not asleep:
+            self._ensembles.follow(key)  # there may be another of that name
+
+    def _take_out(self, record: Record, error: AtollError | None) -> Sequence[Model]:
+        """An ensemble the models of whose steps are not as it needs them, until they are again."""
+        before = record.fall(error)
+        if before is None:
+            return []
+        if before.temporary is None:
+            record.awaiting = before.repository, before.override
+        models = list(before.models.values())
+        self._table.serve(record.key, ())
+        self._dismiss(record, before, before.models)
+        return models
 
     def remove_key(self, key: ModelKey) -> None:
         """As `unload_key`, of a model that its repository does not have any more: nothing of it is remembered."""
         self.unload_key(key)
-        with self._operation(key) as record:
+        with self._records.operation(key) as record:
             self._forget(record)
 
     # ---- what follows a change
 
-    def _dismiss(self, record: Record, before: Served, models: Mapping[int, Model]) -> None:
+    def _dismiss(
+        self, record: Record, before: Served, models: Mapping[int, Model], users: Sequence[Model] = ()
+    ) -> None:
         """These versions of what was served before are not served any more: they finish what they have, and go."""
         gone = {model.version for model in models.values()} - self._table.served(record.key).keys()
         record.leave(gone)
@@ -308,11 +416,12 @@ class ModelControl:
 
         def freed() -> None:
             record.left(gone)
+            self._table.left(record.key)
             before.let_go(models)
             if models:
                 logger.info("successfully unloaded '%s' version %s", record.key, ", ".join(map(str, models)))
 
-        self._departures.see_off(list(models.values()), self._successor, freed)
+        self._departures.see_off(list(models.values()), self._successor, freed, users=users)
 
     def _successor(self, request: InferenceRequest) -> Model:
         return self._table.find(request.model_name, request.model_version)
@@ -323,12 +432,11 @@ class ModelControl:
         """Whether what is served is not the repository's own: what is unloaded of it cannot come back by itself."""
         record = self._records.get(key)
         served = record.served if record is not None else None
-        return served is not None and (served.overridden or served.temporary is not None)
+        return served is not None and (served.override is not None or served.temporary is not None)
 
     def index(self, listing: Listing) -> list[IndexEntry]:
         """Every model of the listing, and every other that was loaded, with the states of its versions."""
-        with self._lock:
-            records = dict(self._records)
+        records = {record.key: record for record in self._records.all()}
         entries = [untried(key, self._table.is_asleep(key.name)) for key in listing.models.keys() - records.keys()]
         entries += [
             IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, str(error))
@@ -341,41 +449,21 @@ class ModelControl:
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""
-        return {str(r.key): r.error for r in sorted(self._all_records(), key=lambda r: r.key) if r.error is not None}
+        return {str(r.key): r.error for r in sorted(self._records.all(), key=lambda r: r.key) if r.error is not None}
 
     def unready(self) -> list[str]:
         """The models that failed to load and of which nothing is served."""
-        return [str(one.key) for one in self._all_records() if one.error is not None and one.served is None]
+        return [str(one.key) for one in self._records.all() if one.error is not None and one.served is None]
 
     def in_flight(self) -> int:
         """How many requests the models that are on their way out still have."""
         return self._departures.in_flight()
 
-    def _all_records(self) -> list[Record]:
-        with self._lock:
-            return list(self._records.values())
-
-    @contextmanager
-    def _operation(self, key: ModelKey) -> Iterator[Record]:
-        """This model's turn: one operation at a time. Those that have come before `refuse` get theirs until `stop`."""
-        if self._refusing:
-            raise _stopping()
-        while True:
-            with self._lock:
-                record = self._records.setdefault(key, Record(key))
-            with record.operation:
-                if self._stopped:
-                    raise _stopping()
-                if self._records.get(key) is record:
-                    yield record
-                    return
-                # it was forgotten meanwhile, and another may have taken its place
-
     # ---- stop
 
     def refuse(self) -> None:
         """Take no more loads and unloads."""
-        self._refusing = True
+        self._records.refusing = True
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until the models on their way out are gone; False when the deadline came first."""
@@ -385,27 +473,23 @@ class ModelControl:
         """Take every model out of service and free it; nothing is loaded after that. False when a request outlasted
         the deadline.
         """
-        self._refusing = self._stopped = True
+        self._records.refusing = self._records.stopped = True
         self._departures.hurry(deadline_ns)
         clean = True
-        for record in self._all_records():
+        for record in self._records.all():
             # a load that is under way ends by itself; its model is never served
             if not record.operation.acquire(timeout=max(deadline_ns - monotonic_ns(), 0) / 1e9):
                 logger.error("'%s' is still being loaded and could not be stopped", record.key)
                 clean = False
                 continue
             try:
-                before, record.served = record.served, None
+                before = record.fall(record.error)
                 if before is not None:
                     self._table.serve(record.key, ())
                     self._dismiss(record, before, before.models)
             finally:
                 record.operation.release()
         return self._departures.wait(deadline_ns) and clean
-
-
-def _stopping() -> UnavailableError:
-    return UnavailableError("Server is stopping: models are neither loaded nor unloaded any more")
 
 
 def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:

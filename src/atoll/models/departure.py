@@ -39,30 +39,49 @@ class Departures:
         models: Sequence[Model],
         successor: Callable[[InferenceRequest], Model],
         gone: Callable[[], None],
+        *,
+        users: Sequence[Model] = (),
     ) -> None:
         """Let these models finish what they have and free them, then call `gone`; at once where all are idle, and on a
         thread of its own otherwise. A request that still reaches one goes to what `successor` returns.
+
+        `users` are ensembles on their way out, which need these models for the requests that they have.
         """
-        for model in models:
-            model.retire(successor)
-        if not any(model.in_flight() for model in models):
-            self._free(models, gone)
-            return
+        if not any(model.in_flight() for model in users):
+            for model in models:
+                model.retire(successor)
+            if not any(model.in_flight() for model in models):
+                self._free(models, gone)
+                return
         with self._changed:
             self._waiting.append(models)
-        threading.Thread(target=self._wait_and_free, args=(models, gone), name="unload", daemon=True).start()
+        threading.Thread(
+            target=self._wait_and_free, args=(models, successor, gone, users), name="unload", daemon=True
+        ).start()
 
-    def _wait_and_free(self, models: Sequence[Model], gone: Callable[[], None]) -> None:
+    def _wait_and_free(
+        self,
+        models: Sequence[Model],
+        successor: Callable[[InferenceRequest], Model],
+        gone: Callable[[], None],
+        users: Sequence[Model],
+    ) -> None:
+        self._drain(users)
         for model in models:
-            while not model.drain(monotonic_ns() + _LOOK_NS):
-                if self._deadline_ns is not None and monotonic_ns() > self._deadline_ns:
-                    break
+            model.retire(successor)
+        self._drain(models)
         try:
             self._free(models, gone)
         finally:
             with self._changed:
                 self._waiting = [one for one in self._waiting if one is not models]
                 self._changed.notify_all()
+
+    def _drain(self, models: Sequence[Model]) -> None:
+        for model in models:
+            while not model.drain(monotonic_ns() + _LOOK_NS):
+                if self._deadline_ns is not None and monotonic_ns() > self._deadline_ns:
+                    break
 
     def _free(self, models: Sequence[Model], gone: Callable[[], None]) -> None:
         stopping = self._deadline_ns

@@ -19,6 +19,9 @@ class Models(Protocol):
     def find(self, name: str, version: str) -> Model:
         """Raises NotFoundError, UnavailableError, ModelAsleepError."""
 
+    def find_leaving(self, name: str, version: str) -> Model | None:
+        """One that is not served any more, and still there for ensembles that have requests."""
+
     def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None: ...
     def unload(self, name: str, *, unload_dependents: bool = False) -> None: ...
     def wake(self, name: str, then: Callable[[AtollError | None], None]) -> None: ...
@@ -35,12 +38,26 @@ class ModelsEngine:
         """See `Engine.metrics`."""
         return self._models.custom_metrics
 
+    def find(self, name: str, version: str) -> Model:
+        """The model that serves this name and version. Raises NotFoundError, UnavailableError, ModelAsleepError."""
+        return self._models.find(name, version)
+
     def submit(self, request: InferenceRequest) -> None:
         """See `Engine.submit`. A model that is not in memory is loaded first."""
         try:
             self._submit(request)
         except ModelAsleepError:
             self._models.wake(request.model_name, partial(self._submit_awake, request))
+
+    def submit_step(self, request: InferenceRequest) -> None:
+        """The same for a step of an ensemble: it is run to its end although the step's model is being unloaded."""
+        try:
+            self.submit(request)
+        except (NotFoundError, UnavailableError):
+            model = self._models.find_leaving(request.model_name, request.model_version)
+            if model is None:
+                raise
+            model.accept(request)
 
     def _submit(self, request: InferenceRequest) -> None:
         model = self._models.find(request.model_name, request.model_version)

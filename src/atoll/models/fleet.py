@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic_ns, sleep
 
 from atoll.caching.settings import read_cache_settings
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
@@ -21,12 +22,13 @@ from atoll.models.admission import server_admission
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
-from atoll.models.diagnosis import Diagnosis, diagnose
+from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
 from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
+from atoll.models.load_order import Turn
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.placing import Placing
@@ -34,7 +36,6 @@ from atoll.models.polling import Poller
 from atoll.models.residency import Residency, Then
 from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
-from atoll.models.side_by_side import work_side_by_side
 from atoll.models.table import ModelTable
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.options import ServerOptions
@@ -43,6 +44,8 @@ from atoll.repositories.open import open_repository
 from atoll.repositories.repository import Repository
 
 logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.002  # how often a server that stops looks whether its models are idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Fleet:
             self.clock,
             caching,
             policies=policies,
+            engine=engine,
             limiter=limiter,
             admission=admission,
             drive_on_submit=options.drive_on_submit,
@@ -131,6 +135,8 @@ class Fleet:
             self.table,
             retry_count=options.model_load_retry_count,
             external_symlinks=options.follow_external_symlinks,
+            # under a budget one at a time, so that memory can be put down to each
+            threads=1 if settings.memory_budget else options.model_load_thread_count,
         )
         self._residency: Residency | None = None
         if settings.memory_budget:
@@ -149,6 +155,7 @@ class Fleet:
         """
         self._on_progress = on_progress
         self._started = True
+        self.caching.start()
         listing = self._catalog.list()
         for error in listing.unreachable.values():
             raise error
@@ -204,22 +211,21 @@ class Fleet:
         return found
 
     def _load_all(self, wanted: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
-        """Several at once; returns those that failed."""
+        """Several at once, and those that they need before them; returns those that failed."""
         self._total = len(wanted)
-        failed: dict[ModelKey, AtollError] = {}
 
-        def load(item: tuple[ModelKey, Repository]) -> None:
-            key, repository = item
-            error: AtollError | None = None
-            self._tell(LoadProgress(str(key), self._total))
+        def load(turn: Turn) -> None:
+            if not turn.steps_ready:
+                self._total += turn.key not in wanted
+                self._tell(LoadProgress(str(turn.key), self._total))
             try:
-                self._control.load_key(key, repository)
-            except AtollError as failure:
-                failed[key] = error = failure
-            self._tell(LoadProgress(str(key), self._total, True, error))
+                self._control.load_turn(turn)
+            except AtollError as error:
+                self._tell(LoadProgress(str(turn.key), self._total, True, error))
+                raise
+            self._tell(LoadProgress(str(turn.key), self._total, True))
 
-        work_side_by_side(load, wanted.items(), self._options.model_load_thread_count, "load")
-        return failed
+        return self._control.load_all(wanted, load, asked_for=True)
 
     def _downloaded(self, model: str, received: int, byte_size: int) -> None:
         self._tell(LoadProgress(model, self._total, received=received, byte_size=byte_size))
@@ -249,13 +255,18 @@ class Fleet:
             return inspect(repository, repository.names()[0], self._completion)
         path = location if is_object_store(location) else str(Path(location).absolute())
         parent, _, name = path.rstrip("/").rpartition("/")
-        return inspect(self._open(parent or "/"), name, self._completion)
+        repository = self._open(parent or "/")
+        return inspect(repository, name, self._completion, step_finder(repository, name, self._completion))
 
     # ---- run
 
     def find(self, name: str, version: str) -> Model:
         """See `ModelTable.find`."""
         return self.table.find(name, version)
+
+    def find_leaving(self, name: str, version: str) -> Model | None:
+        """See `ModelTable.find_leaving`."""
+        return self.table.find_leaving(name, version)
 
     def load(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """See `Server.load_model`."""
@@ -351,6 +362,11 @@ class Fleet:
             self._poller.cease()
         self._control.refuse()
         models = [model for model in self.table.models() if model.ready]
+        for model in models:
+            model.close_to_clients()
+        # what is in flight may make further requests, of an ensemble's next step or of another model
+        while any(model.in_flight() for model in models) and monotonic_ns() < deadline_ns:
+            sleep(_LOOK_S)
         for model in models:
             model.refuse()
         return all([model.drain(deadline_ns) for model in models] + [self._control.drain(deadline_ns)])

@@ -8,6 +8,7 @@ from atoll.config.signature import ModelSignature
 from atoll.config.written import WrittenConfig
 from atoll.errors import AtollError
 from atoll.models.completion import CompleteModel, Completion
+from atoll.models.ensemble_steps import FindStep, StepModel
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
 
@@ -32,19 +33,21 @@ class Inspection:
         return not errors_of(self.problems)
 
 
-def inspect(repository: Repository, name: str, completion: Completion) -> Inspection:
-    """The model `name` of a repository. Raises AtollError with everything that is wrong where even the model's files do
-    not tell what it is.
+def inspect(
+    repository: Repository, name: str, completion: Completion, find_step: FindStep = lambda name: StepModel(None)
+) -> Inspection:
+    """The model `name` of a repository. `find_step` finds the models of an ensemble's steps. Raises AtollError with
+    everything that is wrong where even the model's files do not tell what it is.
     """
     with leased(repository, name) as folder:
-        return _inspect(folder, completion)
+        return _inspect(folder, completion, find_step)
 
 
-def _inspect(folder: ModelFolder, completion: Completion) -> Inspection:
+def _inspect(folder: ModelFolder, completion: Completion, find_step: FindStep) -> Inspection:
     written: WrittenConfig | None = None
     try:
         written = completion.written(folder)
-        return _inspection(folder, completion, completion.complete(folder, written))
+        return _inspection(folder, completion, completion.complete(folder, written, find_step=find_step))
     except AtollError as error:
         try:
             found = _inspection(folder, completion, completion.complete(folder, _least(written)))
@@ -69,7 +72,9 @@ def _least(written: WrittenConfig | None) -> WrittenConfig:
 
 def _inspection(folder: ModelFolder, completion: Completion, complete: CompleteModel) -> Inspection:
     version, config = list(complete.configs.items())[-1]
-    signature = complete.backend.signature(completion.source(folder, config, version))
+    signature = None
+    if complete.backend is not None:
+        signature = complete.backend.signature(completion.source(folder, config, version))
     return Inspection(folder.name, version, config, signature, (*complete.warnings, *_own(complete, version)))
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any, TypeAlias, cast
 
-from atoll.backends.api import BackendModel, Instance, Placement, RequestInstance
+from atoll.backends.api import Backend, BackendModel, Instance, Placement, RequestInstance
 from atoll.config.deadline import deadline_ns
 from atoll.config.inflight_limit import inflight_limit
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.platforms import ENSEMBLE
 from atoll.config.problems import Problem, config_error
 from atoll.config.response_cache import is_cached
 from atoll.devices.host_policy import HostPolicy, applied
@@ -19,6 +20,7 @@ from atoll.errors import AtollError, ConfigError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
+from atoll.execution.ensemble.pool import EnsemblePool
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
 from atoll.execution.initial_state import initial_states
 from atoll.execution.instance import ModelInstance
@@ -34,19 +36,22 @@ from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.isolation.model import IsolatedModel
 from atoll.models.admission import Admission, model_admission
 from atoll.models.completion import CompleteModel, Completion
+from atoll.models.engine import ModelsEngine
+from atoll.models.ensemble_steps import labels_of, qualified
 from atoll.models.host_policies import HostPolicies, joined
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.request_validation import request_spec, validate
-from atoll.models.response_caching import ResponseCaching
+from atoll.models.response_caching import ResponseCaching, ensemble_identity
 from atoll.models.side_by_side import work_side_by_side
 from atoll.observability.metrics import metric_labels
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
+from atoll.scheduling.ensemble_graph import build_graph
 from atoll.scheduling.queueing_batcher import QueueingBatcher
 from atoll.scheduling.scheduler import Scheduler
 
@@ -81,6 +86,7 @@ class Loader:
         caching: ResponseCaching,
         *,
         policies: HostPolicies,
+        engine: ModelsEngine,
         limiter: RateLimiter | None = None,
         admission: Admission | None = None,
         drive_on_submit: bool = True,
@@ -92,6 +98,7 @@ class Loader:
         self._clock = clock
         self._caching = caching
         self._policies = policies
+        self._engine = engine  # runs the steps of ensembles
         self._limiter = limiter  # None: what groups need of resources is passed over
         self._admission = admission
         self._drive_on_submit = drive_on_submit
@@ -106,7 +113,10 @@ class Loader:
         arena = ArenaHold()
         growth = Growth() if self._measure else None
         try:
-            model = self._build(complete, version, namespace)
+            if complete.backend is None:
+                model = self._ensemble(complete, version, namespace)
+            else:
+                model = self._build(complete, complete.backend, version, namespace)
         except BaseException:
             arena.release()
             raise
@@ -117,7 +127,36 @@ class Loader:
         model.recorder.record_load(monotonic_ns() - started_ns)
         return model
 
-    def _build(self, complete: CompleteModel, version: int, namespace: str) -> Model:
+    def _ensemble(self, complete: CompleteModel, version: int, namespace: str) -> Model:
+        config, models = complete.configs[version], complete.steps[version]
+        labels = {**labels_of(config, models), **read_labels(config, complete.folder.directory)}
+        statistics = StatisticsRecorder(
+            config.name, str(version), labels=metric_labels(config.metric_tags, namespace), cached=is_cached(config)
+        )
+        graph = build_graph(qualified(config), [one.config for one in models])
+        steps = [(one.model_name, one.model_version) for one in graph.steps]
+        pool: Pool = EnsemblePool(config, str(version), graph, statistics, self._engine.submit_step, self._clock)
+        identity = ensemble_identity(config, steps, self._engine.find)
+        pool = self._caching.wrap(pool, config, statistics, identity, sees_parameters=True)
+        model = Model(
+            config,
+            str(version),
+            platform=ENSEMBLE,
+            spec=request_spec(config),
+            pool=pool,
+            backend_model=None,
+            statistics=statistics,
+            directory=complete.folder.directory,
+            labels=labels,
+            is_available=lambda: all(self._engine.model_ready(*step) for step in steps),
+            deadlines=Deadlines(self._clock, config.name, str(version), deadline_ns(config)),
+            admission=self._admission,
+            own_admission=model_admission(inflight_limit(config), config.name),
+        )
+        model.identity = identity
+        return model
+
+    def _build(self, complete: CompleteModel, backend: Backend, version: int, namespace: str) -> Model:
         config = complete.configs[version]
         folder = complete.folder
         labels = read_labels(config, folder.directory)
@@ -129,7 +168,7 @@ class Loader:
         )
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
-        requests = complete.backend.capabilities.requests
+        requests = backend.capabilities.requests
         plan = plan_batches(config)
         sequences = _sequences(config, plan, folder.directory)
         parts = _Parts(plan, str(version), statistics, samples, requests, _groups(config), sequences)
@@ -137,7 +176,6 @@ class Loader:
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
         places = placements(config.instance_group)
-        backend = complete.backend
         source = self._completion.source(folder, config, version)
         with applied(joined([self._policy(parts, place) for place in places])):  # it may start threads
             backend_model = self._placing.load(backend, source, len(places))
@@ -294,7 +332,11 @@ def _of_group_key(parts: _Parts, key: str, error: AtollError, remedy: str) -> Co
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two configurations ask for the same model, versions and instances aside."""
+    """Whether two configurations ask for the same model, versions and instances aside. Never where there are sequences,
+    unless they are equal: those that an instance has would be lost with it.
+    """
+    if one.sequence_batching is not None and one.instance_group != other.instance_group:
+        return False
     return _without_instances(one) == _without_instances(other)
 
 

@@ -13,7 +13,7 @@ from atoll.execution.deadline import Deadlines
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool_api import Pool
 from atoll.execution.request_instance import RequestModelInstance
-from atoll.models.admission import Admission
+from atoll.models.admission import Admission, Closed
 from atoll.models.lifecycle import Lifecycle, ModelState
 from atoll.models.memory import ArenaHold
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
@@ -24,7 +24,8 @@ from atoll.request import InferenceRequest
 class Model:
     """Made by models/loader.py, READY from then on until `unload`. Thread-safe.
 
-    `directory` is the model's folder. `labels`: of each output that has a labels file, its lines.
+    `directory` is the model's folder. `backend_model` is None for an ensemble, which runs other models. `labels`: of
+    each output that has a labels file, its lines.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Model:
         platform: str,
         spec: RequestSpec,
         pool: Pool,
-        backend_model: BackendModel,
+        backend_model: BackendModel | None,
         statistics: StatisticsRecorder,
         directory: Path,
         labels: Mapping[str, tuple[str, ...]] | None = None,
@@ -175,6 +176,7 @@ class Model:
 
     def instance(self, placement: Placement) -> Instance | RequestInstance:
         """The backend's part of one more instance."""
+        assert self._backend_model is not None, "an ensemble has no instances. This is a bug"
         return self._backend_model.instance(placement)
 
     def change_instances(
@@ -196,6 +198,10 @@ class Model:
         self._successor = successor
         self._pool.refuse()
 
+    def close_to_clients(self) -> None:
+        """Take no more requests but those that models make: steps of ensembles, and what models ask of each other."""
+        self._admission = Closed(self.name)
+
     def refuse(self) -> None:
         """Take no more requests, and answer those taken."""
         self._pool.refuse()
@@ -211,7 +217,7 @@ class Model:
         self.lifecycle.move(ModelState.UNLOADING)
         try:
             clean = self._pool.stop(deadline_ns)
-            if clean:
+            if clean and self._backend_model is not None:
                 self._backend_model.close()
         finally:
             self.lifecycle.move(ModelState.UNAVAILABLE, "unloaded")

@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Iterable, Mapping
 
+from atoll.config.model_config import ModelConfig
 from atoll.errors import AtollError, Code
 from atoll.models.catalog import ModelKey
+from atoll.models.ensemble_steps import StepVersion
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.served import Served
+from atoll.repositories.repository import Repository
 
 State = tuple[ModelState, str]
 
@@ -18,7 +21,10 @@ UNLOADED: State = (ModelState.UNAVAILABLE, "unloaded")
 class Record:
     """`operation` is held by whoever loads or unloads the model; `served` and `error` change under it.
 
-    `error` is that of the last load, where it failed; `failed` says how far its versions came.
+    `error` is that of the last load, where it failed; `failed` says how far its versions came. `asked_for`: somebody
+    named it, rather than an ensemble that it is a step of. `steps`: of an ensemble, the models of its steps;
+    `step_names`: their names, before these were found. `awaiting`: it is loaded from there, with that configuration in
+    place of the written one, as soon as these models are in order.
     """
 
     def __init__(self, key: ModelKey):
@@ -27,6 +33,12 @@ class Record:
         self.served: Served | None = None
         self.error: AtollError | None = None
         self.failed: Mapping[str, State] = {}
+        self.asked_for = False
+        self.steps: frozenset[ModelKey] = frozenset()
+        self.step_names: frozenset[str] = frozenset()
+        self.awaiting: tuple[Repository | None, ModelConfig | None] | None = None
+        self._versions: Mapping[int, StepVersion] = {}
+        self._gone: State = UNLOADED
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
 
@@ -44,6 +56,8 @@ class Record:
         with self._lock:
             self.served = served
             self.error = None
+            self.awaiting = None
+            self._gone = UNLOADED
             self._states |= {str(version): (ModelState.READY, "") for version in served.models}
 
     def fail(self, error: AtollError) -> None:
@@ -70,7 +84,29 @@ class Record:
         with self._lock:
             for version in versions:
                 if self._states.get(version, UNLOADED)[0] is ModelState.UNLOADING:
-                    self._states[version] = UNLOADED
+                    self._states[version] = self._gone
+
+    def fall(self, error: AtollError | None, *, asleep: bool = False) -> Served | None:
+        """Nothing of it is served from now on: because of this error, or because somebody said so. Returns what was.
+
+        What `versions` says of one that is asleep stays true.
+        """
+        with self._lock:
+            before, self.served = self.served, None
+            if not asleep:
+                self._versions = {}
+            elif before is not None:
+                self._versions = _versions(before)
+            self.error = error
+            self._gone = failure(error) if error is not None else UNLOADED
+        return before
+
+    # ---- as a step of ensembles
+
+    def versions(self) -> Mapping[int, StepVersion]:
+        """What an ensemble may count on."""
+        served = self.served
+        return _versions(served) if served is not None else self._versions
 
     # ---- the index
 
@@ -85,6 +121,10 @@ class Record:
         if error is not None:
             return [IndexEntry(name, "", ModelState.UNAVAILABLE.value, str(error))]
         return [untried(self.key, asleep)]
+
+
+def _versions(served: Served) -> dict[int, StepVersion]:
+    return {version: StepVersion(model.config, model.labels) for version, model in served.models.items()}
 
 
 def untried(key: ModelKey, asleep: bool) -> IndexEntry:

@@ -14,6 +14,7 @@ from atoll.errors import AtollError, InternalError, UnavailableError
 from atoll.models.budget import Resident, choose_victims
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.control import ModelControl
+from atoll.models.load_order import StepsFirst, Turn
 from atoll.models.table import ModelTable, ambiguous
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
@@ -83,10 +84,11 @@ class Residency:
             for key, repository in found.items():
                 coming = sum(map(len, files.values())) if files else self._size(key, repository)
                 self._make_room(key, min(coming, self.budget))
+            before = set(self._table.served_keys())
             self._control.load(name, config=config, files=files)
-            keys += [key for key in self._table.served_keys() if key.name == name and key not in keys]
-            for key in keys:
-                self._settle(key, found.get(key))
+            models = {**self._catalog.list().models, **found}
+            for key in [*keys, *(key for key in self._table.served_keys() if key not in before)]:
+                self._settle(key, models.get(key))
 
     def follow(self, due: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
         """These have changed: what of them is in memory is loaded anew, the others when somebody asks for them. Returns
@@ -133,7 +135,8 @@ class Residency:
         for then in waiting:
             then(error)
 
-    def _load(self, key: ModelKey, repository: Repository) -> None:
+    def _load(self, key: ModelKey, repository: Repository, way: tuple[ModelKey, ...] = ()) -> None:
+        """`way`: the ensembles of which it is a step of a step of ..."""
         files = repository.files(key.name)
         if not self._has_settled(key, files):
             raise UnavailableError(
@@ -143,9 +146,26 @@ class Residency:
         if self._too_large.get(key) == files:
             raise self._no_use(key)  # to load it again would push out others for nothing
         self._make_room(key, self._size(key, repository))
-        self._control.load_key(key, repository, asleep=True)
+        turn = Turn(key, repository)
+        try:
+            self._control.load_turn(turn, asleep=True)
+        except StepsFirst as first:
+            circle: tuple[ModelKey, ...] = ()
+            way = (*way, key)
+            for step, place in first.steps.items():
+                if step in way:
+                    circle = (key, *way[way.index(step) : -1])
+                elif place is not None:
+                    self._load_step(step, place, way)
+            self._control.load_turn(Turn(key, repository, True, circle), asleep=True)
         if self._table.served(key):
             self._settle(key, repository, files)
+
+    def _load_step(self, key: ModelKey, repository: Repository, way: tuple[ModelKey, ...]) -> None:
+        try:
+            self._load(key, repository, way)
+        except AtollError as error:
+            logger.error("'%s', a step of '%s', was not loaded: %s", key, way[-1], error)  # so says the ensemble then
 
     def _size(self, key: ModelKey, repository: Repository) -> int:
         """The bytes to make room for: as measured before, or a guess, which alone refuses nothing."""

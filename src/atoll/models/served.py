@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from atoll.config.model_config import ModelConfig
+from atoll.models.catalog import ModelKey
 from atoll.models.completion import CompleteModel
 from atoll.models.loader import same_but_instances
 from atoll.models.model import Model
@@ -10,6 +12,7 @@ from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.fingerprint import changed_versions
 from atoll.repositories.lease import Lease
 from atoll.repositories.overrides import TemporaryModel
+from atoll.repositories.repository import Repository
 
 _CONFIG_FILES = frozenset({"config.pbtxt", "config.json", "config.yaml", "config.yml"})
 _CONFIG_FOLDERS = ("configs/", "versions/")
@@ -17,23 +20,24 @@ _CONFIG_FOLDERS = ("configs/", "versions/")
 
 @dataclass(slots=True)
 class Served:
-    """One load's outcome. `files`: tokens of the repository's files when it began. `overridden`: the configuration came
-    with the request. `temporary`: so did the files; else `lease` is their folder, and `leases` has for each version
-    that of the folder from which it was built.
+    """One load's outcome. `files`: tokens of the repository's files when it began. `override`: the configuration that
+    came with the request. `temporary`: so did the files; else `lease` is their folder in the `repository`, and `leases`
+    has for each version that of the folder from which it was built.
     """
 
     complete: CompleteModel
     agents: AgentChain
-    overridden: bool = False
+    override: ModelConfig | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     models: dict[int, Model] = field(default_factory=dict)
     temporary: TemporaryModel | None = None
+    repository: Repository | None = None
     lease: Lease | None = None
     leases: dict[int, Lease] = field(default_factory=dict)
 
     def is_from(self, files: Mapping[str, str]) -> bool:
         """Whether it is what these files of the repository make."""
-        return not self.overridden and self.files == files
+        return self.override is None and self.files == files
 
     def take_over(self, before: "Served | None", kept: Mapping[int, Model], built: Mapping[int, Model]) -> None:
         """These versions go on from before, and those were built now."""
@@ -54,10 +58,13 @@ class Served:
         if self.temporary is not None:
             self.temporary.remove()
 
-    def steps(self) -> list[str]:
-        """The models that it is made of, where it is an ensemble."""
-        ensembles = (config.ensemble_scheduling for config in self.complete.configs.values())
-        return [step.model_name for one in ensembles if one is not None for step in one.step]
+
+def steps_of(complete: CompleteModel) -> frozenset[ModelKey]:
+    """The models that it is made of, where it is an ensemble."""
+    ensembles = (config.ensemble_scheduling for config in complete.configs.values())
+    return frozenset(
+        ModelKey(step.model_name, step.model_namespace) for one in ensembles if one is not None for step in one.step
+    )
 
 
 def unchanged(before: Served | None, after: Served) -> dict[int, Model]:
@@ -73,6 +80,7 @@ def unchanged(before: Served | None, after: Served) -> dict[int, Model]:
         if version in before.models
         and version not in changes.versions
         and same_but_instances(before.complete.configs[version], config)
+        and before.complete.steps.get(version) == after.complete.steps.get(version)
     }
 
 

@@ -19,6 +19,7 @@ class ModelTable:
         self._known: dict[str, frozenset[str]] = {}  # the versions of each name that anybody ever tried to load
         self._asleep: frozenset[str] = frozenset()
         self._ambiguous: dict[str, int] = {}  # of each name that is served under several keys, how many
+        self._leaving: dict[str, Mapping[str, Model]] = {}  # by whole name
 
     # ---- change
 
@@ -32,8 +33,12 @@ class ModelTable:
             self._served = served
             self._know(key.name, versions)
             of_name = [one for other, one in served.items() if other.name == key.name]
-            without = {name: one for name, one in self._versions.items() if name != key.name}
-            default = {name: one for name, one in self._default.items() if name != key.name}
+            whole = str(key)  # as ensembles call it; with a namespace it is more than the name
+            without = {name: one for name, one in self._versions.items() if name not in (key.name, whole)}
+            default = {name: one for name, one in self._default.items() if name not in (key.name, whole)}
+            if versions and whole != key.name:
+                without[whole] = versions
+                default[whole] = list(versions.values())[-1]
             if len(of_name) == 1:
                 without[key.name] = of_name[0]
                 default[key.name] = list(of_name[0].values())[-1]
@@ -45,6 +50,19 @@ class ModelTable:
             self._default = default
             if versions:
                 self._asleep -= {key.name}
+
+    def leave(self, key: ModelKey, models: Iterable[Model]) -> None:
+        """These are not served any more, and still there for ensembles that have requests, until `left`."""
+        versions = {model.version: model for model in sorted(models, key=lambda model: int(model.version))}
+        with self._writing:
+            self._leaving = {**self._leaving, str(key): versions}
+
+    def left(self, key: ModelKey) -> None:
+        """These are gone, unless one of that name is served or leaving again."""
+        with self._writing:
+            gone = not any(model.ready for model in self._leaving.get(str(key), _NONE).values())
+            if gone:
+                self._leaving = {name: one for name, one in self._leaving.items() if name != str(key)}
 
     def know(self, name: str, versions: Iterable[str] = ()) -> None:
         """Remember that somebody tried to load these versions: what asks for them hears that they are not ready."""
@@ -83,6 +101,11 @@ class ModelTable:
         if not model.ready:
             raise UnavailableError(f"Request for model: '{name}' version {model.version} is not at ready state")
         return model
+
+    def find_leaving(self, name: str, version: str) -> Model | None:
+        """One that `leave` named."""
+        versions = self._leaving.get(name, _NONE)
+        return versions.get(version) if version else next(reversed(list(versions.values())), None)
 
     def versions(self, name: str) -> Mapping[str, Model]:
         """The versions of this name that are served, in their numbers' order; none for an unknown name."""

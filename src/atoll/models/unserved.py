@@ -15,7 +15,6 @@ def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Proble
     """
     problems = []
     for path, present in (
-        ("ensemble_scheduling", config.ensemble_scheduling is not None),
         ("model_transaction_policy.decoupled", config.decoupled and not requests),
     ):
         if present:

@@ -136,13 +136,13 @@ def test_an_unload_is_not_undone_by_a_request_that_waited(repository: Path, monk
     with explicit(repository) as server:
         server.load_model("m0")
         server._fleet._control.unload_key(ModelKey("m0"), asleep=True)
-        load_key = ModelControl.load_key
+        load_turn = ModelControl.load_turn
 
         def raced(self: ModelControl, *given: Any, **options: Any) -> None:
             server.unload_model("m0")
-            load_key(self, *given, **options)
+            load_turn(self, *given, **options)
 
-        monkeypatch.setattr(ModelControl, "load_key", raced)
+        monkeypatch.setattr(ModelControl, "load_turn", raced)
         with pytest.raises(atoll.NotFoundError):
             factor_of(server, "m0")
         assert not server.models()
