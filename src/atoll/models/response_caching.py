@@ -36,13 +36,20 @@ class Identified(Protocol):
 
 
 class ResponseCaching:
-    """Day: made with the fleet; any number of `wrap`; `close` when no model is left. Thread-safe."""
+    """Day: made with the fleet; `start` where it serves; any number of `wrap`; `close` when no model is left.
+    Thread-safe.
+    """
 
     def __init__(self, settings: CacheSettings | None, environment: Mapping[str, str]):
         self._store: ResponseStore | None = None
         self._workers = Workers()
+        self._serving = False
         if settings is not None:
             self._store = ResponseStore(settings.name, open_cache(settings, environment), settings.ttl_s)
+
+    def start(self) -> None:
+        """The models from now on are for clients, who are told what they miss."""
+        self._serving = True
 
     def identity(self, config: ModelConfig, source: ModelSource | None) -> Identity:
         """What makes a model the one that it is: for a shared cache what is written of it, its backend's settings and
@@ -83,11 +90,12 @@ class ResponseCaching:
         if not is_cached(config):
             return pool
         if self._store is None:
-            logger.warning(
-                "model '%s' enables the response cache, and the server has none: start it with --cache-config, as in "
-                "--cache-config local,size=268435456",
-                config.name,
-            )
+            if self._serving:
+                logger.warning(
+                    "model '%s' enables the response cache, and the server has none: start it with --cache-config, as "
+                    "in --cache-config local,size=268435456",
+                    config.name,
+                )
             return pool
         keys = KeyMaker(
             config.name, statistics.version, [one.name for one in config.output], sees_parameters=sees_parameters
