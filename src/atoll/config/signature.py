@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from atoll.config.made_inputs import made_input_types
 from atoll.config.model_config import ModelConfig
-from atoll.config.padding import read_padding
 from atoll.tensor import DataType
 
 
@@ -41,8 +41,7 @@ class ModelSignature:
 
 def server_made_inputs(config: ModelConfig) -> set[str]:
     """The model's inputs that no client sends: sequence controls, states, and those computed for each batch."""
-    names = {name for one in config.batch_input for name in one.target_name}
-    names.update(made.name for _, made, _ in read_padding(config).made_inputs())
+    names = set(made_input_types(config))
     if config.sequence_batching is not None:
         names.update(one.name for one in config.sequence_batching.control_input)
         names.update(one.input_name for one in config.sequence_batching.state)

@@ -80,8 +80,8 @@ def seen_shape(shape: tuple[int, ...], plan: TensorPlan, batched: bool) -> tuple
     return (*head, *(next(variable, element_count(item) // fixed) if dim < 0 else dim for dim in plan.reshape))
 
 
-def with_shape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def with_shape(tensor: Tensor, shape: tuple[int, ...], made: type[Tensor] = Tensor) -> Tensor:
     """The same elements in another shape, not copied and, where they came packed, not decoded again."""
     if tensor.buffer is not None and tensor.datatype is not DataType.BYTES:
-        return Tensor(tensor.name, tensor.datatype, shape, buffer=tensor.buffer)
-    return Tensor(tensor.name, tensor.datatype, shape, array=tensor.array().reshape(shape))
+        return made(tensor.name, tensor.datatype, shape, buffer=tensor.buffer)
+    return made(tensor.name, tensor.datatype, shape, array=tensor.array().reshape(shape))

@@ -40,7 +40,9 @@ class PadInput:
         self._length = None if padded.length is None else (padded.length.name, padded.length.data_type.dtype)
 
     def own_sizes(self, request: InferenceRequest) -> Sizes:
-        """The variable dimensions of the request's tensor."""
+        """The variable dimensions of the request's tensor; an empty slot of a batch is all padding."""
+        if request.filler:
+            return (0,) * self.variable
         shape = request.inputs[self.name].shape
         return tuple([shape[axis] for axis in self._axes])
 
@@ -63,7 +65,7 @@ class PadInput:
         tensors = [request.inputs[self.name] for request in requests]
         own = [self.own_sizes(request) for request in requests]
         sizes = self.padded_sizes(requests)
-        if all(one == sizes for one in own):
+        if all(one == sizes for one in own) and not any([request.filler for request in requests]):
             array = self._joined(tensors, memory)
         else:
             array = self._padded(tensors, own, sizes, memory)
@@ -108,14 +110,12 @@ class PadInput:
             if self._batched:
                 block = array[start : start + tensor.shape[0]]
                 start += tensor.shape[0]
-            if one == sizes:
-                block[...] = tensor.array()
-                continue
-            block[...] = self._value
+            if one != sizes:
+                block[...] = self._value
             within: list[slice] = [slice(None)] * len(shape)
             for axis, size in zip(self._axes, one, strict=True):
                 within[axis] = slice(size)
-            block[tuple(within)] = tensor.array()
+            block[tuple(within)] = tensor.array()[tuple(within)]  # of an empty slot's, nothing
         return array
 
 

@@ -21,8 +21,10 @@ def in_models_shapes(backend: RequestInstance, plan: BatchPlan) -> RequestInstan
     return backend
 
 
-class _Seen(dict[str, Tensor]):
-    """A request's inputs in the model's shapes: one that is executed again is not reshaped again."""
+class _Seen(Tensor):
+    """An input in the model's shape: of a request that is executed again it is not reshaped again."""
+
+    __slots__ = ()
 
 
 class _Reshaping:
@@ -39,16 +41,15 @@ class _Reshaping:
 
     def begin(self, batch: int, requests: Sequence[InferenceRequest]) -> None:
         for request in requests:
-            if not isinstance(request.inputs, _Seen):
-                request.inputs = self._seen(request.inputs)
+            request.inputs = self._seen(request.inputs)
         self._backend.begin(batch, requests)
 
-    def _seen(self, inputs: dict[str, Tensor]) -> _Seen:
-        seen = _Seen(inputs)
+    def _seen(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        seen = dict(inputs)
         for one in self._plan.reshaped:
             tensor = inputs.get(one.name)
-            if tensor is not None:
-                seen[one.name] = with_shape(tensor, seen_shape(tensor.shape, one, self._plan.batched))
+            if tensor is not None and not isinstance(tensor, _Seen):
+                seen[one.name] = with_shape(tensor, seen_shape(tensor.shape, one, self._plan.batched), _Seen)
         return seen
 
     def flush(self) -> None:

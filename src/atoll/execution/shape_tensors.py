@@ -19,7 +19,8 @@ class CommonInput:
 
     def make(self, requests: Sequence[InferenceRequest], memory: HostMemory | None, inputs: dict[str, Array]) -> None:
         """As `InputMaker.make`."""
-        tensor = requests[0].inputs.get(self._name)
+        real = next((one for one in requests if not one.filler), requests[0])  # an empty slot's says nothing
+        tensor = real.inputs.get(self._name)
         if tensor is not None:
             inputs[self._name] = tensor.array()
 

@@ -149,6 +149,20 @@ def test_an_output_of_another_length_than_was_padded_to_answers_nobody() -> None
         split({"Y": np.zeros((2, 5), np.float32)}, requests, padded, 2)
 
 
+@pytest.mark.parametrize("length", [0, 2])
+def test_an_empty_slot_is_all_padding_and_makes_nothing_longer(length: int) -> None:
+    padded = plan({"inputs": {"X": {"value": 9, **MADE}}, "outputs": {"Y": "X"}})
+    empty = request(vector(1, 2, 3))
+    empty.filler = True
+    requests = [empty, request(vector(*[5] * length))]
+    inputs = join(requests, padded)
+    assert inputs["X"].tolist() == [[9] * length, [5] * length]
+    assert inputs["M"].tolist() == [[False] * length, [True] * length]
+    assert inputs["L"].tolist() == [0, length]
+    shares = split({"Y": inputs["X"]}, requests, padded, 2)
+    assert [share[0].shape for share in shares] == [(1, 0), (1, length)]
+
+
 def test_only_wanted_outputs_are_given_and_the_others_cut_as_ever() -> None:
     padded = plan({"inputs": {"X": {}}, "outputs": {"Y": "X"}})
     requests = [request(vector(1), outputs=("ID",)), request(vector(1, 2), number=7)]

@@ -24,6 +24,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[atoll.Server]:
     models.write(repository, "longest", models.padded_model(), models.PADDED % (models.WAIT, models.PADDING % ""))
     models.write(repository, "buckets", models.padded_model(), models.PADDED % (models.WAIT, BUCKETS))
     models.write(repository, "at_once", models.padded_model(), models.PADDED % (AS_IT_COMES, BUCKETS))
+    isolated = "parameters { key: 'isolation' value { string_value: 'process' } }"
+    models.write(repository, "isolated_ragged", models.ragged_model(), models.RAGGED + isolated)
+    config = models.PADDED % (models.WAIT, models.PADDING % "")
+    models.write(repository, "isolated_padded", models.padded_model(), config + isolated)
     with atoll.Server(repository) as running:
         yield running
 
@@ -59,11 +63,12 @@ def tokens(*values: int) -> Any:
     return np.array([values], np.int64)
 
 
-def test_ragged_requests_run_in_one_batch(server: atoll.Server) -> None:
-    before = executions(server, "ragged")
+@pytest.mark.parametrize("model", ["ragged", "isolated_ragged"])
+def test_ragged_requests_run_in_one_batch(server: atoll.Server, model: str) -> None:
+    before = executions(server, model)
     values = [floats(1, 2, 3), floats(10), floats(), floats(4, 5)]
-    answers = together(server, "ragged", [{"VALUES": one} for one in values])
-    assert executions(server, "ragged") == before + 1
+    answers = together(server, model, [{"VALUES": one} for one in values])
+    assert executions(server, model) == before + 1
     for one, answer in zip(values, answers, strict=True):
         assert answer["SUM"].tolist() == [[one.sum()]]
         assert answer["DOUBLED"].tolist() == (one * 2).tolist()
@@ -92,7 +97,7 @@ def test_only_the_outputs_that_a_request_wants_are_cut_for_it(server: atoll.Serv
         assert tensor.array().tolist() == expected
 
 
-@pytest.mark.parametrize(("model", "padded"), [("longest", 5), ("buckets", 8)])
+@pytest.mark.parametrize(("model", "padded"), [("longest", 5), ("buckets", 8), ("isolated_padded", 5)])
 def test_padded_requests_run_in_one_batch_and_get_their_own_length(
     server: atoll.Server, model: str, padded: int
 ) -> None:
