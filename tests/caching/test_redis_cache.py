@@ -1,8 +1,10 @@
 """The response cache in a real Redis server: shared, used again, and never in the way of an answer."""
 
+import json
 import logging
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -276,3 +278,33 @@ def test_another_database_is_another_cache(redis_server: RedisServer) -> None:
     assert (one.lookup("a"), other.lookup("a")) == (b"1", None)
     one.close()
     other.close()
+
+
+def test_a_redis_that_hangs_holds_up_nobody_else(tmp_path: Path, start: Start, redis_server: RedisServer) -> None:
+    repository = write(write(tmp_path / "models"), name="plain")
+    (repository / "plain" / "config.pbtxt").write_text(CONFIG.replace("enable: true", "enable: false"))
+    server = start(repository, redis_server)
+    with atoll.listen(server, http_port=0, grpc_port=0, allow_metrics=False) as listener:
+        port = listener.http_port
+        over_http(port, "m", 1)
+        wait_for(lambda: keys(redis_server))
+        redis_server.pause()
+        found: list[float] = []
+        waiting = [threading.Thread(target=lambda: found.append(over_http(port, "m", 1))) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        wait_for(lambda: server.model("m").in_flight() == 3)
+        assert [over_http(port, "plain", value) for value in range(5)] == [0, 2, 4, 6, 8]
+        assert not found  # its lookups still wait for Redis
+        redis_server.go_on()
+        for thread in waiting:
+            thread.join(PATIENCE_S)
+        assert found == [2, 2, 2]
+    assert server.statistics("m")[0].execution_count == 1
+
+
+def over_http(port: int, model: str, value: float) -> float:
+    body = {"inputs": [{"name": "IN", "shape": [1], "datatype": "FP32", "data": [value]}]}
+    url = f"http://127.0.0.1:{port}/v2/models/{model}/infer"
+    with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=PATIENCE_S) as answer:
+        return float(json.load(answer)["outputs"][0]["data"][0])
