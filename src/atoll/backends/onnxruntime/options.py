@@ -5,6 +5,7 @@ clients and other tools read them. Those of the form `session.*`, `optimization.
 Runtime as they are.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -84,7 +85,7 @@ def session_settings(source: ModelSource) -> SessionSettings:
 def session_options(onnxruntime: Any, settings: SessionSettings) -> Any:
     """The settings as an onnxruntime.SessionOptions. Raises ConfigError naming the entry that it does not take."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_thread_count
+    options.intra_op_num_threads = settings.intra_op_thread_count or _threads_on_these_cores()
     options.inter_op_num_threads = settings.inter_op_thread_count
     if settings.global_threads:  # older versions have neither the option nor the threads
         options.use_per_session_threads = False
@@ -99,6 +100,14 @@ def session_options(onnxruntime: Any, settings: SessionSettings) -> Any:
         except RuntimeError as error:
             raise ConfigError(f"ONNX Runtime does not take the parameter '{key[:80]}': {error}") from error
     return options
+
+
+def _threads_on_these_cores() -> int:
+    """One for each core that this thread may run on, where these are not all of the machine's: ONNX Runtime would bind
+    its threads to the others too, if the choice were left to it. 0 leaves it.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return cores if cores < (os.cpu_count() or 1) else 0
 
 
 class _Lookup:
