@@ -253,3 +253,15 @@ def test_an_answer_larger_than_the_cache_is_given_all_the_same(start: Start, cap
         counts = [int(server.infer("f", {"IN": large})["COUNT"][0]) for _ in range(2)]
     assert counts == [1, 2]
     assert "an answer is not kept" in caplog.text
+
+
+def test_hits_count_against_limits_only_while_they_last(start: Start, function: Counting) -> None:
+    parameters = {
+        "max_inflight_requests": {"string_value": "1"},
+        "deadline_seconds": {"string_value": "3600"},
+    }
+    server = start(config={**CACHED, "parameters": parameters}, max_inflight_requests=1)
+    assert [count(server, 1) for _ in range(5)] == [1] * 5
+    assert server.model("f").in_flight() == 0
+    [statistics] = server.statistics("f")
+    assert (statistics.success.count, statistics.fail.count, statistics.cache_hit.count) == (5, 0, 4)
