@@ -91,24 +91,15 @@ class EnsembleRun:
 
     def begin(self) -> None:
         """Submit the first steps."""
-        request, graph = self._request, self._pool.graph
         outermost = hold()  # all of the first steps are submitted before this thread runs any of them
-        self._receiving.acquire()
         try:
-            request.on_cancel = self._cancelled
-            if request.cancelled:
-                self._give_up(CancelledError("request was cancelled before it was executed"))
-            else:
-                self._progress = EnsembleProgress(graph, graph.plan(request.output_names), request.parameters)
-                defer = soon if request.defer is run_at_once else request.defer
-                self._submit(self._progress.begin(request.inputs), defer)
-        except Exception as error:
-            self._give_up(self._explained(error))
-        try:
-            self._settle()
-        finally:
-            self._receiving.release()
+            self._receiving.acquire()
+            try:
+                self._begin()
+            finally:
+                self._receiving.release()
             self.go_on()  # what has come meanwhile
+        finally:
             let_go(outermost)
 
     def _cancelled(self, request: InferenceRequest) -> None:
@@ -134,6 +125,20 @@ class EnsembleRun:
                 self._receiving.release()
 
     # ---- one thread at a time, from here on
+
+    def _begin(self) -> None:
+        request, graph = self._request, self._pool.graph
+        request.on_cancel = self._cancelled
+        if request.cancelled:
+            self._give_up(CancelledError("request was cancelled before it was executed"))
+        else:
+            try:
+                self._progress = EnsembleProgress(graph, graph.plan(request.output_names), request.parameters)
+                defer = soon if request.defer is run_at_once else request.defer
+                self._submit(self._progress.begin(request.inputs), defer)
+            except Exception as error:
+                self._give_up(self._explained(error))
+        self._settle()
 
     def _receive(
         self, origin: _StepSender | AtollError | None, response: InferenceResponse | None, final: bool
@@ -169,7 +174,8 @@ class EnsembleRun:
                 raise dead_end(self._request.id)
             return
         if response.error is not None:
-            raise response.error
+            self._give_up(self._explained(response.error))  # not raised: a traceback would hold what the error is in
+            return
         if sender.answered and not step.decoupled:
             raise answered_again(step)
         sender.answered = True
