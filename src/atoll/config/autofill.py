@@ -52,10 +52,12 @@ def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: 
         found.inputs,
         size > 0,
     )
+    # what an input's shape says of an output is not what the file says of it: the dims of these are the user's to give
+    scattered = {name for one in config.batch_output for name in one.target_name}
     outputs = _filled(
         config.output,
         [ModelOutput(name=one.name) for one in found.outputs if one.name not in states],
-        found.outputs,
+        [replace(one, shape=None) if one.name in scattered else one for one in found.outputs],
         size > 0,
     )
     return replace(config, max_batch_size=size, dynamic_batching=dynamic, input=inputs, output=outputs)

@@ -106,15 +106,28 @@ def test_only_missing_parts_of_a_given_tensor_are_filled() -> None:
 
 def test_inputs_that_the_server_makes_are_not_clients_inputs() -> None:
     given_controls = config(
-        'sequence_batching { control_input [{ name: "START" }] state [{ input_name: "SI" output_name: "SO" }] } '
+        'sequence_batching { control_input [{ name: "START" control [{ fp32_false_true: [0, 1] }] }] '
+        'state [{ input_name: "SI" output_name: "SO" }] } '
         'batch_input [{ target_name: "T" }]'
     )
-    inputs = {**dict.fromkeys(("I", "START", "SI"), (-1, 2)), "T": (-1,)}
+    inputs = {"I": (-1, 2), "SI": (-1, 2), "START": (-1, 1), "T": (-1,)}
     found = signature(inputs, {"O": (-1, 2), "SO": (-1, 2)})
     filled = fill(given_controls, found)
     assert [one.name for one in filled.input] == ["I"]
     assert [one.name for one in filled.output] == ["O"]
     assert check(filled, found) == []
+
+
+def test_dims_of_ragged_inputs_and_scattered_outputs_are_not_those_of_the_file() -> None:
+    ragged = config(
+        'max_batch_size: 4 input [{ name: "I" allow_ragged_batch: true }] output [{ name: "O" }, { name: "S" }] '
+        'batch_output [{ target_name: "O" source_input: "I" }]'
+    )
+    filled = fill(ragged, signature({"I": (-1,)}, {"O": (-1,), "S": (-1, 2)}))
+    assert filled.input[0].dims == (-1,)
+    assert [one.dims for one in filled.output] == [(), (2,)]
+    (problem,) = [one for one in validate_config(filled, "m") if "dims" in one.path]
+    assert problem.path == "output[0].dims"
 
 
 def test_an_optional_input_stays_optional() -> None:

@@ -13,9 +13,12 @@ from atoll.errors import InternalError, InvalidArgumentError
 from atoll.execution import padding
 from atoll.execution.batch import join, plan_batches, split
 from atoll.execution.batch_plan import BatchPlan
+from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool
-from atoll.request import InferenceRequest, InferenceResponse
+from atoll.observability.statistics import StatisticsRecorder
+from atoll.request import QUEUED, InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
+from atoll.testing.fake_backend import FakeInstance
 
 MADE = {"mask": {"name": "M", "data_type": "TYPE_BOOL"}, "length": {"name": "L", "data_type": "TYPE_INT32"}}
 
@@ -253,3 +256,33 @@ def test_who_is_padded_gets_his_own_back(
         assert (inputs["M"][rows].sum(axis=(1, 2)) == sent.shape[1] * sent.shape[3]).all()
         assert (inputs["L"][rows] == [sent.shape[1], sent.shape[3]]).all()
         start += one.batch_size
+
+
+class Answers:
+    def __init__(self) -> None:
+        self.responses: list[InferenceResponse] = []
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        assert response is not None
+        assert final
+        self.responses.append(response)
+
+
+def test_where_padding_would_be_a_giant_each_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(padding, "MAX_PADDED_BYTES", 1000)
+    fake = FakeInstance(lambda inputs: {"Y": inputs["X"], "ID": inputs["ID"]})
+    padded = plan({"inputs": {"X": {}}, "outputs": {"Y": "X"}})
+    instance = ModelInstance("m_0", fake, padded, "1", StatisticsRecorder("m", "1"))
+    requests = [request(vector(1), number=number) for number in range(15)]
+    requests.append(request(np.ones((1, 100), np.float32), number=15))
+    for one in requests:
+        one.sender = Answers()
+        one.move(QUEUED)
+    instance.run(requests, by_submitter=False)
+    assert [len(batch["X"]) for batch in fake.batches] == [1] * 16
+    for number, one in enumerate(requests):
+        assert isinstance(one.sender, Answers)
+        (response,) = one.sender.responses
+        assert response["ID"].tolist() == [[number]]
+        assert response["Y"].shape == one.inputs["X"].shape
+    instance.close()
