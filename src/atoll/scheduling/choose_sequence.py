@@ -9,6 +9,7 @@ from atoll.scheduling.batch_forming import BatchRules
 from atoll.scheduling.queue_policy import nanoseconds
 from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
 from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
+from atoll.tensor import DataType
 
 BACKLOG = "max_backlog_sequences"  # the key among a model's parameters
 MOST_WAITING = 1 << 16  # sequences in the backlog, where the model's parameters say nothing else
@@ -32,6 +33,7 @@ def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
             idle_ns=nanoseconds(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US),
             iterative=batching.iterative_sequence,
             max_backlog=_max_backlog(config),
+            id_input=_id_input(config, batching),
         )
     )
 
@@ -49,6 +51,14 @@ def _seat_maker(config: ModelConfig, batching: ModelSequenceBatching, delay_ns: 
     )
     candidates = oldest.max_candidate_sequences or MOST_CANDIDATES
     return partial(CandidateSeat, candidates, rules, preserve_ordering=oldest.preserve_ordering)
+
+
+def _id_input(config: ModelConfig, batching: ModelSequenceBatching) -> str:
+    for one in batching.control_input:
+        for control in one.control:
+            if control.kind is control.Kind.CONTROL_SEQUENCE_CORRID and control.data_type is not DataType.BYTES:
+                return f"control input '{one.name}' of model '{config.name}' is {control.data_type.config_name}"
+    return ""
 
 
 def _max_backlog(config: ModelConfig) -> int:

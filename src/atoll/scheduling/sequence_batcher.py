@@ -31,6 +31,7 @@ _AT_ONCE = 1  # a moment that is always past
 class SequenceRules:
     """From the model's configuration. `make_seat` makes the place of one instance; `waits`: its batches may wait for
     company. `iterative`: each request is a sequence of its own, which its model executes again until it is done.
+    `id_input`: the input, and its type, to which correlation IDs go that cannot be strings; "": there is none.
     """
 
     model_name: str
@@ -39,6 +40,7 @@ class SequenceRules:
     idle_ns: int
     iterative: bool
     max_backlog: int  # how many sequences may wait for a slot
+    id_input: str = ""
 
 
 class SequenceBatcher:
@@ -69,15 +71,7 @@ class SequenceBatcher:
         correlation_id, step = self._facts(request)
         sequence = self._by_id.get(correlation_id)
         if sequence is None:
-            if not step.start:
-                raise InvalidArgumentError(
-                    f"inference request for sequence {correlation_id} to model '{self._rules.model_name}' must specify "
-                    "the START flag on the first request of the sequence"
-                )
-            sequence = Sequence(correlation_id)
-            self._admit(sequence)
-            if not step.end:
-                self._by_id[correlation_id] = sequence
+            sequence = self._begin(correlation_id, step)
         elif step.end:
             del self._by_id[correlation_id]
         sequence.ended = step.end
@@ -92,6 +86,24 @@ class SequenceBatcher:
         elif not sequence.executing and sequence.first is request:
             self._idle.pop(sequence, None)
             sequence.seat.ready[request] = None
+
+    def _begin(self, correlation_id: CorrelationId, step: Step) -> Sequence:
+        """A sequence for the first request under this ID."""
+        if not step.start:
+            raise InvalidArgumentError(
+                f"inference request for sequence {correlation_id} to model '{self._rules.model_name}' must specify "
+                "the START flag on the first request of the sequence"
+            )
+        if self._rules.id_input and isinstance(correlation_id, str):  # in its batch it would be the others' error too
+            raise InvalidArgumentError(
+                f"the correlation ID '{correlation_id}' is a string, but {self._rules.id_input}; send a number, or "
+                "give the control data_type: TYPE_STRING"
+            )
+        sequence = Sequence(correlation_id)
+        self._admit(sequence)
+        if not step.end:
+            self._by_id[correlation_id] = sequence
+        return sequence
 
     def _facts(self, request: InferenceRequest) -> tuple[CorrelationId, Step]:
         parameters = request.parameters or {}

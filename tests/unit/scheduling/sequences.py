@@ -11,6 +11,7 @@ from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.scheduler import NextBatch, WaitUntil
 from atoll.scheduling.sequence import Sequence
 from atoll.scheduling.sequence_batcher import SequenceBatcher
+from atoll.tensor import DataType
 
 Direct = ModelSequenceBatching.StrategyDirect
 Oldest = ModelSequenceBatching.StrategyOldest
@@ -24,7 +25,11 @@ def configuration(
     idle_ms: int = 1000,
     iterative: bool = False,
     backlog: str = "",
+    id_type: DataType | None = None,
 ) -> ModelConfig:
+    control = ModelSequenceBatching.Control
+    ids = control(kind=control.Kind.CONTROL_SEQUENCE_CORRID, data_type=id_type or DataType.INVALID)
+    inputs = (ModelSequenceBatching.ControlInput(name="CORRID", control=(ids,)),) if id_type else ()
     return ModelConfig(
         name="m",
         max_batch_size=slots,
@@ -33,6 +38,7 @@ def configuration(
             oldest=oldest,
             max_sequence_idle_microseconds=idle_ms * 1000,
             iterative_sequence=iterative,
+            control_input=inputs,
         ),
         parameters={"max_backlog_sequences": ModelParameter(string_value=backlog)} if backlog else {},
     )

@@ -13,6 +13,7 @@ from atoll.errors import ConfigError, OverloadedError
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.scheduling.scheduler import WaitUntil
 from atoll.scheduling.sequence import ABSENT, FIRST, INNER, LAST, ONLY
+from atoll.tensor import DataType
 
 NO_ID = "INVALID_ARG: inference request to model 'm' must specify a non-zero or non-empty correlation ID"
 NO_SLOT = "UNAVAILABLE: timeout of the corresponding sequence has been expired"
@@ -67,6 +68,16 @@ def test_a_correlation_id_is_of_a_bounded_length() -> None:
         sequences.refused("x" * 129, "S") == "UNSUPPORTED: string correlation ID cannot be longer than 128 characters"
     )
     sequences.ask("x" * 128, "S")
+
+
+def test_a_text_for_an_input_of_numbers() -> None:
+    expected = (
+        "INVALID_ARG: the correlation ID 'abc' is a string, but control input 'CORRID' of model 'm' is TYPE_UINT64; "
+        "send a number, or give the control data_type: TYPE_STRING"
+    )
+    assert Sequences(id_type=DataType.UINT64).refused("abc", "S") == expected
+    Sequences(id_type=DataType.BYTES).ask("abc", "S")
+    Sequences(id_type=DataType.BYTES).ask(5, "S")
 
 
 def test_a_number_and_its_digits_are_two_sequences() -> None:
