@@ -1,0 +1,40 @@
+"""Asks the real server about queues: python -m tests.conformance.queues.record_queues. Its answers are kept here."""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.conformance.process import install_real_triton, start_real_triton
+from tests.conformance.queues.examining import examine, write_models
+from tests.conformance.queues.scenarios import SCENARIOS
+
+RECORD = Path(__file__).parent / "recorded" / "queues.json"
+
+
+def read_answers() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(RECORD.read_text())
+    return document
+
+
+def record(folder: Path) -> dict[str, Any]:
+    repository = write_models(folder / "models")
+    with start_real_triton(repository, folder / "log") as server:
+        return {name: examine(server, repository, name) for name in SCENARIOS}
+
+
+def main() -> int:
+    reason = install_real_triton()
+    if reason:
+        print(reason, file=sys.stderr)
+        return 1
+    with TemporaryDirectory() as folder:
+        found = record(Path(folder))
+    RECORD.parent.mkdir(exist_ok=True)
+    RECORD.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
