@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from tests.conformance.process import ServerProcess
-from tests.conformance.python_models import broken_steps, sequence_steps, served_steps
+from tests.conformance.python_models import broken_steps, sequence_steps, served_steps, shape_steps
 from tests.conformance.python_models.broken_models import write_broken_models
 from tests.conformance.python_models.steps import AnyStep, Session, take
 
@@ -22,7 +22,7 @@ OPTIONS = ("--model-control-mode=explicit", "--exit-timeout-secs=5")
 def scenarios() -> dict[str, list[AnyStep]]:
     """The steps of each scenario; each loads what it needs."""
     found: dict[str, list[AnyStep]] = {}
-    for several in (served_steps.steps(), sequence_steps.steps(), broken_steps.steps()):
+    for several in (served_steps.steps(), sequence_steps.steps(), broken_steps.steps(), shape_steps.steps()):
         assert not set(found) & set(several)
         found |= several
     return found
