@@ -46,13 +46,11 @@ class PadInput:
         shape = request.inputs[self.name].shape
         return tuple([shape[axis] for axis in self._axes])
 
-    def padded_sizes(self, requests: Sequence[InferenceRequest]) -> Sizes:
-        """What the variable dimensions are padded to in a batch of these."""
-        longest = (
-            map(max, *[self.own_sizes(one) for one in requests]) if len(requests) > 1 else self.own_sizes(requests[0])
-        )
+    def padded_sizes(self, own: Sequence[Sizes]) -> Sizes:
+        """What the variable dimensions are padded to in a batch of requests with these."""
+        longest = own[0] if len(own) == 1 else tuple(map(max, *own))
         if not self._buckets:
-            return tuple(longest)
+            return longest
         return tuple([bucket(size, buckets) for size, buckets in zip(longest, self._buckets, strict=True)])
 
     def make(self, requests: Sequence[InferenceRequest], memory: HostMemory | None, inputs: dict[str, Array]) -> None:
@@ -64,22 +62,25 @@ class PadInput:
         plan = self._plan
         tensors = [request.inputs[self.name] for request in requests]
         own = [self.own_sizes(request) for request in requests]
-        sizes = self.padded_sizes(requests)
+        sizes = self.padded_sizes(own)
         if all(one == sizes for one in own) and not any([request.filler for request in requests]):
             array = self._joined(tensors, memory)
         else:
             array = self._padded(tensors, own, sizes, memory)
         inputs[self.name] = array if plan.reshape is None else reshaped(array, plan.dims, plan.reshape, self._batched)
-        items = [tensor.shape[0] for tensor in tensors] if self._batched else []
+        if self._mask is None and self._length is None:
+            return
+        lengths = np.array(own)  # [items, variable dims]
+        if self._batched:
+            lengths = np.repeat(lengths, [tensor.shape[0] for tensor in tensors], axis=0)
         if self._mask is not None:
             name, dtype = self._mask
-            inputs[name] = _mask(items, own, sizes, dtype)
+            mask = _mask(lengths, sizes).astype(dtype)
+            inputs[name] = mask if self._batched else mask[0]
         if self._length is not None:
             name, dtype = self._length
-            rows = [one for one, count in zip(own, items, strict=True) for _ in range(count)] if self._batched else own
-            lengths = np.array(rows, dtype)
-            lengths = lengths[:, 0] if len(sizes) == 1 else lengths
-            inputs[name] = lengths if self._batched else lengths[0]
+            told = (lengths if self.variable > 1 else lengths[:, 0]).astype(dtype)
+            inputs[name] = told if self._batched else told.reshape(told.shape[1:])
 
     def _joined(self, tensors: Sequence[Tensor], memory: HostMemory | None) -> Array:
         if len(tensors) == 1:
@@ -104,32 +105,27 @@ class PadInput:
             )  # who runs the batch then runs each request by itself
         pooled = memory is not None and byte_size >= POOLED_BYTES and self._plan.datatype is not DataType.BYTES
         array = memory.empty(tuple(shape), dtype) if memory is not None and pooled else np.empty(shape, dtype)
+        array[...] = self._value
         start = 0
         for tensor, one in zip(tensors, own, strict=True):
-            block = array
-            if self._batched:
-                block = array[start : start + tensor.shape[0]]
-                start += tensor.shape[0]
-            if one != sizes:
-                block[...] = self._value
             within: list[slice] = [slice(None)] * len(shape)
             for axis, size in zip(self._axes, one, strict=True):
                 within[axis] = slice(size)
-            block[tuple(within)] = tensor.array()[tuple(within)]  # of an empty slot's, nothing
+            part = tensor.array()[tuple(within)]  # all of it; of an empty slot's, nothing
+            if self._batched:
+                within[0] = slice(start, start + tensor.shape[0])
+                start += tensor.shape[0]
+            array[tuple(within)] = part
         return array
 
 
-def _mask(items: Sequence[int], own: Sequence[Sizes], sizes: Sizes, dtype: np.dtype[Any]) -> Array:
-    """1 where there is data; without a batch dimension where `items` is empty."""
-    if not items:
-        mask = np.zeros(sizes, dtype)
-        mask[tuple([slice(size) for size in own[0]])] = 1
-        return mask
-    mask = np.zeros((sum(items), *sizes), dtype)
-    start = 0
-    for count, one in zip(items, own, strict=True):
-        mask[(slice(start, start + count), *[slice(size) for size in one])] = 1
-        start += count
+def _mask(lengths: Array, sizes: Sizes) -> Array:
+    """Where there is data: [items, variable dims...] for lengths of [items, number of variable dims]."""
+    mask = np.ones((len(lengths), *[1] * len(sizes)), np.bool_)
+    for number, size in enumerate(sizes):
+        shape = [len(lengths), *[1] * len(sizes)]
+        shape[number + 1] = size
+        mask = mask & (np.arange(size) < lengths[:, number, None]).reshape(shape)
     return mask
 
 
@@ -150,24 +146,28 @@ class CutBackOutput:
     def cut(self, array: Array, requests: Sequence[InferenceRequest], size: int) -> list[Array]:
         """As `OutputCutter.cut`. A request that leaves the source out (it is optional) gets the dimension whole."""
         array = checked_output(array, self._plan, self._batched, size, self._model_name)
-        cuts = [cut for cut in self._cuts if cut[1].name in requests[0].inputs]
-        for axis, source, number in cuts:
-            padded = source.padded_sizes(requests)[number]
+        cuts = []
+        for axis, source, number in self._cuts:
+            if source.name not in requests[0].inputs:
+                continue
+            own = [source.own_sizes(request) for request in requests]
+            padded = source.padded_sizes(own)[number]
             if array.shape[axis] != padded:
                 raise InternalError(
                     f"output '{self._plan.name}' of model '{self._model_name}' has shape {list(array.shape)}, but its "
                     f"dimension {axis} is to be cut back as input '{source.name}' was padded, to {padded}; correct "
                     "'outputs' in the model's parameter 'padding'"
                 )
+            cuts.append((axis, [one[number] for one in own]))
         parts = []
         start = 0
-        for request in requests:
+        for index, request in enumerate(requests):
             within = [slice(None)] * array.ndim
             if self._batched:
                 within[0] = slice(start, start + request.batch_size)
                 start += request.batch_size
-            for axis, source, number in cuts:
-                within[axis] = slice(source.own_sizes(request)[number])
+            for axis, lengths in cuts:
+                within[axis] = slice(lengths[index])
             parts.append(array[tuple(within)])
         return parts
 

@@ -109,6 +109,7 @@ def test_without_a_batch_dimension_a_request_is_padded_to_its_bucket() -> None:
     inputs = join([one], unbatched)
     assert inputs["X"].tolist() == [1, 1, 1, 0]
     assert inputs["M"].tolist() == [True, True, True, False]
+    assert isinstance(inputs["L"], np.ndarray)
     assert (inputs["L"].shape, inputs["L"].item()) == ((), 3)
     assert split({"Y": inputs["X"]}, [one], unbatched, 1)[0][0].shape == (3,)
 
