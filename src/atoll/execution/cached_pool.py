@@ -1,13 +1,13 @@
 """A pool behind the response cache: what has been answered already is not executed again.
 
-A hit is answered on the thread that submits it, and never queued. Where looking may take long (a cache that blocks, or
-inputs so large that their digest would hold up an event loop) it happens on the cache's own threads, and so does what
-follows.
+A hit is answered on the thread that submits it, and never queued; an answer is kept before it goes out. Where that may
+take long (a cache that blocks, or tensors so large that they would hold up an event loop) it happens on the cache's own
+threads, and so does what follows a lookup there; an answer is then kept a moment later.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import Any
@@ -24,7 +24,7 @@ from atoll.tensor import Tensor
 
 logger = logging.getLogger(__name__)
 
-LARGE_BYTES = 1 << 20  # of inputs: half a millisecond of SHA-256 where the CPU has instructions for it, two elsewhere
+LARGE_BYTES = 1 << 20  # half a millisecond of SHA-256 where the CPU has instructions for it, two elsewhere
 
 
 class CachedPool:
@@ -73,7 +73,7 @@ class CachedPool:
             raise not_accepted(self._model_name)
         store = self._store
         begin_ns = request.timeline.queue_start = monotonic_ns()
-        if request.defer is not run_at_once and (store.blocks or _byte_size(request) > LARGE_BYTES):
+        if request.defer is not run_at_once and (store.blocks or _byte_size(request.inputs.values()) > LARGE_BYTES):
             self._look_up_elsewhere(request)
             return
         lookup, answer = self._look_up(request, begin_ns)
@@ -180,9 +180,10 @@ class CachedPool:
         recorder, store = self._statistics, self._store
         if response is None or request.cancelled or self._identity() != lookup.identity:
             recorder.record_cache_miss(lookup.ns)
-        elif store.blocks:
+            return
+        size = _byte_size(response.outputs)
+        if store.blocks or size > LARGE_BYTES:
             recorder.record_cache_miss(lookup.ns)
-            size = sum([_tensor_bytes(tensor) for tensor in response.outputs])
             self._workers.give(partial(self._insert, lookup.key, response), size)
         else:
             begin_ns = monotonic_ns()
@@ -283,10 +284,6 @@ class _KeepingSender:
         self._sender.send(response, final)
 
 
-def _byte_size(request: InferenceRequest) -> int:
-    return sum([_tensor_bytes(tensor) for tensor in request.inputs.values()])
-
-
-def _tensor_bytes(tensor: Tensor) -> int:
+def _byte_size(tensors: Iterable[Tensor]) -> int:
     """About, for BYTES that came as an array."""
-    return len(tensor.buffer) if tensor.buffer is not None else tensor.array().nbytes
+    return sum([len(one.buffer) if one.buffer is not None else one.array().nbytes for one in tensors])

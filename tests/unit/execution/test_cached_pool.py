@@ -354,9 +354,9 @@ def test_who_waits_anyway_asks_a_slow_cache_itself(cached: MakeCached) -> None:
     assert cache.threads == {threading.get_ident()}
 
 
-def test_large_inputs_are_looked_through_elsewhere(cached: MakeCached, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_are_looked_through_elsewhere(cached: MakeCached, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached_pool, "LARGE_BYTES", 7)
-    tested = cached()
+    tested = cached(workers=Workers(count=1))
     threads: list[int] = []
     lookup = tested.store.lookup
 
@@ -365,7 +365,11 @@ def test_large_inputs_are_looked_through_elsewhere(cached: MakeCached, monkeypat
         return lookup(key)
 
     monkeypatch.setattr(tested.store, "lookup", noting)
-    assert [tested.ask(1)["OUT"].tolist() for _ in range(2)] == [[[2, 2]], [[2, 2]]]
+    assert tested.ask(1)["OUT"].tolist() == [[2, 2]]
+    kept = threading.Event()
+    tested.workers.give(kept.set)  # behind what keeps the answer: there is one thread
+    assert kept.wait(PATIENCE_S)
+    assert tested.ask(1)["OUT"].tolist() == [[2, 2]]
     assert threading.get_ident() not in threads
     assert len(threads) == 2
     assert tested.executions == 1
