@@ -110,7 +110,7 @@ def test_inputs_that_the_server_makes_are_not_clients_inputs() -> None:
         'state [{ input_name: "SI" output_name: "SO" }] } '
         'batch_input [{ target_name: "T" }]'
     )
-    inputs = {"I": (-1, 2), "SI": (-1, 2), "START": (-1, 1), "T": (-1,)}
+    inputs: dict[str, tuple[int, ...] | None] = {"I": (-1, 2), "SI": (-1, 2), "START": (-1, 1), "T": (-1,)}
     found = signature(inputs, {"O": (-1, 2), "SO": (-1, 2)})
     filled = fill(given_controls, found)
     assert [one.name for one in filled.input] == ["I"]
