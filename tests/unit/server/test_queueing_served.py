@@ -23,6 +23,7 @@ from tritonclient.utils import InferenceServerException
 
 import atoll
 from atoll.errors import ConfigError
+from atoll.execution.driving import PROOF
 
 FREE: dict[str, Any] = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 # Notes what it runs. A negative number waits for the gate.
@@ -87,6 +88,14 @@ def over_http(port: int, number: float, **parameters: Any) -> tuple[int, str]:
         return error.code, json.load(error)["error"]
 
 
+def retry_after(port: int) -> str:
+    """What a refusal says of when to ask again."""
+    body = {"inputs": [{"name": "IN", "shape": [1], "datatype": "FP32", "data": [0]}]}
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/m/infer", json.dumps(body).encode())
+    return str(raised.value.headers["Retry-After"])
+
+
 def over_grpc(port: int, number: float, **options: Any) -> str:
     """What is said, with its code."""
     tensor = InferInput("IN", [1], "FP32")
@@ -122,6 +131,19 @@ def test_who_waits_too_long_hears_so_while_the_only_instance_is_busy(tmp_path: P
         assert model.ran() == [-1]
 
 
+def test_no_request_goes_to_an_instance_ahead_of_its_turn(tmp_path: Path) -> None:
+    """Where executions are short, an instance is given batches beforehand: not out of a queue with rules."""
+    model = gated(tmp_path, "default_queue_policy { default_timeout_microseconds: 50000 max_queue_size: 3 }")
+    with serving(tmp_path) as server, model:
+        for _ in range(2 * PROOF):
+            assert Asked(server, "m", [0]).values == [0]
+        busy = Asked(server, "m", [-1])
+        eventually(lambda: model.ran()[-1] == -1, "the long one runs")
+        late = [Asked(server, "m", [number]) for number in (2, 3, 4)]
+        assert {one.error for one in late} == {"Request timeout expired"}
+        assert not busy.finals
+
+
 def test_an_absurd_timeout_of_a_request_is_no_timeout(tmp_path: Path) -> None:
     policy = "default_queue_policy { default_timeout_microseconds: 18446744073709551615 allow_timeout_override: true }"
     model = gated(tmp_path, f"{policy} max_queue_delay_microseconds: 18446744073709551615")
@@ -142,6 +164,7 @@ def test_a_queue_takes_so_many_and_no_more(tmp_path: Path, isolation: str) -> No
         assert metric(listener.metrics_port, "nv_inference_pending_request_count", 'model="m"') == 2
         full = "Exceeds maximum queue size"
         assert over_http(listener.http_port, 4) == (503, f"[request id: r4] {full}")
+        assert retry_after(listener.http_port) == "1"
         said = over_grpc(listener.grpc_port, 5)
         assert said == f"[StatusCode.UNAVAILABLE] [request id: <id_unknown>] {full}"
         model.open()
