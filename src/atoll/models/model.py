@@ -91,7 +91,7 @@ class Model:
 
     def statistics(self) -> ModelStatistics:
         """A snapshot of what has been counted so far."""
-        return self.recorder.snapshot(self._pool.pending())
+        return self.recorder.snapshot(self._pool.pending(), self._pool.in_flight())
 
     def in_flight(self) -> int:
         """How many requests are queued or executing."""

@@ -118,6 +118,12 @@ _FAMILIES = (
         lambda model: _us(model.compute_output),
     ),
     _Family(
+        "atoll_inference_in_flight_request_count",
+        "Instantaneous number of requests per-model that are queued or executing (not in Triton)",
+        lambda model: model.in_flight_request_count,
+        "gauge",
+    ),
+    _Family(
         "nv_inference_pending_request_count",
         "Instantaneous number of pending requests awaiting execution per-model.",
         lambda model: model.pending_request_count,

@@ -58,6 +58,7 @@ class ModelStatistics:
     batch_stats: tuple[BatchStatistics, ...] = ()
     failures: dict[str, int] = field(default_factory=dict)
     pending_request_count: int = 0
+    in_flight_request_count: int = 0  # queued or executing; not in Triton
     driven_by_submitter: int = 0  # executions that ran on the submitting thread; not in Triton
     labels: Mapping[str, str] = field(default_factory=dict)
     load_ns: int = 0
@@ -207,7 +208,7 @@ class StatisticsRecorder:
         with self._lock:
             self._load_ns = duration_ns
 
-    def snapshot(self, pending: int = 0) -> ModelStatistics:
+    def snapshot(self, pending: int = 0, in_flight: int = 0) -> ModelStatistics:
         """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler
         knows.
         """
@@ -232,6 +233,7 @@ class StatisticsRecorder:
                 ),
                 failures=dict(self._failures),
                 pending_request_count=pending,
+                in_flight_request_count=in_flight,
                 driven_by_submitter=self._submitter_executions,
                 labels=self._labels,
                 load_ns=self._load_ns,

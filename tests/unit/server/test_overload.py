@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -75,7 +76,7 @@ def test_in_the_library(held: Held) -> None:
         assert (str(caught.value), caught.value.retry_after_s) == (FULL.format(2), 1)
         assert server.in_flight() == 2
         [statistics] = server.statistics("held")
-        assert statistics.failures["REJECTED"] == 1
+        assert (statistics.failures["REJECTED"], statistics.in_flight_request_count) == (1, 2)
         freed(held, threads)
         assert server.infer("held", {"x": [1.0]})["y"].tolist() == [2.0]
 
@@ -89,6 +90,10 @@ def test_over_http(held: Held) -> None:
         answer = client.getresponse()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert json.loads(answer.read()) == {"error": FULL.format(1)}
+        with urlopen(f"http://127.0.0.1:{listener.metrics_port}/metrics") as page:
+            text = page.read().decode()
+        assert 'nv_inference_request_failure{model="held",reason="REJECTED",version="1"} 1\n' in text
+        assert 'atoll_inference_in_flight_request_count{model="held",version="1"} 1\n' in text
         freed(held, threads)
         client.request("POST", "/v2/models/held/infer", BODY)
         answer = client.getresponse()
