@@ -387,6 +387,7 @@ class ForwardingPool:
         """Accept nothing new; what was accepted still runs, and waits for company no longer."""
         with self._lock:
             self._accepting = False
+            self._scheduler.no_more()
         self.advance()
 
     def drain(self, deadline_ns: int) -> bool:

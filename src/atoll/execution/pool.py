@@ -409,6 +409,7 @@ class InstancePool:
         """Accept nothing new; what was accepted still runs, and waits for company no longer."""
         with self._lock:
             self._accepting = False
+            self._scheduler.no_more()
             self._wake_one()
 
     def drain(self, deadline_ns: int) -> bool:

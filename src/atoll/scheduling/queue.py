@@ -37,6 +37,9 @@ class RequestQueue:
     def seat_lost(self, seat: int) -> None:
         pass
 
+    def no_more(self) -> None:
+        pass
+
     def head(self) -> InferenceRequest | None:
         return next(iter(self._queue), None)
 

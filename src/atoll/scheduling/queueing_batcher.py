@@ -103,6 +103,9 @@ class QueueingBatcher:
     def seat_lost(self, seat: int) -> None:
         pass
 
+    def no_more(self) -> None:
+        pass
+
     def head(self) -> InferenceRequest | None:
         return next(iter(self._queue), None)
 

@@ -82,6 +82,9 @@ class Scheduler(Protocol):
     def seat_lost(self, seat: int) -> None:
         """It goes on, but what it remembered of earlier batches is gone."""
 
+    def no_more(self) -> None:
+        """No further request comes: what waits need not wait for any."""
+
     def head(self) -> InferenceRequest | None:
         """The request whose turn is next, left where it is."""
 

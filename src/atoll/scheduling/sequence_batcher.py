@@ -60,6 +60,7 @@ class SequenceBatcher:
         self._pending = 0
         self._now_ns = 0  # when something was last done
         self._own_ids = count(1)
+        self._open = True  # requests may come
 
     # ---- in
 
@@ -216,7 +217,7 @@ class SequenceBatcher:
             if seat is not None:
                 self._idle.pop(sequence, None)
                 seat.ready[sequence.first] = None
-        elif sequence.ended or self._rules.iterative or seat is None:
+        elif sequence.ended or self._rules.iterative or seat is None or not self._open:
             self._end(sequence)
         else:
             self._idle[sequence] = since_ns
@@ -342,6 +343,11 @@ class SequenceBatcher:
                 self._end(sequence)
         refused, self._refused = self._refused, []
         return refused
+
+    def no_more(self) -> None:
+        self._open = False
+        for sequence in list(self._idle):
+            self._end(sequence)  # nothing can continue it, and somebody may wait for its slot
 
     def _refuse_waiting(self, sequence: Sequence, error: Callable[[], AtollError]) -> None:
         for request in list(sequence.waiting()):

@@ -473,6 +473,17 @@ def test_what_was_handed_out_is_not_withdrawn() -> None:
     assert not sequences.batcher.withdraw(other)
 
 
+def test_when_no_request_comes_any_more_nobody_waits_for_an_idle_sequence() -> None:
+    sequences = Sequences(slots=1)
+    sequences.ask(1, "S")
+    sequences.run()
+    sequences.ask(2, "S")
+    sequences.ask(3, "S")
+    sequences.batcher.no_more()
+    assert sequences.run_all() == [["2S"], ["3S"]]
+    assert not sequences.live
+
+
 # ---- instances that go
 
 
