@@ -15,11 +15,13 @@ class StepTimes:
         self.output_ns = 0
 
     def add(self, stamps: Timeline) -> None:
-        """A step has ended."""
+        """A step has ended. One that has answered before its execution was over may have no end of that yet, or one
+        that is after its own.
+        """
         if stamps.compute_end and stamps.compute_output_start:
-            self.input_ns += stamps.compute_input_end - stamps.compute_start
-            self.infer_ns += stamps.compute_output_start - stamps.compute_input_end
-            self.output_ns += stamps.compute_end - stamps.compute_output_start
+            self.input_ns += max(stamps.compute_input_end - stamps.compute_start, 0)
+            self.infer_ns += max(stamps.compute_output_start - stamps.compute_input_end, 0)
+            self.output_ns += max(stamps.compute_end - stamps.compute_output_start, 0)
 
     def stamp(self, stamps: Timeline, now_ns: int) -> None:
         """The ensemble's own timeline, which says how long each kind of work took, not when: steps run side by side."""
