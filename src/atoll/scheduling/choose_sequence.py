@@ -10,7 +10,6 @@ from atoll.scheduling.queue_policy import nanoseconds
 from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
 from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
 from atoll.tensor import DataType
-from atoll.tensor import DataType
 
 BACKLOG = "max_backlog_sequences"  # the key among a model's parameters
 MOST_WAITING = 1 << 16  # sequences in the backlog, where the model's parameters say nothing else
@@ -34,7 +33,6 @@ def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
             idle_ns=nanoseconds(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US),
             iterative=batching.iterative_sequence,
             max_backlog=_max_backlog(config),
-            number_input=_number_input(batching),
             id_input=_id_input(config, batching),
         )
     )
@@ -60,14 +58,6 @@ def _id_input(config: ModelConfig, batching: ModelSequenceBatching) -> str:
         for control in one.control:
             if control.kind is control.Kind.CONTROL_SEQUENCE_CORRID and control.data_type is not DataType.BYTES:
                 return f"control input '{one.name}' of model '{config.name}' is {control.data_type.config_name}"
-    return ""
-
-
-def _number_input(batching: ModelSequenceBatching) -> str:
-    for one in batching.control_input:
-        for control in one.control:
-            if control.data_type not in (DataType.INVALID, DataType.BYTES):
-                return one.name
     return ""
 
 

@@ -40,7 +40,6 @@ class SequenceRules:
     idle_ns: int
     iterative: bool
     max_backlog: int  # how many sequences may wait for a slot
-    number_input: str = ""  # the control input that takes correlation IDs, where it takes no strings
     id_input: str = ""
 
 
@@ -123,12 +122,6 @@ class SequenceBatcher:
         if isinstance(correlation_id, str):
             if len(correlation_id) > MAX_ID_LENGTH:
                 raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
-            if self._rules.number_input:
-                raise InvalidArgumentError(
-                    f"the correlation ID '{correlation_id}' is a string, but control input "
-                    f"'{self._rules.number_input}' of model '{self._rules.model_name}' is a number; send a number, or "
-                    "give the control data_type: TYPE_STRING"
-                )
         elif type(correlation_id) is not int or not 0 < correlation_id < 1 << 64:
             raise InvalidArgumentError(
                 f"correlation ID {correlation_id!r} of an inference request to model '{self._rules.model_name}' is "
