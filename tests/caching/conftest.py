@@ -43,6 +43,10 @@ class RedisServer:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
+    def use_tls(self) -> None:
+        """On its one port."""
+        self._command[1:3] = ["--port", "0", "--tls-port", str(self.port)]
+
     def start(self) -> None:
         log = self._folder / "log"
         with log.open("ab") as file:

@@ -6,12 +6,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.caching.conftest import PASSWORD, RedisServer
 
 import atoll
@@ -308,3 +314,47 @@ def over_http(port: int, model: str, value: float) -> float:
     url = f"http://127.0.0.1:{port}/v2/models/{model}/infer"
     with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=PATIENCE_S) as answer:
         return float(json.load(answer)["outputs"][0]["data"][0])
+
+
+def test_redis_over_tls_with_an_authority_of_ones_own(redis_program: str, tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    certificate(folder)
+    files = ["--tls-cert-file", "server.pem", "--tls-key-file", "server.key", "--tls-ca-cert-file", "authority.pem"]
+    server = RedisServer(redis_program, folder, *files, "--tls-auth-clients", "no")
+    server.use_tls()
+    server.start()
+    settings = {"host": "127.0.0.1", "port": str(server.port), "timeout": str(PATIENCE_S), "tls_enabled": "true"}
+    try:
+        cache = RedisCache({**settings, "cacert": str(folder / "authority.pem")}, {})
+        cache.insert("a", b"1", 0)
+        assert cache.lookup("a") == b"1"
+        cache.close()
+        stranger = RedisCache(settings, {})  # one that does not know the authority
+        with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+            stranger.lookup("a")
+        stranger.close()
+    finally:
+        server.kill()
+
+
+def certificate(folder: Path) -> None:
+    """An authority's certificate, and with its signature a server's for 127.0.0.1."""
+    now = datetime.now(UTC)
+    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def signed(name: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, "authority"))
+        builder = x509.CertificateBuilder(
+            issuer, subject, key.public_key(), x509.random_serial_number(), now - timedelta(days=1), now + timedelta(9)
+        )
+        made = builder.add_extension(extension, critical=True).sign(authority_key, hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    (folder / "authority.pem").write_bytes(signed("authority", authority_key, authority))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    (folder / "server.pem").write_bytes(signed("server", server_key, address))
+    plain = serialization.NoEncryption()
+    key = server_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "server.key").write_bytes(key)

@@ -1,4 +1,4 @@
-"""Whatever the cache, the model and the clients do: each request is answered once, and never with an answer to another."""
+"""Whatever cache, model and clients do: each request is answered once, and never with an answer to another."""
 
 import threading
 from time import monotonic_ns
