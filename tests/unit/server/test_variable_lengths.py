@@ -12,9 +12,22 @@ from tests.unit.server import variable_length_models as models
 
 import atoll
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError
+from atoll.request import InferenceRequest, InferenceResponse
+from atoll.tensor import Tensor
 
 BUCKETS = models.PADDING % ', "buckets": [4, 8]'
 AS_IT_COMES = "dynamic_batching { }"
+
+STRATEGIES = {
+    "oldest": "oldest { max_candidate_sequences: 4 preferred_batch_size: 2 max_queue_delay_microseconds: 10000000 }",
+    "direct": "direct { minimum_slot_utilization: 0.5 max_queue_delay_microseconds: 10000000 }",
+}
+WARMUP = """
+model_warmup [ {
+  name: "both" batch_size: 2
+  inputs { key: "TOKENS" value { data_type: TYPE_INT64 dims: [ 3 ] zero_data: true } }
+} ]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +41,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[atoll.Server]:
     models.write(repository, "isolated_ragged", models.ragged_model(), models.RAGGED + isolated)
     config = models.PADDED % (models.WAIT, models.PADDING % "")
     models.write(repository, "isolated_padded", models.padded_model(), config + isolated)
+    for name, strategy in STRATEGIES.items():
+        config = models.PADDED % (f"sequence_batching {{ {strategy} }}", models.PADDING % "")
+        models.write(repository, name, models.padded_model(), config + WARMUP)
     with atoll.Server(repository) as running:
         yield running
 
@@ -141,6 +157,41 @@ def test_a_single_request_is_padded_to_its_bucket_too(server: atoll.Server) -> N
     answer = server.infer("at_once", {"TOKENS": tokens(0, 2, 3, 4, 0)})
     assert answer["SEEN"].tolist() == [[8]]
     assert answer["EMBEDDED"].shape == (1, 5, 2)
+
+
+@pytest.mark.parametrize("model", STRATEGIES)
+def test_parts_of_sequences_are_padded_together(server: atoll.Server, model: str) -> None:
+    before = executions(server, model)
+    assert before == 1  # the warmup
+    values = [tokens(0, 2, 3), tokens(4)]
+    asked = []
+    for number, one in enumerate(values, 1):
+        request = InferenceRequest(
+            model,
+            {"TOKENS": Tensor.from_numpy("TOKENS", one)},
+            answer := Answer(),
+            parameters={"sequence_id": number, "sequence_start": True, "sequence_end": True},
+        )
+        server.submit(request)
+        asked.append(answer)
+    for one, answer in zip(values, asked, strict=True):
+        assert answer.came.wait(60)
+        assert answer.response is not None
+        assert np.array_equal(answer.response["EMBEDDED"], models.EMBEDDINGS[one])
+        assert np.allclose(answer.response["MEAN"], models.EMBEDDINGS[one].mean(axis=1))
+    assert executions(server, model) == before + 1
+
+
+class Answer:
+    """Waits for a request's only answer."""
+
+    def __init__(self) -> None:
+        self.came = threading.Event()
+        self.response: InferenceResponse | None = None
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self.response = response
+        self.came.set()
 
 
 def test_what_clients_see_are_their_own_inputs(server: atoll.Server) -> None:
