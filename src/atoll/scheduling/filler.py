@@ -8,17 +8,27 @@ from atoll.tensor import DataType, Tensor
 
 
 class Fillers:
-    """Makes them; the zeros of the last kind are kept, for the next are mostly of the same shapes."""
+    """Makes them, and keeps them: those of one batch are free again when it has been executed, and the next batches
+    are mostly of the same shapes.
+    """
 
     def __init__(self) -> None:
         self._key: object = None
         self._inputs: dict[str, Tensor] = {}
+        self._made: list[InferenceRequest] = []
 
-    def like(self, request: InferenceRequest) -> InferenceRequest:
-        """A request that can be joined with this one, of zeros; nobody hears its answer."""
+    def like(self, request: InferenceRequest, count: int) -> list[InferenceRequest]:
+        """So many requests that can be joined with this one, of zeros; nobody hears their answers."""
         if self._key != request.batch_key or self._inputs.keys() != request.inputs.keys():
             self._inputs = {name: _zeros(tensor) for name, tensor in request.inputs.items()}
             self._key = request.batch_key
+            self._made = []
+        made = self._made
+        while len(made) < count:
+            made.append(self._make(request))
+        return made[:count]
+
+    def _make(self, request: InferenceRequest) -> InferenceRequest:
         filler = InferenceRequest(
             request.model_name, dict(self._inputs), _NOBODY, output_names=request.output_names, defer=request.defer
         )

@@ -86,10 +86,11 @@ class SlotSeat(SequenceSeat):
         for request in chosen.values():
             del self.ready[request]
         self._executing = True
-        last = max(chosen)
-        if last + 1 == len(chosen):
-            return [chosen[slot] for slot in range(last + 1)]
-        return [chosen[slot] if slot in chosen else self._fillers.like(first) for slot in range(last + 1)]
+        places = max(chosen) + 1
+        if places == len(chosen):
+            return [chosen[slot] for slot in range(places)]
+        fillers = iter(self._fillers.like(first, places - len(chosen)))
+        return [chosen[slot] if slot in chosen else next(fillers) for slot in range(places)]
 
     def finished(self) -> None:
         self._executing = False
