@@ -39,10 +39,11 @@ class Admission:
         request.sender = admitted
         return admitted
 
-    def leave(self) -> None:
-        """One that was admitted has its answer."""
+    def leave(self, admitted: "AdmittedSender") -> None:
+        """It has its answer, or was refused; of both at the same moment the first counts."""
         with self._lock:
-            self._count -= 1
+            self._count -= admitted.counts
+            admitted.counts = False
 
 
 class Closed(Admission):
@@ -60,22 +61,23 @@ class Closed(Admission):
 class AdmittedSender:
     """The ResponseSender of a request that counts."""
 
-    __slots__ = ("_admission", "_sender")
+    __slots__ = ("_admission", "_sender", "counts")
 
     def __init__(self, admission: Admission, sender: ResponseSender):
         self._admission = admission
         self._sender = sender
+        self.counts = True  # under the admission's lock
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """As `ResponseSender.send`. It counts no more when its client has the answer, and can send the next."""
         if final:
-            self._admission.leave()
+            self._admission.leave(self)
         self._sender.send(response, final)
 
     def withdraw(self, request: InferenceRequest) -> None:
         """It was refused after all, and nobody answers it: it is its maker's again."""
         request.sender = self._sender
-        self._admission.leave()
+        self._admission.leave(self)
 
 
 def server_admission(limit: int) -> Admission | None:

@@ -157,6 +157,26 @@ def test_a_request_that_its_successor_takes_counts_once() -> None:
     assert (server.count, sender.finals, sender.responses) == (0, 1, 1)
 
 
+def test_a_deadline_that_is_over_while_the_request_is_refused_counts_once() -> None:
+    server = server_admission(2)
+    assert server is not None
+    clock = Clock()
+    model, pool = made(server, None, clock)
+    sender = Sender()
+
+    def submit(one: InferenceRequest) -> None:
+        one.sender.exceed()  # type: ignore[attr-defined]
+        raise UnavailableError("it stops")
+
+    pool.submit = submit  # type: ignore[method-assign]
+    one = request(sender)
+    one.deadline_ns = 1 << 62
+    with pytest.raises(UnavailableError, match="it stops"):
+        model.submit(one)
+    assert (server.count, sender.finals) == (0, 1)
+    clock.close()
+
+
 def test_a_limit_below_0_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="max_inflight_requests is -1 but must be 0"):
         server_admission(-1)
