@@ -65,6 +65,7 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
                 found = f"output_map {key}: {tensor}"
                 yield Problem(path, message, found, "a name of its own", "Rename it, and where later steps take it.")
             written.setdefault(tensor, index)
+    made = {tensor: index for tensor, index in written.items() if tensor not in inputs}
     for index, tensor_in in enumerate(config.input):
         if tensor_in.name not in taken:
             message = f"ensemble input '{tensor_in.name}' for ensemble {name}' is not used"
@@ -83,7 +84,7 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
                 remedy = "Remove it from output_map: what a step makes and nobody needs has no place there."
                 expected = "a step that takes it, or an output of that name"
                 yield Problem(f"{_STEP}[{index}].output_map", message, "nobody takes it", expected, remedy)
-    for way, tensors in _circles(ensemble, written):
+    for way, tensors in _circles(ensemble, made):
         message = _said(tensors[-1], config, ensemble, written, name)
         found = "a circle: " + ", ".join(
             f"step {step} ({ensemble.step[step].model_name}) waits for '{tensor}'"

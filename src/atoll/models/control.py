@@ -6,7 +6,7 @@ different models run at the same time.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from time import monotonic, monotonic_ns
 
@@ -39,7 +39,7 @@ from atoll.models.records import Records, stopping
 from atoll.models.served import Served, steps_of, unchanged
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
-from atoll.repositories.lease import Lease
+from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override
 from atoll.repositories.repository import ModelFolder, Repository
 from atoll.request import InferenceRequest
@@ -152,6 +152,7 @@ class ModelControl:
                 return
             if not self._try(record, turn, override, files, anew):
                 return
+        self._ensembles.check(key)
         self._ensembles.follow(key)
 
     def _try(
@@ -225,8 +226,9 @@ class ModelControl:
             tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
             if before is not None and override is None and before.is_from(tokens):
                 self._demand_steps(turn, before.complete.written, anew)
-                record.error = None
-                return False
+                if not before.complete.steps or _versions_of(repository, key) == before.complete.folder.versions.keys():
+                    record.error = None
+                    return False
             folder = repository.folder(key.name)
             lease = Lease(repository, folder)
         try:
@@ -490,6 +492,12 @@ class ModelControl:
             finally:
                 record.operation.release()
         return self._departures.wait(deadline_ns) and clean
+
+
+def _versions_of(repository: Repository, key: ModelKey) -> Set[int]:
+    """Of an ensemble, whose version folders may be empty: no file says that there is another."""
+    with leased(repository, key.name) as folder:
+        return folder.versions.keys()
 
 
 def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:

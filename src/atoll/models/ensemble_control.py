@@ -106,6 +106,12 @@ class EnsembleControl:
         """The ensembles that it is a step of, whether they are served or not."""
         return [record for record in self._records.all() if key in record.steps]
 
+    def check(self, key: ModelKey) -> None:
+        """This model is served now: if it is an ensemble, one of its steps may have been unloaded meanwhile."""
+        record = self._records.get(key)
+        if record is not None and record.steps and not self._records.refusing:
+            self._follow(key)
+
     def follow(self, key: ModelKey) -> None:
         """This model was loaded, loaded anew, or taken out of service: the ensembles that use it follow."""
         for user in self._records.all():

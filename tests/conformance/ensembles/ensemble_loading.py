@@ -107,7 +107,7 @@ def classes(server: ServerProcess, name: str) -> list[str]:
     return found
 
 
-Move = Callable[[ServerProcess, Path], object]
+Move = Callable[[ServerProcess, Path], tuple[int, str]]
 
 
 def moves() -> list[tuple[str, Move]]:
@@ -121,7 +121,7 @@ def moves() -> list[tuple[str, Move]]:
         return title, lambda server, root: unload(server, name, dependents=dependents)
 
     def changed(title: str, change: Callable[[Path], None], name: str = "a") -> tuple[str, Move]:
-        def move(server: ServerProcess, root: Path) -> object:
+        def move(server: ServerProcess, root: Path) -> tuple[int, str]:
             change(root)
             return load(server, name)
 
@@ -167,7 +167,7 @@ def make_moves(server: ServerProcess, root: Path) -> dict[str, Any]:
     """After each move: how it ended, and what is served."""
     found: dict[str, Any] = {}
     for number, (title, move) in enumerate(moves(), 1):
-        status, text = move(server, root)  # type: ignore[misc]
+        status, text = move(server, root)
         index = server.exchange("POST", "/v2/repository/index", body=b'{"ready":true}').json()
         served = sorted(one["name"] for one in index)
         found[f"{number} {title}"] = {"status": status, "reason": core(text), "served": served}
