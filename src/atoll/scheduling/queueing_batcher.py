@@ -42,6 +42,7 @@ class QueueingBatcher:
         self._strategy = strategy
         self._order = order
         self.prompt = prompt
+        self._asked_ns = self._told_ns = 0  # when it was last said to wait, and until when
         self.traits = Traits(waits=rules.max_queue_delay_ns > 0, expires=queue.refuses)
 
     def enqueue(self, request: InferenceRequest, now_ns: int) -> None:
@@ -52,12 +53,14 @@ class QueueingBatcher:
 
     def next_batch(self, now_ns: int, seat: int) -> NextBatch:
         queue, rules = self._queue, self._rules
-        queue.pass_time(now_ns)
+        # A pool that takes no more requests asks at once for the moment that it was told: nobody has become late by it.
+        queue.pass_time(self._asked_ns if now_ns == self._told_ns else now_ns)
         candidates = list(islice(queue, rules.max_batch_size + 1))  # the last one shows that no more would fit
         if not candidates:
             return None
         formed = self._form(candidates, now_ns)
         if isinstance(formed, WaitUntil):
+            self._asked_ns, self._told_ns = now_ns, formed.ns
             return formed
         batch = candidates[:formed]
         for request in batch:

@@ -123,6 +123,18 @@ class TestTimeouts:
         assert line.wait(1) == ["alone"]
         assert line.texts() == {"alone": "Request timeout expired"}
 
+    def test_a_pool_that_is_drained_lets_nobody_wait_and_nobody_be_late(self, make: Any) -> None:
+        line = Line()
+        harness = make(
+            scheduler=choose_scheduler(
+                configuration(delay_ms=2 * HOUR_MS, default_queue_policy=policy(timeout_ms=HOUR_MS))
+            )
+        )
+        line.submit(harness, "alone")
+        harness.pool.refuse()
+        assert line.wait(1) == ["alone"]
+        assert line.texts() == {"alone": ""}
+
     def test_an_override_comes_first(self, make: Any) -> None:
         line = Line()
         harness = held(make, default_queue_policy=policy(timeout_ms=HOUR_MS, allow_timeout_override=True))

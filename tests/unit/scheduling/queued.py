@@ -68,7 +68,8 @@ class Turned:
         raise AssertionError("it was taken")
 
     def batch(self) -> NextBatch:
-        return self.scheduler.next_batch(self.now_ns, 0)
+        # Who asks at the very nanosecond that it was told is a pool that takes no more requests.
+        return self.scheduler.next_batch(self.now_ns + 1, 0)
 
     def names(self) -> list[str]:
         """Of the requests that run now."""

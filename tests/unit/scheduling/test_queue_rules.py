@@ -147,6 +147,15 @@ class TestTimeouts:
         one.ms += 50
         assert [name for name, _ in one.expired()] == ["x", "y"]
 
+    def test_who_asks_for_the_moment_that_he_was_told_makes_nobody_late(self) -> None:
+        one = turned(default_queue_policy=policy(timeout_ms=50), delay_ms=200)
+        one.enqueue(queued("x"), queued("y"))
+        waits = one.batch()
+        assert isinstance(waits, WaitUntil)
+        batch = one.scheduler.next_batch(waits.ns, 0)
+        assert isinstance(batch, list)
+        assert [request.id for request in batch] == ["x", "y"]
+
     def test_late_ones_go_behind_the_others_of_their_level(self) -> None:
         late_last = policy(timeout_ms=100, timeout_action=DELAY)
         one = turned(max_batch_size=1, default_queue_policy=late_last)
