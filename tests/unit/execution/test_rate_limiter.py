@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from random import Random
 from time import monotonic_ns
 from typing import Any
 
@@ -92,9 +93,7 @@ def test_supplies_are_read(options: list[str], supplies: list[Supply] | None) ->
 
 @pytest.mark.parametrize("option", ["R", "R:x", "R:1:2:3", "R:1:x", "R:1:", "R:99999999999", "R:-1", "R:1.5", ":3", ""])
 def test_a_malformed_supply_is_refused(option: str) -> None:
-    text = (
-        "--rate-limit-resource option format is '<resource_name>:<count>:<device>' or '<resource_name>:<count>'. "
-    )
+    text = "--rate-limit-resource option format is '<resource_name>:<count>:<device>' or '<resource_name>:<count>'. "
     with pytest.raises(InvalidArgumentError) as caught:
         parse_supplies("off", [option])
     assert str(caught.value).startswith(f"{text}Got {option}")
@@ -232,6 +231,55 @@ def free(permit: InstancePermit, gate: InstancePermit) -> bool:
     got = gate.take(nothing)
     gate.give_back()
     return got
+
+
+@pytest.mark.parametrize("delay_us", [0, 300])
+def test_many_that_come_and_cancel_are_all_answered_and_nothing_is_kept(
+    make: Any, limiter: RateLimiter, delay_us: int
+) -> None:
+    limits = [needs(count=count, priority=count) for count in (1, 2, 3)]
+    inside, most, lock = Counter[str](), Counter[str](), threading.Lock()
+
+    def of(name: str, count: int) -> Callable[[Any], Any]:
+        def compute(inputs: Any) -> Any:
+            with lock:
+                inside["R"] += count
+                most["R"] = max(most["R"], inside["R"])
+            threading.Event().wait(0.0003)
+            with lock:
+                inside["R"] -= count
+            return {"OUT": inputs["IN"] * 2}
+
+        return compute
+
+    pools = [
+        make(count=2, delay_us=delay_us, permits=[limiter.permit(limit) for _ in range(2)], compute=of("m", number))
+        for number, limit in enumerate(limits, 1)
+    ]
+    senders: list[Any] = []
+
+    def client(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(40):
+            request, sender = chance.choice(pools).submit(rows=chance.randint(1, 3))
+            senders.append(sender)
+            if chance.random() < 0.3:
+                request.cancel()
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    for sender in senders:
+        sender.response()
+    assert len(senders) == 160
+    assert most["R"] <= 3
+    for pool in pools:
+        wait_until(lambda one=pool: not one.pool.in_flight(), "all is done")  # type: ignore[misc]
+    everything = limiter.permit(needs(count=3))
+    wait_until(lambda: everything.take(nothing), "nothing is kept")
+    assert all(sender.finals == 1 for sender in senders)
 
 
 def test_a_pool_that_stops_gives_back(make: Any, limiter: RateLimiter) -> None:
