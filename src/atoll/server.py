@@ -126,19 +126,22 @@ class Server:
         model_version: str | int = "",
         request_id: str = "",
         parameters: dict[str, Parameter] | None = None,
+        priority: int = 0,
         timeout: float | None = None,
     ) -> InferenceResponse:
         """Run one inference and wait for its answer.
 
         `inputs`: arrays whose shapes include the batch dimension, where the model has one (BYTES: arrays of str or
-        bytes), by name. `outputs`: the names wanted, all if empty. `timeout`: seconds to wait; the request is then
-        cancelled and UnavailableError raised. Raises the AtollError with which the request was refused or failed.
+        bytes), by name. `outputs`: the names wanted, all if empty. `priority`: the level of its queue, where the model
+        has levels; 0: the default one. `timeout`: seconds to wait; the request is then cancelled and UnavailableError
+        raised. Raises the AtollError with which the request was refused or failed.
         """
         reply = ThreadReply()
         for _ in range(WAKES):
             try:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = run_at_once
+                request.priority = priority
                 self.submit(request)
                 break
             except ModelAsleepError:
@@ -159,6 +162,7 @@ class Server:
         model_version: str | int = "",
         request_id: str = "",
         parameters: dict[str, Parameter] | None = None,
+        priority: int = 0,
     ) -> InferenceResponse:
         """As `infer`, from a coroutine. Cancelling the coroutine cancels the request."""
         from asyncio import CancelledError, get_running_loop
@@ -169,6 +173,7 @@ class Server:
             try:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = loop.call_soon
+                request.priority = priority
                 self.submit(request)
                 break
             except ModelAsleepError:

@@ -1,5 +1,6 @@
 """Queues with rules, served: what clients hear over HTTP and gRPC while a real model is busy, and what is counted."""
 
+import asyncio
 import json
 import threading
 import urllib.error
@@ -198,6 +199,30 @@ def test_clients_say_their_priority(tmp_path: Path, isolation: str) -> None:
             thread.join()
         assert busy.error == ""
         assert model.ran() == [-1, 2, 5, 1, 3, 0, 4]
+
+
+def test_python_callers_say_their_priority_too(tmp_path: Path) -> None:
+    model = gated(tmp_path, "priority_levels: 2 default_priority_level: 2")
+
+    async def ask(server: atoll.Server) -> None:
+        asked = []
+        for number, priority in enumerate((0, 2, 1)):
+            inputs = {"IN": np.array([number], np.float32)}
+            asked.append(asyncio.ensure_future(server.async_infer("m", inputs, priority=priority)))
+            await asyncio.sleep(0)
+        thread = asyncio.to_thread(server.infer, "m", {"IN": np.array([3], np.float32)}, priority=1)
+        asked.append(asyncio.ensure_future(thread))
+        while server.statistics("m")[0].pending_request_count < 4:
+            await asyncio.sleep(0.001)
+        model.open()
+        await asyncio.gather(*asked)
+
+    with serving(tmp_path) as server, model:
+        busy = Asked(server, "m", [-1])
+        model.wait(-1)
+        asyncio.run(asyncio.wait_for(ask(server), PATIENCE_S))
+        assert busy.error == ""
+    assert model.ran() == [-1, 2, 3, 0, 1]
 
 
 @pytest.mark.usefixtures("leaves_nothing")
