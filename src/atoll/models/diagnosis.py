@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.problems import Problem, errors_of, problems_of
 from atoll.errors import AtollError, ConfigError, InternalError
 from atoll.models.catalog import Catalog, Listing, ModelKey
@@ -14,6 +15,7 @@ from atoll.models.record import failure
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
+from atoll.tensor import DataType
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,9 @@ class _Bench:
         agents.unload()
         agents.unload_complete()
         versions = {
-            version: StepVersion(config) for version, config in complete.configs.items() if version not in failed
+            version: StepVersion(config if self._read or _is_whole(config) else None)
+            for version, config in complete.configs.items()
+            if version not in failed
         }
         states = {str(version): failure(error) for version, error in failed.items()}
         step = StepModel(key, versions, next(iter(failed.values()), None), states)
@@ -143,6 +147,13 @@ class _Bench:
             circle = [way[-1], *way[way.index(key) : -1]]
             return StepModel(key, error=ConfigError(circular(str(way[-1]), map(str, circle)).message))
         return self.look(key, way).step
+
+
+def _is_whole(config: ModelConfig) -> bool:
+    """Whether nothing of it would be taken from the model's file."""
+    tensors: tuple[ModelInput | ModelOutput, ...] = (*config.input, *config.output)
+    given = all(one.dims and one.data_type is not DataType.INVALID for one in tensors)
+    return bool(config.input and config.output) and given
 
 
 def _load(complete: CompleteModel, loader: Loader) -> dict[int, AtollError]:

@@ -198,5 +198,5 @@ def step_names(written: WrittenConfig) -> frozenset[str]:
     )
 
 
-def _configs(steps: Mapping[int, Sequence[StepVersion]]) -> dict[int, list[ModelConfig]]:
+def _configs(steps: Mapping[int, Sequence[StepVersion]]) -> dict[int, list[ModelConfig | None]]:
     return {version: [one.config for one in models] for version, models in steps.items()}

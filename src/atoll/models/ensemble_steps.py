@@ -18,9 +18,11 @@ class UnfitStepsError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class StepVersion:
-    """A version of a step's model: its complete configuration, and the labels of its outputs."""
+    """A version of a step's model: its complete configuration, None where that is not known, and the labels of its
+    outputs.
+    """
 
-    config: ModelConfig
+    config: ModelConfig | None
     labels: Labels = field(default_factory=dict)
 
 
@@ -74,8 +76,10 @@ def _unavailable(ensemble: str, step: ModelEnsembling.Step, path: str, found: St
     name = step.model_name
     if found.error is None:
         message = f"ensemble {ensemble} contains models that are not available or ambiguous: {name}"
-        near = suggestion(name, (one for one in found.names if one not in (name, ensemble)))
-        remedy = f"Did you mean '{near}'?" if near and found.key is None else "Load it first."
+        remedy = "Load it first."
+        if found.key is None:
+            near = suggestion(name, (one for one in found.names if one not in (name, ensemble)))
+            remedy = f"Did you mean '{near}'?" if near else "Name a model that a repository has, one of that name."
         return Problem(path, message, f"'{name}'", "a model that can be served", remedy)
     if found.failed:
         message = f"ensemble '{ensemble}' depends on '{name}' which has no loaded version. Model '{name}' loading "
