@@ -19,7 +19,7 @@ from atoll.caching.settings import TTL
 from atoll.cli.inspect_command import _document as inspect_document
 from atoll.cli.main import COMMANDS, PIPE_CLOSED, main
 from atoll.cli.validate_command import _document as validate_document
-from atoll.config import padding
+from atoll.config import padding, step_conditions
 from atoll.config.byte_size import _UNITS
 from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
@@ -204,6 +204,11 @@ def model_parameters() -> set[str]:
         for _, keys in looked_up(tree, lambda name: name == "parameters"):
             found |= keys
     return found
+
+
+def parameters_of_models() -> set[str]:
+    """And those of an ensemble's steps, which are numbered."""
+    return model_parameters() | set(step_conditions.KEYS)
 
 
 def cache_settings() -> set[str]:

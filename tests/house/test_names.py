@@ -20,7 +20,7 @@ RULES: dict[str, Callable[[], set[str]]] = {
     "Files in a model's folder": code.model_files,
     "Platforms": code.platforms,
     "Keys that backends read": code.backend_keys,
-    "Parameters of a model": code.model_parameters,
+    "Parameters of a model": code.parameters_of_models,
     "Settings of the response cache": code.cache_settings,
     "Keys of padding": code.padding_keys,
     "Keys of the checksum agent": code.checksum_keys,

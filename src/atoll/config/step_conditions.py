@@ -286,7 +286,8 @@ def tensors_of(condition: Condition | None) -> Iterator[str]:
         yield condition.name
 
 
-KEY = re.compile(r"step\[(\d{1,6})\]\.(if|else)")
+KEYS = ("step[N].if", "step[N].else")  # N counts from 0
+KEY = re.compile(r"step\[(0|[1-9]\d{0,5})\]\.(if|else)")
 
 
 def step_conditions(config: ModelConfig) -> dict[int, StepCondition]:
@@ -295,9 +296,13 @@ def step_conditions(config: ModelConfig) -> dict[int, StepCondition]:
     for key in config.parameters:
         match = KEY.fullmatch(key)
         if match and int(match[1]) not in found:
-            when = config.parameter(f"step[{match[1]}].if")
-            otherwise = config.parameter(f"step[{match[1]}].else")
+            when, otherwise = (_text(config, name.replace("N", match[1])) for name in KEYS)
             found[int(match[1])] = StepCondition(
                 parse_condition(when) if when else None, parse_otherwise(otherwise) if otherwise else {}
             )
     return found
+
+
+def _text(config: ModelConfig, key: str) -> str:
+    found = config.parameters.get(key)
+    return "" if found is None else found.string_value

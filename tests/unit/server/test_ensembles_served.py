@@ -89,6 +89,10 @@ def write_doubler(repository: Path) -> None:
     graph = helper.make_graph([helper.make_node("Add", ["IN", "IN"], ["OUT"])], "double", *sides)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     (repository / "double" / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    (repository / "double" / "config.pbtxt").write_text(
+        'backend: "onnxruntime" input { name: "IN" data_type: TYPE_FP32 dims: -1 } '
+        'output { name: "OUT" data_type: TYPE_FP32 dims: -1 }'
+    )
 
 
 def chain(*models: str) -> list[Maps]:
