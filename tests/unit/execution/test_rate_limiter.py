@@ -211,6 +211,15 @@ def test_an_instance_that_needs_nothing_goes_on_while_another_waits(make: Any, l
     assert [len(fake.batches) for fake in harness.fakes] == [4, 0]
 
 
+def test_one_that_held_out_for_company_leaves_the_queue_to_one_that_can_go(make: Any, limiter: RateLimiter) -> None:
+    gate = limiter.permit(needs())
+    harness = make(count=2, delay_us=100_000, permits=[limiter.permit(needs()), limiter.permit(None)])
+    _, sender = harness.submit()
+    wait_until(lambda: gate.take(nothing), "the first, which waits for company, has given back")
+    assert sender.response()["OUT"].tolist() == [[2, 2]]
+    assert [len(fake.batches) for fake in harness.fakes] == [0, 1]
+
+
 @pytest.mark.parametrize("delay_us", [0, 2000, HOUR_US])
 def test_cancelled_while_it_waits_for_resources_it_is_answered_at_once(
     make: Any, limiter: RateLimiter, delay_us: int
@@ -373,7 +382,10 @@ def test_instances_that_wait_for_company_keep_nothing_from_each_other(
         return at(due_ns, function)
 
     at, clock.at = clock.at, told  # type: ignore[method-assign]
-    _, heard = pool.submit()
+    gate = limiter.permit(needs())
+    assert gate.take(nothing)
+    _, heard = pool.submit()  # all three are in line
+    gate.close()
     threading.Event().wait(0.05)
     assert taken <= 3
     pool.submit()
