@@ -155,6 +155,8 @@ class ForwardingPool:
                 batch = self._scheduler.next_batch(now_ns, seat.number)
                 if isinstance(batch, WaitUntil) and not self._accepting:
                     batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
+                if self._traits.expires:
+                    self._watch_expiry()
                 if batch is not None and not isinstance(batch, WaitUntil):
                     return seat, batch
                 if batch is not None:
@@ -283,6 +285,8 @@ class ForwardingPool:
                     instance.permit.give_back()
             self._seats.update({instance: self._new_seat(instance) for instance in added})
             self._limited = any(one.permit for one in self._seats)
+            if self._traits.expires:
+                self._watch_expiry()  # requests may be refused for it
         for instance in added:
             instance.attach(self)
         for instance in removed:

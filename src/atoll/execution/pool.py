@@ -260,6 +260,10 @@ class InstancePool:
             self._idle = seats + self._idle
             for seat in seats:
                 self._start_thread(seat)
+            if self._traits.expires:
+                self._watch_expiry()  # requests may be refused for it
+            if self._traits.by_seat:
+                self._wake_one()  # what was for those that leave may be for others now
         return True
 
     def _wake_one(self) -> None:

@@ -17,8 +17,12 @@ class Fillers:
         self._inputs: dict[str, Tensor] = {}
         self._made: list[InferenceRequest] = []
 
-    def like(self, request: InferenceRequest, count: int) -> list[InferenceRequest]:
-        """So many requests that can be joined with this one, of zeros; nobody hears their answers."""
+    def like(self, request: InferenceRequest) -> InferenceRequest:
+        """A request that can be joined with this one, of zeros; nobody hears its answer."""
+        return self.several(request, 1)[0]
+
+    def several(self, request: InferenceRequest, count: int) -> list[InferenceRequest]:
+        """So many of them."""
         if self._key != request.batch_key or self._inputs.keys() != request.inputs.keys():
             self._inputs = {name: _zeros(tensor) for name, tensor in request.inputs.items()}
             self._key = request.batch_key

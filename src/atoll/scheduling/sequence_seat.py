@@ -89,7 +89,7 @@ class SlotSeat(SequenceSeat):
         places = max(chosen) + 1
         if places == len(chosen):
             return [chosen[slot] for slot in range(places)]
-        fillers = iter(self._fillers.like(first, places - len(chosen)))
+        fillers = iter(self._fillers.several(first, places - len(chosen)))
         return [chosen[slot] if slot in chosen else next(fillers) for slot in range(places)]
 
     def finished(self) -> None:

@@ -275,3 +275,29 @@ def test_instances_may_change_under_sequences(forwarding: Any) -> None:
     answer(harness.fakes[instances[0]])
     with pytest.raises(InvalidArgumentError, match="must specify the START flag"):
         tell(harness, 1)
+
+
+def test_what_is_lost_with_an_instance_is_refused(forwarding: Any) -> None:
+    harness = forwarding(count=2, scheduler=batcher(slots=1))
+    instances = harness.pool.instances()
+    tell(harness, 1, "S")
+    _, lost = tell(harness, 1)
+    assert harness.pool.change_instances([], [instances[0]])
+    wait_until(lambda: lost.finals, "it is refused")
+    assert "its instance was taken out of service" in lost.error
+
+
+def test_what_has_not_begun_moves_to_another_instance(make: Any) -> None:
+    harness = make(count=2, scheduler=batcher(slots=1))
+    for fake in harness.fakes:
+        fake.hold()
+    _, first = ask(harness, 1, "S", 1)
+    _, second = ask(harness, 2, "S", 2)
+    assert all(fake.entered.wait(PATIENCE_S) for fake in harness.fakes)
+    _, third = ask(harness, 3, "S", 3)
+    ask(harness, 2, "E", 2)
+    leaving = next(one for one in harness.pool.instances() if one._backend is harness.fakes[0])
+    assert harness.pool.change_instances([], [leaving])
+    for fake in harness.fakes:
+        fake.release()
+    assert [one.response()["OUT"][0, 0] for one in (first, second, third)] == [2, 4, 6]

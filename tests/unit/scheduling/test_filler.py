@@ -22,7 +22,7 @@ def of(name: str, datatype: DataType, *shape: int) -> Tensor:
 
 def test_a_filler_is_of_zeros_in_the_other_ones_shapes() -> None:
     real = request(of("A", DataType.FP32, 1, 3), of("B", DataType.BYTES, 1, 2), of("C", DataType.BF16, 1))
-    [filler] = Fillers().like(real, 1)
+    filler = Fillers().like(real)
     found = {name: (one.datatype, one.array().tolist()) for name, one in filler.inputs.items()}
     assert found == {
         "A": (DataType.FP32, [[0, 0, 0]]),
@@ -35,11 +35,11 @@ def test_a_filler_is_of_zeros_in_the_other_ones_shapes() -> None:
 
 def test_input_that_came_packed_is_not_unpacked_for_it() -> None:
     real = request(Tensor("A", DataType.INT8, (1, 2), buffer=b"\x01\x02"))
-    assert Fillers().like(real, 1)[0].inputs["A"].array().tolist() == [[0, 0]]
+    assert Fillers().like(real).inputs["A"].array().tolist() == [[0, 0]]
 
 
 def test_each_has_inputs_of_its_own_to_be_added_to() -> None:
-    one, other = Fillers().like(request(of("A", DataType.FP32, 1)), 2)
+    one, other = Fillers().several(request(of("A", DataType.FP32, 1)), 2)
     one.inputs["START"] = of("START", DataType.FP32, 1)
     assert list(other.inputs) == ["A"]
     assert one.inputs["A"] is other.inputs["A"]  # made once
@@ -47,17 +47,17 @@ def test_each_has_inputs_of_its_own_to_be_added_to() -> None:
 
 def test_other_shapes_and_other_inputs_need_other_zeros() -> None:
     fillers = Fillers()
-    [narrow] = fillers.like(request(of("A", DataType.FP32, 1, 2), key=2), 1)
-    [wider] = fillers.like(request(of("A", DataType.FP32, 1, 3), key=3), 1)
+    narrow = fillers.like(request(of("A", DataType.FP32, 1, 2), key=2))
+    wider = fillers.like(request(of("A", DataType.FP32, 1, 3), key=3))
     assert wider.inputs["A"].shape == (1, 3)
     assert narrow.inputs["A"].shape == (1, 2)
-    [without] = fillers.like(request(of("B", DataType.FP32, 1, 3), key=3), 1)
+    without = fillers.like(request(of("B", DataType.FP32, 1, 3), key=3))
     assert list(without.inputs) == ["B"]
 
 
 def test_they_are_made_once() -> None:
     fillers = Fillers()
-    first = fillers.like(request(of("A", DataType.FP32, 1)), 3)
-    again = fillers.like(request(of("A", DataType.FP32, 1)), 5)
+    first = fillers.several(request(of("A", DataType.FP32, 1)), 3)
+    again = fillers.several(request(of("A", DataType.FP32, 1)), 5)
     assert len(set(again)) == 5
     assert again[:3] == first

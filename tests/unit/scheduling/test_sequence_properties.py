@@ -131,6 +131,8 @@ class Batcher(RuleBasedStateMachine):
             number = self.queued.pop(request)
             assert sequence not in busy, "one request of a sequence at a time"
             busy.add(sequence)
+            if request.step.start and self.moved:  # where it starts anew it may move
+                self.seat_of[sequence] = seat
             assert self.seat_of.setdefault(sequence, seat) == seat
             if sequence not in self.last:
                 assert request.step.start, "what runs first is a START"
