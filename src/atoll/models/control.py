@@ -25,7 +25,7 @@ from atoll.errors import (
 )
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import Completion, shown_to_agents
-from atoll.models.departure import Departures, free
+from atoll.models.departure import Departures
 from atoll.models.ensemble_control import EnsembleControl, step_names
 from atoll.models.ensemble_steps import UnfitStepsError, circular
 from atoll.models.index import IndexEntry
@@ -34,9 +34,10 @@ from atoll.models.load_errors import UnreadableModelError, not_loaded, not_polle
 from atoll.models.load_order import Models, StepsFirst, Turn, load_in_order
 from atoll.models.loader import Loader
 from atoll.models.model import Model
-from atoll.models.record import UNLOADED, Record, failure, untried
-from atoll.models.records import Records, stopping
-from atoll.models.served import Served, steps_of, unchanged
+from atoll.models.record import Record, failure, untried
+from atoll.models.records import Records
+from atoll.models.served import Served, steps_of
+from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import Lease, leased
@@ -63,13 +64,13 @@ class ModelControl:
     ):
         self._catalog = catalog
         self._completion = completion
-        self._loader = loader
         self._table = table
         self._retry_count = retry_count
         self._external_symlinks = external_symlinks
         self._threads = threads  # that load the models of one ensemble
         self._departures = Departures()
         self._records = Records()
+        self._succession = Succession(loader, table, self._records)
         self._ensembles = EnsembleControl(
             self._records, catalog, completion, loader, table, self._departures, self._load_again, self._take_out
         )
@@ -237,7 +238,7 @@ class ModelControl:
             try:
                 for problem in after.complete.warnings:
                     logger.warning("%s", problem)
-                kept = self._bring_up(record, before, after)
+                kept = self._succession.bring_up(record, before, after)
             except BaseException:
                 after.agents.load_fail()
                 raise
@@ -298,50 +299,6 @@ class ModelControl:
             return self._completion.written(folder, override)
         except ConfigError as error:
             raise UnreadableModelError(str(error), error.problems) from error
-
-    def _bring_up(self, record: Record, before: Served | None, after: Served) -> Mapping[int, Model]:
-        """Build what is new, keep what has not changed, and let the one follow the other. Returns what was kept."""
-        key, complete = record.key, after.complete
-        kept = unchanged(before, after)
-        built: dict[int, Model] = {}
-        record.begin(complete.configs)
-        self._table.know(key.name, map(str, complete.configs))
-        version = 0
-        try:
-            for version in complete.configs:
-                if version not in kept:
-                    built[version] = self._loader.build(complete, version, key.namespace)
-            for version, model in kept.items():
-                self._update(model, complete.configs[version], complete.folder)
-            if self._records.stopped:
-                raise stopping()
-        except BaseException as error:
-            for model in built.values():
-                model.refuse()
-                free(model, deadline_ns=0)
-            if before is not None:
-                self._restore(before, kept)
-            loaded = {*built, *kept} - {version}  # at which it failed
-            record.failed = {str(one): UNLOADED if one in loaded else failure(error) for one in complete.configs}
-            raise
-        after.take_over(before, kept, built)
-        record.succeed(after)
-        self._table.serve(key, after.models.values())
-        return kept
-
-    def _restore(self, before: Served, kept: Mapping[int, Model]) -> None:
-        """These go on as they were before a load that failed."""
-        for version, model in kept.items():
-            try:
-                self._update(model, before.complete.configs[version], before.complete.folder)
-            except Exception:
-                logger.exception("the instances of '%s' version %s cannot be restored", model.name, version)
-
-    def _update(self, model: Model, config: ModelConfig, folder: ModelFolder) -> None:
-        if model.config.instance_group == config.instance_group:
-            model.config = config
-        elif self._loader.change_instances(model, config, folder):
-            logger.info("successfully updated the instances of '%s' version %s", model.name, model.version)
 
     # ---- unload
 
