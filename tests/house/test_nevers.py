@@ -28,6 +28,7 @@ PURE = [
     "scheduling/ensemble_graph.py",
     "scheduling/ensemble_progress.py",
     "scheduling/step_conditions.py",
+    "scheduling/step_tensors.py",
     "execution/batch.py",
     "execution/batch_plan.py",
     "execution/joining.py",

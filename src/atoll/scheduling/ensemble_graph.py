@@ -5,53 +5,14 @@ Made once, when the ensemble is loaded. Tensors are numbers here: places in `Ens
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.step_conditions import Condition, StepCondition, step_conditions, tensors_of
-from atoll.tensor import Tensor
+from atoll.config.tensors import ModelOutput
+from atoll.scheduling.step_tensors import Fit, Reshape, Taking
 
 NEWEST = -1  # the model_version of a step that is for the newest one
 NO_STEP = -1  # the producer of the ensemble's own inputs
-
-
-class Fit(Enum):
-    """What to do where a tensor goes from where there is a batch dimension to where there is none, or back."""
-
-    AS_IS = 0
-    ADD_BATCH = 1
-    DROP_BATCH = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Taking:
-    """A tensor, and what it becomes: an input of a step's model, or an output of the ensemble.
-
-    `dims` are those that are expected there, without the batch dimension. `shared`: the one value that the tensor has
-    is for all the values that others have.
-    """
-
-    name: str
-    tensor: int
-    dims: tuple[int, ...] = ()
-    fit: Fit = Fit.AS_IS
-    optional: bool = False
-    shared: bool = False
-
-    def take(self, value: Tensor) -> Tensor:
-        """The same data, as it is expected."""
-        if self.fit is Fit.AS_IS:
-            return value.renamed(self.name)
-        shape = value.shape
-        if self.fit is Fit.ADD_BATCH and _matches(shape, self.dims):
-            return value.reshaped(self.name, (1, *shape))
-        if self.fit is Fit.DROP_BATCH and shape[:1] == (1,) and _matches(shape[1:], self.dims):
-            return value.reshaped(self.name, shape[1:])
-        return value.renamed(self.name)
-
-
-def _matches(shape: Sequence[int], dims: Sequence[int]) -> bool:
-    return len(shape) == len(dims) and all(dim in (-1, size) for size, dim in zip(shape, dims, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +55,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleGraph:
-    """Of a valid ensemble. `decoupled`: one request may have any number of answers.
+    """Of a valid ensemble. `decoupled`: one request may have any number of answers. `reshapes`: of those inputs that
+    the steps see in another shape than the client.
 
     `most_in_flight`: how often a step may be running at the same time for one request; 0: any number.
     """
@@ -103,6 +65,7 @@ class EnsembleGraph:
     tensors: tuple[str, ...]
     steps: tuple[GraphStep, ...]
     inputs: dict[str, int]
+    reshapes: dict[str, Reshape]
     outputs: dict[str, Taking]
     decoupled: bool
     most_in_flight: int
@@ -129,12 +92,16 @@ def build_graph(config: ModelConfig, models: Sequence[ModelConfig | None] = ()) 
     conditions = step_conditions(config)
     maker = _Maker(config, ensembling, known, conditions)
     steps = tuple(maker.step(place) for place in range(len(ensembling.step)))
-    outputs = {one.name: maker.output(one.name, one.dims) for one in config.output}
+    outputs = {one.name: maker.output(one) for one in config.output}
+    batched = config.max_batch_size > 0
     return EnsembleGraph(
         name=config.name,
         tensors=tuple(maker.numbers),
         steps=steps,
         inputs={one.name: maker.numbers[one.name] for one in config.input},
+        reshapes={
+            one.name: Reshape(one.dims, one.reshape.shape, batched) for one in config.input if one.reshape is not None
+        },
         outputs=outputs,
         decoupled=config.decoupled,
         most_in_flight=ensembling.max_inflight_requests,
@@ -229,9 +196,14 @@ class _Maker:
             otherwise={self.numbers[own]: self.numbers[other] for own, other in otherwise.items()},
         )
 
-    def output(self, name: str, dims: tuple[int, ...]) -> Taking:
-        tensor = self.numbers[name]
-        return Taking(name, tensor, dims, self._fit(tensor, self._config.max_batch_size > 0))
+    def output(self, output: ModelOutput) -> Taking:
+        tensor = self.numbers[output.name]
+        batched = self._config.max_batch_size > 0
+        fit = self._fit(tensor, batched)
+        if output.reshape is None:
+            return Taking(output.name, tensor, output.dims, fit)
+        inner = output.reshape.shape
+        return Taking(output.name, tensor, inner, fit, reshape=Reshape(inner, output.dims, batched))
 
 
 def _plan(

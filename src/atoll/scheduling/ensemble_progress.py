@@ -60,6 +60,9 @@ class EnsembleProgress:
 
     def begin(self, inputs: Mapping[str, Tensor]) -> list[Launch]:
         """The client's inputs are there. Raises as `arrived`."""
+        for name, reshape in self._graph.reshapes.items():
+            if name in inputs:
+                inputs = {**inputs, name: reshape.apply(inputs[name])}
         return self._spread(
             deque([(tensor, 0, inputs.get(name, ABSENT)) for name, tensor in self._graph.inputs.items()])
         )

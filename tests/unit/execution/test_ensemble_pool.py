@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+from dataclasses import replace
 from time import monotonic_ns
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.unit.execution.ensembles import (
     step,
 )
 
+from atoll.config.tensors import ModelTensorReshape
 from atoll.errors import (
     CancelledError,
     InternalError,
@@ -243,6 +245,24 @@ def test_larger_batches_pass_as_they_are() -> None:
     assert sender.responses[0].outputs[0].shape == (1, 2)
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_an_ensemble_may_show_other_shapes_than_its_steps_see(batch: tuple[int, ...]) -> None:
+    plain = ensemble([step("m", {"IN": "A"}, {"OUT": "Y"})], max_batch_size=4 * len(batch))
+    config = replace(
+        plain,
+        input=(replace(plain.input[0], dims=(1, -1), reshape=ModelTensorReshape(shape=(-1,))),),
+        output=(replace(plain.output[0], dims=(1, -1, 1), reshape=ModelTensorReshape(shape=(-1,))),),
+    )
+    models = Models()
+    shape = (*batch, 1, 3)
+    given = Tensor("A", DataType.INT32, shape, array=np.zeros(shape, np.int32))
+    _, sender = Running(config, models, [model(max_batch_size=4 * len(batch))]).submit({"A": given})
+    taken = models.waiting("m").inputs["IN"]
+    assert taken.shape == taken.array().shape == (*batch, 3)
+    respond(models.waiting("m"), OUT=Tensor("", DataType.INT32, (*batch, 3), array=taken.array()))
+    assert sender.responses[0].outputs[0].array().shape == (*batch, 1, 3, 1)
+
+
 # ---- decoupled steps
 
 
@@ -391,6 +411,7 @@ def test_a_steps_error_is_the_ensembles_and_of_the_same_kind() -> None:
         assert getattr(found, "retry_after_s", 0) == getattr(error, "retry_after_s", 0)
         assert str(error) == "no"
         assert running.statistics.snapshot().fail.count == 1
+        assert running.statistics.snapshot().failures["OTHER"] == 1
 
 
 def test_a_step_that_is_refused_at_once_ends_the_request() -> None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, CancelledError, InternalError
 from atoll.execution.ensemble.step_times import StepTimes
-from atoll.observability.statistics import failure_reason
 from atoll.request import DONE, Defer, InferenceRequest, InferenceResponse, Parameter, run_at_once
 from atoll.scheduling.ensemble_graph import GraphStep
 from atoll.scheduling.ensemble_progress import (
@@ -305,7 +304,8 @@ class EnsembleRun:
             if response is not None:
                 request.sender.send(response, False)
             response = InferenceResponse(pool.name, pool.version, request.id, error=failure)
-            pool.statistics.record_failure(request, request.timeline.request_end, failure_reason(failure, True))
+            reason = "CANCELED" if isinstance(failure, CancelledError) else "OTHER"  # the real server's, for ensembles
+            pool.statistics.record_failure(request, request.timeline.request_end, reason)
         request.sender.send(response, True)
         pool.ended(self)
 
