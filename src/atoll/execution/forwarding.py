@@ -341,7 +341,9 @@ class ForwardingPool:
                 try:
                     self._scheduler.requeue(request, monotonic_ns())
                     request.on_cancel = self._on_cancel
-                    return
+                    if not (request.cancelled and self._scheduler.withdraw(request)):
+                        return
+                    error = CancelledError("request was cancelled before it was executed again")
                 except AtollError as refused:
                     error = refused
         instance.fail(request, error, executed=False)

@@ -301,3 +301,19 @@ def test_what_has_not_begun_moves_to_another_instance(make: Any) -> None:
     for fake in harness.fakes:
         fake.release()
     assert [one.response()["OUT"][0, 0] for one in (first, second, third)] == [2, 4, 6]
+
+
+def test_what_was_cancelled_while_it_ran_is_not_executed_again(forwarding: Any) -> None:
+    harness = forwarding(scheduler=batcher(slots=1, iterative=True))
+    [fake] = harness.fakes.values()
+    request, heard = harness.submit()
+    _, other = harness.submit()
+    request.cancel()
+    assert fake.cancelled == [request]  # the model may know
+    fake.reschedule(request)
+    assert heard.error == "request was cancelled before it was executed again"
+    fake.release(next(iter(fake.batches)))
+    [waiting] = fake.waiting  # the other one has the slot
+    fake.respond(waiting)
+    assert other.finals == 1
+    assert harness.pool.in_flight() == 0
