@@ -153,6 +153,8 @@ class InstancePool:
                 return
             self._idle.remove(seat)
             promise = self._due = _Promise(seat, defer, now_ns)
+            if self._traits.by_seat and self._scheduler.pending() > 1:
+                self._wake_one()  # this very request may be for another
         defer(partial(self._drive_as_submitter, promise, defer))
 
     def _withdraw(self, request: InferenceRequest) -> None:
@@ -215,6 +217,8 @@ class InstancePool:
             self._scheduler.finished(batch, seat.number)
             if self._traits.expires:
                 self._watch_expiry()
+            if self._traits.by_seat and self._scheduler.pending():
+                self._wake_one()  # what has become possible may be for another
             batch = [request for request in batch if not request.filler]
         permit = seat.instance.permit
         if permit is not None:
