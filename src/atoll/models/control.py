@@ -97,27 +97,26 @@ class ModelControl:
             named = turn.key in found
             self.load_turn(turn, override=override if named else None, files=files if named else None, anew=True)
 
-        failed = self._load_in_order(found, load)
+        failed = load_in_order(found, load, self._threads)
         for key in found:
             record = self._records.get(key)
             if key in failed:
                 raise not_loaded(name, record.failed if record is not None else {}, failed[key]) from failed[key]
-            if record is not None:
-                record.asked_for = True
+        self._note_asked_for(found)
 
-    def load_all(self, wanted: Models, load: Callable[[Turn], None], *, asked_for: bool) -> dict[ModelKey, AtollError]:
+    def load_all(self, wanted: Models, load: Callable[[Turn], None]) -> dict[ModelKey, AtollError]:
         """Load these, several at once, and those that they need before them, each by way of `load`, which calls
-        `load_turn`. Returns those that failed.
+        `load_turn`. Returns those that failed. Who interrupts it need not wait.
         """
-        failed = self._load_in_order(wanted, load)
-        for key in wanted:
-            record = self._records.get(key)
-            if asked_for and record is not None:
-                record.asked_for = True
+        failed = load_in_order(wanted, load, self._threads, leave_behind=True)
+        self._note_asked_for(wanted)
         return failed
 
-    def _load_in_order(self, wanted: Models, load: Callable[[Turn], None]) -> dict[ModelKey, AtollError]:
-        return load_in_order(wanted, load, self._threads)
+    def _note_asked_for(self, wanted: Models) -> None:
+        for key in wanted:
+            record = self._records.get(key)
+            if record is not None:
+                record.asked_for = True
 
     def _find(self, name: str, with_files: bool) -> Models:
         try:
@@ -129,9 +128,10 @@ class ModelControl:
 
     def load_key(self, key: ModelKey, repository: Repository | None) -> None:
         """The same for a model of this repository."""
-        failed = self.load_all({key: repository}, partial(self.load_turn, anew=True), asked_for=True)
+        failed = load_in_order({key: repository}, partial(self.load_turn, anew=True), self._threads)
         if key in failed:
             raise failed[key]
+        self._note_asked_for({key: repository})
 
     def load_turn(
         self,

@@ -36,7 +36,7 @@ from atoll.models.polling import Poller
 from atoll.models.residency import Residency, Then
 from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
-from atoll.models.table import ModelTable
+from atoll.models.table import ModelTable, bare
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
@@ -99,7 +99,7 @@ class Fleet:
         self._catalog = Catalog(
             [*repositories, *settings.listed, self._functions], namespacing=options.model_namespacing
         )
-        self.table = ModelTable()
+        self.table = ModelTable(namespacing=options.model_namespacing)
         self.custom_metrics = CustomMetrics()
         self.processes = Processes()
         self.clock = Clock()
@@ -225,7 +225,7 @@ class Fleet:
                 raise
             self._tell(LoadProgress(str(turn.key), self._total, True))
 
-        return self._control.load_all(wanted, load, asked_for=True)
+        return self._control.load_all(wanted, load)
 
     def _downloaded(self, model: str, received: int, byte_size: int) -> None:
         self._tell(LoadProgress(model, self._total, received=received, byte_size=byte_size))
@@ -288,7 +288,7 @@ class Fleet:
         if self._residency is None:
             then(None)
         else:
-            self._residency.wake(name, then)
+            self._residency.wake(bare(name) if self._catalog.namespacing else name, then)
 
     def add_function(self, model: FunctionModel) -> None:
         """See `Server.add_model`."""

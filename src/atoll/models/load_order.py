@@ -33,10 +33,13 @@ class Turn:
 Load = Callable[[Turn], None]
 
 
-def load_in_order(wanted: Models, load: Load, threads: int) -> dict[ModelKey, AtollError]:
+def load_in_order(
+    wanted: Models, load: Load, threads: int, *, leave_behind: bool = False
+) -> dict[ModelKey, AtollError]:
     """Call `load` for each model, at most so many at once, until it has not raised StepsFirst.
 
-    The models of steps are loaded too, where they are not wanted themselves. Returns those that failed.
+    The models of steps are loaded too, where they are not wanted themselves. Returns those that failed. One alone is
+    loaded by the calling thread; with `leave_behind` never, so that who interrupts this need not wait.
     """
     repositories = dict(wanted)
     waiting: dict[ModelKey, frozenset[ModelKey]] = {key: frozenset() for key in wanted}
@@ -59,7 +62,10 @@ def load_in_order(wanted: Models, load: Load, threads: int) -> dict[ModelKey, At
             except AtollError as error:
                 failed[turn.key] = error
 
-        work_side_by_side(take, turns, threads, "load")
+        if len(turns) == 1 and not leave_behind:
+            take(turns[0])
+        else:
+            work_side_by_side(take, turns, threads, "load")
         for turn in turns:
             del waiting[turn.key]
         for key, steps in further.items():

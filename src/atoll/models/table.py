@@ -11,7 +11,8 @@ from atoll.models.model import Model
 class ModelTable:
     """Thread-safe. Readers take no lock: writers replace what they change."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, namespacing: bool = False) -> None:
+        self._namespacing = namespacing
         self._writing = threading.Lock()
         self._default: dict[str, Model] = {}  # the highest version of each name
         self._versions: dict[str, Mapping[str, Model]] = {}
@@ -128,7 +129,7 @@ class ModelTable:
         return name in self._asleep
 
     def _missing(self, name: str, version: str) -> AtollError:
-        if name in self._asleep:
+        if name in self._asleep or (self._namespacing and bare(name) in self._asleep):
             return ModelAsleepError(f"Request for model: '{name}' is being loaded")
         if name in self._ambiguous:
             return ambiguous(name, self._ambiguous[name])
@@ -141,6 +142,11 @@ class ModelTable:
         if version not in known:
             return NotFoundError(f"{prefix} version {version} is not found")
         return UnavailableError(f"{prefix} version {version} is not at ready state")
+
+
+def bare(name: str) -> str:
+    """The name of a model without its namespace."""
+    return name.rpartition("::")[2]
 
 
 def ambiguous(name: str, count: int) -> InvalidArgumentError:

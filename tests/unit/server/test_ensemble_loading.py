@@ -286,6 +286,16 @@ def test_an_ensemble_that_is_asked_for_wakes_its_steps(tmp_path: Path) -> None:
             ask(server, "circle")
 
 
+def test_steps_of_another_namespace_wake_too(tmp_path: Path) -> None:
+    write_model(tmp_path / "other", "two", 2, weight_bytes=8 * MIB)
+    write_model(tmp_path / "other", "three", 3, weight_bytes=8 * MIB)
+    write_ensemble(tmp_path / "own", "chain", ["two", "three"])
+    options: Mapping[str, Any] = {"model_namespacing": True, "model_memory_budget": "20MiB"}
+    with atoll.Server([tmp_path / "own", tmp_path / "other"], **options) as server:
+        for _ in range(3):  # only one of them fits
+            assert ask(server, "chain") == 6
+
+
 # ---- requests in flight
 
 
