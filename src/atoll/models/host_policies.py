@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 
 from atoll.config.model_config import ModelInstanceGroup
@@ -16,11 +17,13 @@ _MOST_CORES = 1 << 16  # more than Linux can be built for
 
 class HostPolicies:
     """`options`: those of --host-policy, NAME,SETTING=VALUE. Raises InvalidArgumentError where one is malformed; that
-    what it names is on this machine is looked at when an instance is to keep to it.
+    what it names is on this machine is looked at when the first instance is to keep to it. Thread-safe.
     """
 
     def __init__(self, options: Sequence[str]):
         self._settings: dict[str, dict[str, str]] = {}
+        self._found: dict[str, HostPolicy] = {}  # those that were asked for
+        self._lock = threading.Lock()
         for option in options:
             name, comma, setting = option.partition(",")
             key, equals, value = setting.partition("=")
@@ -43,7 +46,13 @@ class HostPolicies:
         kind = group.kind.name.removeprefix("KIND_").lower()
         name = group.host_policy or (f"gpu_{device}" if kind == "gpu" else kind)
         settings = self._settings.get(name)
-        return _policy(name, settings) if settings else None
+        if settings is None:
+            return None
+        with self._lock:
+            found = self._found.get(name)
+            if found is None:
+                found = self._found[name] = _policy(name, settings)
+        return found
 
 
 def joined(policies: Sequence[HostPolicy | None]) -> HostPolicy | None:
