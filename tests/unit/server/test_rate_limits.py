@@ -1,10 +1,12 @@
 """The rate limiter of a server: models that share resources, what cannot be served and why, and changes."""
 
+import asyncio
 import re
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.unit.server.python_repository import Asked, eventually, serving, write_python
 
@@ -171,3 +173,29 @@ def test_a_group_that_asks_for_too_much_leaves_the_model_as_it_was(tmp_path: Pat
             server.load_model("m")
         assert Asked(server, "m", [1]).error == ""
         assert resources(server)._limits == {("R", 0): 2}
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+@pytest.mark.parametrize("strategy", ["direct { }", "oldest { max_candidate_sequences: 3 }"])
+def test_sequences_share_a_resource_too(tmp_path: Path, isolation: str, strategy: str) -> None:
+    """Each is bound to an instance, and the instances take turns."""
+    notes = limited(tmp_path, "m", NOTING, 'name: "R" count: 1', isolation=isolation, count=2)
+    file = tmp_path / "m" / "config.pbtxt"
+    file.write_text(
+        file.read_text().replace("max_batch_size: 0", "max_batch_size: 1") + f"sequence_batching {{ {strategy} }}"
+    )
+    with serving(tmp_path, rate_limit=ON) as server:
+        asked = [
+            server.async_infer("m", {"IN": np.full((1, 1), step, np.float32)}, parameters=part)
+            for step in range(4)
+            for part in [
+                {"sequence_id": number, "sequence_start": step == 0, "sequence_end": step == 3} for number in (1, 2, 3)
+            ]
+        ]
+
+        async def all_of_them() -> list[Any]:
+            return [(await one)["OUT"].tolist() for one in [asyncio.ensure_future(one) for one in asked]]
+
+        assert asyncio.run(all_of_them()) == [[[step]] for step in range(4) for _ in range(3)]
+        eventually(lambda: not resources(server)._held, "nothing is kept")
+    assert notes.read_text() == "be" * 12
