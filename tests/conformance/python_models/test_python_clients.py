@@ -17,7 +17,7 @@ from tests.conformance.process import ServerProcess, install_real_triton, start_
 from tests.conformance.python_models.scenarios import MODELS
 from tritonclient.utils import InferenceServerException
 
-SERVED = ("identity", "repeat", "refuse", "told", "strings", "slow", "add_sub")
+SERVED = ("identity", "repeat", "refuse", "told", "strings", "slow", "add_sub", "accumulate", "iterate")
 
 
 @pytest.fixture(scope="module", params=["atoll", pytest.param("triton", marks=pytest.mark.oracle)])
@@ -90,6 +90,55 @@ def test_an_error_of_the_model_is_the_clients(client: AnyClient) -> None:
     with pytest.raises(InferenceServerException, match="told to fail with NOT_FOUND") as caught:
         client.infer("refuse", {"INPUT0": np.array([2], np.float32)})
     assert caught.value.status() == {"http": "404", "grpc": "StatusCode.NOT_FOUND"}[client.protocol]
+
+
+def test_a_sequence(client: AnyClient) -> None:
+    sums = []
+    for number in (1, 2, 3):
+        result = client.infer(
+            "accumulate",
+            {"INPUT0": np.full((1, 1), number, np.float32)},
+            sequence_id=4711,
+            sequence_start=number == 1,
+            sequence_end=number == 3,
+        )
+        sums.append(result.as_numpy("OUTPUT0").tolist())
+    assert sums == [[[1.0]], [[3.0]], [[6.0]]]
+    with pytest.raises(
+        InferenceServerException, match="sequence 4711 to model 'accumulate' must specify the START flag"
+    ):
+        client.infer("accumulate", {"INPUT0": np.ones((1, 1), np.float32)}, sequence_id=4711)
+
+
+def test_sequences_in_one_stream(server: ServerProcess) -> None:
+    """Nobody waits for an answer before the next request: three sequences, told apart, each in its order."""
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        client.start_stream(callback=lambda result, error: answers.put((result, error)))
+        for number in range(30):
+            for key in (101, 102, 103):
+                tensor = tritonclient.grpc.InferInput("INPUT0", [1, 1], "FP32")
+                tensor.set_data_from_numpy(np.full((1, 1), key, np.float32))
+                client.async_stream_infer(
+                    "accumulate",
+                    [tensor],
+                    request_id=f"{key}",
+                    sequence_id=key,
+                    sequence_start=number == 0,
+                    sequence_end=number == 29,
+                )
+        sums: dict[str, list[float]] = {}
+        for _ in range(90):
+            result, error = answers.get(timeout=30)
+            assert error is None
+            sums.setdefault(result.get_response().id, []).append(float(result.as_numpy("OUTPUT0")[0, 0]))
+        client.stop_stream()
+    assert sums == {f"{key}": [key * (number + 1.0) for number in range(30)] for key in (101, 102, 103)}
+
+
+def test_a_request_that_its_model_gives_back_several_times(client: AnyClient) -> None:
+    result = client.infer("iterate", {"INPUT0": np.full((1, 1), 9, np.float32)})
+    assert result.as_numpy("OUTPUT0").tolist() == [[9.0]]
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
