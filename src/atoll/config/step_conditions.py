@@ -192,10 +192,15 @@ class _Reader:
             return Given(name, of_request)
         subject, name, place = self._subject()
         kind, operator = self._peek()
-        if kind != "mark" or operator not in _OPERATORS:
-            return Comparison(subject, name, "==", True, place)
-        self._at += 1
-        return Comparison(subject, name, operator, self._value(operator), place)
+        value: bool | int | float | str = True
+        if kind == "mark" and operator in _OPERATORS:
+            self._at += 1
+            value = self._value(operator)
+        else:
+            operator = "=="
+        if subject in (Subject.SIZE, Subject.SHAPE) and isinstance(value, (bool, str)):
+            raise ConditionError(f"{subject.value} is a number, and needs one to be compared with")
+        return Comparison(subject, name, operator, value, place)
 
     def _called(self, word: str) -> bool:
         """Whether this word and a parenthesis come next, which are then taken."""

@@ -1,17 +1,24 @@
 """What is wrong with the conditions of an ensemble's steps: texts, names, and steps that would wait for themselves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.problems import Problem, suggestion
 from atoll.config.step_conditions import (
     KEY,
+    Comparison,
+    Condition,
     ConditionError,
+    Joined,
+    Not,
     StepCondition,
+    Subject,
     parse_condition,
     parse_otherwise,
+    step_conditions,
     tensors_of,
 )
+from atoll.tensor import DataType
 
 
 def condition_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
@@ -95,3 +102,44 @@ def _circles(ensemble: ModelEnsembling, found: Mapping[int, StepCondition], name
                     message = f"ensemble '{name}': '{tensor}' is not there before step {number} has run or been skipped"
                     expected = "a tensor that does not depend on this step"
                     yield Problem(path, message, f"'{tensor}'", expected, "")
+
+
+def condition_type_problems(config: ModelConfig, models: Sequence[ModelConfig | None]) -> Iterator[Problem]:
+    """Between the conditions and the types that the tensors have in the steps' models, None where one is not known."""
+    ensemble = config.ensemble_scheduling
+    if ensemble is None or any(condition_problems(config, config.name)):
+        return
+    types = {one.name: one.data_type for one in config.input}
+    for step, model in zip(ensemble.step, models, strict=True):
+        made = {} if model is None else {one.name: one.data_type for one in model.output}
+        types |= {tensor: made[key] for key, tensor in step.output_map.items() if key in made}
+    for number, extra in step_conditions(config).items():
+        for own, other in extra.otherwise.items():
+            if own in types and other in types and types[own] is not types[other]:
+                message = (
+                    f"ensemble '{config.name}': '{other}' cannot take the place of '{own}', which has another type"
+                )
+                found, expected = types[other].config_name, types[own].config_name
+                yield Problem(f"parameters['step[{number}].else']", message, found, expected, "")
+        for one in _comparisons(extra.condition):
+            kind = types.get(one.name)
+            if kind is None or (kind is not DataType.BF16 and (kind is DataType.BYTES) == isinstance(one.value, str)):
+                continue
+            message = f"ensemble '{config.name}': '{one.name}' cannot be compared with {one.value!r}"
+            expected = "a text in quotes" if kind is DataType.BYTES else "a number"
+            if kind is DataType.BF16:
+                expected = "a tensor of another type: numbers of 16 bits of this kind cannot be compared"
+            yield Problem(
+                f"parameters['step[{number}].if']", message, f"'{one.name}' is {kind.config_name}", expected, ""
+            )
+
+
+def _comparisons(condition: Condition | None) -> Iterator[Comparison]:
+    """Those of tensors' elements."""
+    if isinstance(condition, Joined):
+        for part in condition.parts:
+            yield from _comparisons(part)
+    elif isinstance(condition, Not):
+        yield from _comparisons(condition.inner)
+    elif isinstance(condition, Comparison) and condition.subject in (Subject.ELEMENT, Subject.ANY, Subject.ALL):
+        yield condition

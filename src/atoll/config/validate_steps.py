@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling, ModelInput, ModelOutput, ModelTransactionPolicy
 from atoll.config.problems import Problem, suggestion
+from atoll.config.validate_step_conditions import condition_type_problems
 from atoll.tensor import DataType
 
 _STEP = "ensemble_scheduling.step"
@@ -67,6 +68,7 @@ def step_problems(config: ModelConfig, models: Sequence[ModelConfig | None]) -> 
                 config.name, tensor, one, there, f"{_STEP}[{index}].input_map", places.get(tensor, "")
             )
             problems += found
+    problems += condition_type_problems(config, models)
     return problems
 
 

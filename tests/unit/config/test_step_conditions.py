@@ -17,7 +17,7 @@ from atoll.config.step_conditions import (
     step_conditions,
     tensors_of,
 )
-from atoll.config.validate_step_conditions import condition_problems
+from atoll.config.validate_step_conditions import condition_problems, condition_type_problems
 from atoll.scheduling.step_conditions import holds
 from atoll.tensor import DataType, Tensor
 
@@ -89,6 +89,8 @@ def test_what_a_condition_means(text: str, expected: bool) -> None:
         ("score > 1 2", "expected the end at character 11, found '2'"),
         ("shape(x) == 2", "expected '[' at character 10, found '=='"),
         ("shape(x)[1.5] == 2", "expected the number of a dimension at character 10, found '1.5'"),
+        ("size(x)", "size is a number, and needs one to be compared with"),
+        ("shape(x)[0] == 'a'", "shape is a number, and needs one to be compared with"),
         ("  @", "unexpected '@' at character 3"),
         ("any(", "it ends where a name is expected"),
         ("x == y", "expected a number, a text in quotes, true or false at character 6, found 'y'"),
@@ -179,3 +181,31 @@ def test_what_is_wrong_with_a_condition_is_said_by_its_key(key: str, value: str,
 def test_steps_that_wait_for_each_other_by_their_conditions_are_refused() -> None:
     config = ensemble(**{"step[0].if": "u > 1", "step[1].else": "u = A"})
     assert [one.path for one in condition_problems(config, "e")] == ["parameters['step[0].if']"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found", "expected"),
+    [
+        ("step[1].else", "u = A", "TYPE_INT32", "TYPE_STRING"),
+        ("step[1].if", "not (A == 'x')", "'A' is TYPE_INT32", "a number"),
+        ("step[2].if", "given(u) and all(u) == 1", "'u' is TYPE_STRING", "a text in quotes"),
+        ("step[1].if", "t > 1", "'t' is TYPE_BF16", "a tensor of another type"),
+    ],
+)
+def test_types_that_do_not_agree_are_said_by_the_key(key: str, value: str, found: str, expected: str) -> None:
+    models = [
+        ModelConfig(output=(ModelOutput(name="OUT", data_type=kind, dims=(1,)),))
+        for kind in (DataType.BF16, DataType.BYTES, DataType.INT32)
+    ]
+    config = ensemble(**{key: value})
+    (problem,) = condition_type_problems(config, models)
+    assert (problem.path, problem.found) == (f"parameters['{key}']", found)
+    assert problem.expected.startswith(expected)
+    assert list(condition_type_problems(config, [None, None, None])) == ([] if "A ==" not in value else [problem])
+    assert list(condition_type_problems(ensemble(**{key: "wrong >"}), models)) == []
+
+
+def test_types_that_agree_are_no_problem() -> None:
+    model = ModelConfig(output=(ModelOutput(name="OUT", data_type=DataType.INT32, dims=(1,)),))
+    config = ensemble(**{"step[1].if": "t > 1 and shape(t)[0] == 1 and parameter(x) == 'y'", "step[1].else": "u = A"})
+    assert list(condition_type_problems(config, [model] * 3)) == []
