@@ -71,6 +71,7 @@ def test_many_sequences_side_by_side_keep_their_states_apart(tmp_path: Path, str
             thread.start()
         for thread in threads:
             thread.join(60)
+            assert not thread.is_alive()
         [counted] = server.statistics("sum")
     assert not wrong
     assert counted.inference_count == counted.success.count == 12 * 25  # empty slots count nowhere
@@ -137,6 +138,7 @@ def test_states_that_grow_are_of_any_length_side_by_side(tmp_path: Path, strateg
             thread.start()
         for thread in threads:
             thread.join(60)
+            assert not thread.is_alive()
     assert not wrong
 
 
