@@ -52,6 +52,12 @@ def each(request):
         time.sleep(0.001)
     return pb.InferenceResponse([], error=pb.TritonError("told to fail"))
 """
+MORTAL = """
+def each(request):
+    if value(request)[0] == 14:
+        os._exit(3)
+    return answer(value(request) + 1)
+"""
 Maps = tuple[str, Mapping[str, str], Mapping[str, str]]
 
 
@@ -248,6 +254,36 @@ def test_cancelling_reaches_the_step_that_runs(tmp_path: Path, placement: str) -
         assert not untouched.exists()
         eventually(lambda: server.in_flight() == 0, "nothing is left")
         assert server.statistics("both")[0].failures["CANCELED"] == 1
+
+
+def test_a_client_that_hangs_up_is_heard_by_the_step_that_runs(tmp_path: Path) -> None:
+    notes = write_python(tmp_path, "slow", SLOW)
+    write_ensemble(tmp_path, "both", chain("slow", "slow"))
+    with serving(tmp_path) as server, atoll.listen(server, **FREE) as listener:
+        with InferenceServerClient(f"127.0.0.1:{listener.grpc_port}") as client:
+            call = client.async_infer("both", [grpc_input(1)], callback=lambda result, error: None)
+            eventually(notes.exists, "it runs")
+            call.cancel()
+            eventually(lambda: notes.read_text() == "bc", "the model sees it")
+        eventually(lambda: server.in_flight() == 0, "nothing is left")
+
+
+def test_a_step_whose_process_dies_ends_the_request_and_not_the_ensemble(tmp_path: Path) -> None:
+    write_python(tmp_path, "add", ADD, parameters=THREAD)
+    write_python(tmp_path, "mortal", MORTAL)
+    write_ensemble(tmp_path, "both", chain("add", "mortal"))
+    with serving(tmp_path) as server:
+        assert ask(server, "both", [1]) == 3
+        asked = Asked(server, "both", [13])
+        assert asked.error.startswith("in ensemble 'both', ")
+        eventually(lambda: _answers(server), "it comes back")
+
+
+def _answers(server: atoll.Server) -> bool:
+    try:
+        return ask(server, "both", [1]) == 3
+    except AtollError:
+        return False
 
 
 def test_a_failing_branch_cancels_the_other(tmp_path: Path) -> None:
