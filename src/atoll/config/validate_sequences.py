@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.config.problems import Problem
+from atoll.config.sequence_backlog import backlog_problems
 from atoll.config.validate_dynamic_batching import preferred_size_problems
 from atoll.config.validate_states import state_problems
 from atoll.tensor import DataType
@@ -34,6 +35,7 @@ def sequence_problems(config: ModelConfig, batching: ModelSequenceBatching, name
         )
     yield from _controls(batching, f"{path}.control_input", name)
     yield from state_problems(config, batching, name)
+    yield from backlog_problems(config, name)
 
 
 _Control = ModelSequenceBatching.Control

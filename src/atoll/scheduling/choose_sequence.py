@@ -4,21 +4,19 @@ from collections.abc import Callable
 from functools import partial
 
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
-from atoll.config.problems import Problem, config_error
+from atoll.config.sequence_backlog import backlog_limit
 from atoll.scheduling.batch_forming import BatchRules
 from atoll.scheduling.queue_policy import nanoseconds
 from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
 from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
 from atoll.tensor import DataType
 
-BACKLOG = "max_backlog_sequences"  # the key among a model's parameters
-MOST_WAITING = 1 << 16  # sequences in the backlog, where the model's parameters say nothing else
 MOST_CANDIDATES = 1 << 16  # of an instance, where the configuration does not limit them
 DEFAULT_IDLE_US = 1_000_000  # the real server's
 
 
 def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
-    """A new one for a complete configuration that has `sequence_batching`. Raises ConfigError for a bad parameter."""
+    """A new one for a complete configuration that has `sequence_batching`."""
     batching = config.sequence_batching
     assert batching is not None, "asked for only where there is one. This is a bug"
     strategy = batching.direct or batching.oldest
@@ -32,7 +30,7 @@ def sequence_batcher(config: ModelConfig) -> SequenceBatcher:
             waits=delay_us > 0,
             idle_ns=nanoseconds(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US),
             iterative=batching.iterative_sequence,
-            max_backlog=_max_backlog(config),
+            max_backlog=backlog_limit(config),
             id_input=_id_input(config, batching),
         )
     )
@@ -59,14 +57,3 @@ def _id_input(config: ModelConfig, batching: ModelSequenceBatching) -> str:
             if control.kind is control.Kind.CONTROL_SEQUENCE_CORRID and control.data_type is not DataType.BYTES:
                 return f"control input '{one.name}' of model '{config.name}' is {control.data_type.config_name}"
     return ""
-
-
-def _max_backlog(config: ModelConfig) -> int:
-    text = config.parameter(BACKLOG, str(MOST_WAITING))
-    if text.isdecimal() and len(text) < 10:
-        return int(text)
-    message = f"parameter '{BACKLOG}' of model '{config.name}' must be a whole number"
-    problem = Problem(
-        f"parameters[{BACKLOG}]", message, f"'{text}'", "how many sequences may wait, from 0", "Correct it."
-    )
-    raise config_error([problem], f"model '{config.name}'")

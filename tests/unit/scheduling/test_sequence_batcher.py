@@ -9,7 +9,7 @@ import pytest
 from tests.unit.scheduling.queued import MS, Silent
 from tests.unit.scheduling.sequences import Direct, Oldest, Sequences, sequence_of
 
-from atoll.errors import ConfigError, OverloadedError
+from atoll.errors import OverloadedError
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.scheduling.scheduler import WaitUntil
 from atoll.scheduling.sequence import ABSENT, FIRST, INNER, LAST, ONLY
@@ -346,12 +346,6 @@ def test_a_flood_of_sequences_is_refused() -> None:
     sequences.run_all()
     sequences.ask(4, "S")
     assert Sequences(slots=1, backlog="0").ask(1, "S")
-
-
-@pytest.mark.parametrize("text", ["-1", "many", "1.5", "9" * 20])
-def test_a_bound_that_is_no_number(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"parameters\[max_backlog_sequences\]"):
-        Sequences(backlog=text)
 
 
 # ---- idle time

@@ -243,4 +243,4 @@ def test_what_cannot_be_loaded_names_its_key(refused: Any) -> None:
     text = refused(batching("direct { minimum_slot_utilization: 2 }"))
     assert "sequence_batching.direct.minimum_slot_utilization" in text
     text = refused(batching("direct {}"), {"max_backlog_sequences": "many"})
-    assert "parameters[max_backlog_sequences]" in text
+    assert "parameters.max_backlog_sequences" in text
