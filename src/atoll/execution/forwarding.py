@@ -14,9 +14,10 @@ from time import monotonic_ns
 from atoll.errors import AtollError, CancelledError, UnavailableError
 from atoll.execution.clock import Alarm, Clock
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
+from atoll.execution.queue_exits import QueueExits
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
-from atoll.scheduling.scheduler import Refusal, Scheduler, WaitUntil
+from atoll.scheduling.scheduler import Scheduler, WaitUntil
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,12 @@ class ForwardingPool:
         self._limited = any(one.permit for one in instances)
         self._due: Defer | None = None  # whose thread will look at the queue on its next turn
         self._accepting = False
+        self._patient = True  # batches wait for company
         self._stopping = False
         self._reason = ""  # why no instance can take anything
         self._in_flight = InFlight(self._lock)  # queued or executing
         self._alarm = Alarm(clock, self.advance)
-        self._expiry = Alarm(clock, self._expire)
-        self._on_cancel = self._withdraw  # made once
+        self._exits = QueueExits(scheduler, self._lock, self._in_flight, clock, self._fail, self.advance)
         self.last_used_ns = monotonic_ns()
 
     def _new_seat(self, instance: RequestModelInstance) -> _Seat:
@@ -100,10 +101,10 @@ class ForwardingPool:
             self.last_used_ns = now_ns = request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request, now_ns)
             request.move(QUEUED)
-            request.on_cancel = self._on_cancel
+            request.on_cancel = self._exits.on_cancel
             self._in_flight.count += 1
             if self._traits.expires:
-                self._watch_expiry()
+                self._exits.watch()
             if self._due is not None and self._due == defer:
                 return  # goes out together with what came before it on this turn of the loop
             at_once = (
@@ -153,10 +154,10 @@ class ForwardingPool:
                     continue
                 now_ns = monotonic_ns()
                 batch = self._scheduler.next_batch(now_ns, seat.number)
-                if isinstance(batch, WaitUntil) and not self._accepting:
+                if isinstance(batch, WaitUntil) and not self._patient:
                     batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
                 if self._traits.expires:
-                    self._watch_expiry()
+                    self._exits.watch()
                 if batch is not None and not isinstance(batch, WaitUntil):
                     return seat, batch
                 if batch is not None:
@@ -171,12 +172,12 @@ class ForwardingPool:
         """What this seat is given now, with its permit. Under the lock."""
         batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
         if isinstance(batch, WaitUntil):
-            if self._accepting:
+            if self._patient:
                 self._alarm.set(batch.ns)
             else:
                 batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
         if self._traits.expires:
-            self._watch_expiry()
+            self._exits.watch()
         if batch is None or isinstance(batch, WaitUntil):
             self._give_back()
             return None
@@ -210,41 +211,10 @@ class ForwardingPool:
                     best = seat
         return best
 
-    # ---- what leaves the queue without having been executed
-
-    def _withdraw(self, request: InferenceRequest) -> None:
-        """It was cancelled: answer it at once, if it still waits."""
-        with self._lock:
-            if request.state is not QUEUED or not self._scheduler.withdraw(request):
-                return
-            if self._traits.expires:
-                self._watch_expiry()  # others may be refused for it
-        self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
-        if self._traits.by_seat:
-            self.advance()  # what it held up
-
-    def _watch_expiry(self) -> None:
-        due_ns = self._scheduler.next_expiry_ns()
-        if due_ns:
-            self._expiry.set(due_ns)
-
-    def _expire(self) -> None:
-        with self._lock:
-            refused = self._scheduler.expire(monotonic_ns())
-            self._watch_expiry()
-        self._refuse(refused)
-        self.advance()  # what is left may have become possible
-
-    def _refuse(self, refused: Sequence[Refusal]) -> None:
-        """Answer what was taken out of the queue."""
-        if not refused:
-            return
+    def _fail(self, request: InferenceRequest, error: AtollError) -> None:
         with self._lock:
             instance = next(iter(self._seats))
-        for request, error in refused:
-            instance.fail(request, error, executed=False)
-        with self._lock:
-            self._in_flight.finished(len(refused))
+        instance.fail(request, error, executed=False)
 
     # ---- what it says of itself
 
@@ -285,8 +255,7 @@ class ForwardingPool:
                     instance.permit.give_back()
             self._seats.update({instance: self._new_seat(instance) for instance in added})
             self._limited = any(one.permit for one in self._seats)
-            if self._traits.expires:
-                self._watch_expiry()  # requests may be refused for it
+            self._exits.watch()  # requests may be refused for it
         for instance in added:
             instance.attach(self)
         for instance in removed:
@@ -331,8 +300,7 @@ class ForwardingPool:
     def _tell_finished(self, seat: _Seat, requests: Sequence[InferenceRequest]) -> None:
         if self._traits.follows:
             self._scheduler.finished(requests, seat.number)
-            if self._traits.expires:
-                self._watch_expiry()
+            self._exits.watch()
 
     def requeue(self, instance: RequestModelInstance, request: InferenceRequest) -> None:
         error: AtollError = UnavailableError(f"model '{self._model_name}' was stopped")
@@ -340,7 +308,7 @@ class ForwardingPool:
             if not self._stopping:
                 try:
                     self._scheduler.requeue(request, monotonic_ns())
-                    request.on_cancel = self._on_cancel
+                    request.on_cancel = self._exits.on_cancel
                     if not (request.cancelled and self._scheduler.withdraw(request)):
                         return
                     error = CancelledError("request was cancelled before it was executed again")
@@ -366,8 +334,7 @@ class ForwardingPool:
                 self._tell_finished(seat, requests)
             if self._traits.by_seat:
                 self._scheduler.seat_lost(seat.number)
-                if self._traits.expires:
-                    self._watch_expiry()
+                self._exits.watch()
             none_left = not any(one.up for one in self._seats.values())
             if none_left:
                 self._reason = reason
@@ -389,10 +356,16 @@ class ForwardingPool:
 
     # ---- stop
 
+    def hurry(self) -> None:
+        """Nothing waits for company any more; requests are accepted as before."""
+        with self._lock:
+            self._patient = False
+        self.advance()
+
     def refuse(self) -> None:
         """Accept nothing new; what was accepted still runs, and waits for company no longer."""
         with self._lock:
-            self._accepting = False
+            self._accepting = self._patient = False
             self._scheduler.no_more()
         self.advance()
 
@@ -411,9 +384,7 @@ class ForwardingPool:
             withdrawn = self._scheduler.withdraw_all()
             instances = [*self._seats, *self._leaving]
         self._alarm.close()
-        self._expiry.close()
-        error = not_executed(self._model_name)
-        self._refuse([Refusal(request, error) for request in withdrawn])
+        self._exits.end(withdrawn, not_executed(self._model_name))
         results: list[bool] = []
         threads = [
             threading.Thread(target=lambda one=one: results.append(_close(one, deadline_ns)), daemon=True)

@@ -10,60 +10,24 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from time import monotonic_ns
 
 from atoll.devices.host_policy import apply
-from atoll.errors import CancelledError
-from atoll.execution.clock import Alarm, Clock
+from atoll.errors import AtollError
+from atoll.execution.clock import Clock
 from atoll.execution.driving import may_submitter_drive
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
 from atoll.execution.instance import ModelInstance
+from atoll.execution.queue_exits import QueueExits
+from atoll.execution.seats import Promise, Seat
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
-from atoll.scheduling.scheduler import NextBatch, Refusal, Scheduler, WaitUntil
+from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
 from atoll.trampoline import hold, let_go, soon
 
 logger = logging.getLogger(__name__)
 
 BROKEN_PROMISE_NS = 1_000_000_000  # an event loop that lives comes round far sooner
-
-
-class _Seat:
-    """An instance's place in the pool, with the thread that drives it.
-
-    A `leaving` one takes no further batch, and is `gone` when nobody drives it any more.
-    """
-
-    __slots__ = ("gone", "instance", "leaving", "number", "thread", "wake")
-
-    def __init__(self, instance: ModelInstance, number: int, lock: threading.Lock):
-        self.instance = instance
-        self.number = number  # by which the scheduler knows it
-        self.wake = threading.Condition(lock)
-        self.thread: threading.Thread | None = None
-        self.leaving = False
-        self.gone = False
-
-
-class _Promise:
-    """That a submitter's thread will drive this seat on its next turn.
-
-    If its event loop dies instead, its own requests die with it. Requests from elsewhere must not: for their sake the
-    seat's thread then watches, and takes the seat back when the promise is broken.
-    """
-
-    __slots__ = ("defer", "seat", "since_ns", "watched")
-
-    def __init__(self, seat: _Seat, defer: Defer, since_ns: int):
-        self.seat = seat
-        self.defer = defer
-        self.since_ns = since_ns
-        self.watched = False
-
-    def watch_for(self, request: InferenceRequest) -> None:
-        """Another request relies on the promise."""
-        if not self.watched and request.defer != self.defer:
-            self.watched = True
-            self.seat.wake.notify()
 
 
 class InstancePool:
@@ -87,19 +51,19 @@ class InstancePool:
         self._numbers = count()
         self._seats = [self._new_seat(instance) for instance in instances]
         self._heed_instances()
-        self._idle: list[_Seat] = []
-        self._leaving: list[_Seat] = []  # taken out of service, with a batch still to finish or a thread to end
-        self._holding_out: _Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
-        self._due: _Promise | None = None  # what a submitter has promised to drive soon
+        self._idle: list[Seat] = []
+        self._leaving: list[Seat] = []  # taken out of service, with a batch still to finish or a thread to end
+        self._holding_out: Seat | None = None  # idle, but its thread wakes by itself at the end of a queue delay
+        self._due: Promise | None = None  # what a submitter has promised to drive soon
         self._accepting = False
+        self._patient = True  # batches wait for company
         self._stopping = False
         self._in_flight = InFlight(self._lock)  # queued or executing
-        self._expiry = Alarm(clock, self._expire)
-        self._on_cancel = self._withdraw  # made once
+        self._exits = QueueExits(scheduler, self._lock, self._in_flight, clock, self._fail, self._look_again)
         self.last_used_ns = monotonic_ns()  # when a request was last taken
 
-    def _new_seat(self, instance: ModelInstance) -> _Seat:
-        seat = _Seat(instance, next(self._numbers), self._lock)
+    def _new_seat(self, instance: ModelInstance) -> Seat:
+        seat = Seat(instance, next(self._numbers), self._lock)
         self._scheduler.seat_added(seat.number)
         return seat
 
@@ -119,7 +83,7 @@ class InstancePool:
         for seat in self._seats:
             self._start_thread(seat)
 
-    def _start_thread(self, seat: _Seat) -> None:
+    def _start_thread(self, seat: Seat) -> None:
         seat.thread = threading.Thread(target=self._drive_seat, args=(seat,), name=seat.instance.name, daemon=True)
         seat.thread.start()
 
@@ -134,10 +98,10 @@ class InstancePool:
             self.last_used_ns = now_ns = request.timeline.queue_start = monotonic_ns()
             self._scheduler.enqueue(request, now_ns)
             request.move(QUEUED)
-            request.on_cancel = self._on_cancel
+            request.on_cancel = self._exits.on_cancel
             self._in_flight.count += 1
             if self._traits.expires:
-                self._watch_expiry()
+                self._exits.watch()
             if self._due is not None:
                 self._due.watch_for(request)
                 if self._traits.by_seat:
@@ -152,44 +116,19 @@ class InstancePool:
                 self._wake_one()
                 return
             self._idle.remove(seat)
-            promise = self._due = _Promise(seat, defer, now_ns)
+            promise = self._due = Promise(seat, defer, now_ns)
             if self._traits.by_seat and self._scheduler.pending() > 1:
                 self._wake_one()  # this very request may be for another
         defer(partial(self._drive_as_submitter, promise, defer))
 
-    def _withdraw(self, request: InferenceRequest) -> None:
-        """It was cancelled: answer it at once, if it still waits. One that is being executed is not disturbed."""
+    def _fail(self, request: InferenceRequest, error: AtollError) -> None:
+        self._seats[0].instance.fail(request, error, executed=False)
+
+    def _look_again(self) -> None:
         with self._lock:
-            if request.state is not QUEUED or not self._scheduler.withdraw(request):
-                return
-            if self._traits.expires:
-                self._watch_expiry()  # others may be refused for it
-            if self._traits.by_seat:
-                self._wake_one()  # what it held up
-        self._refuse([Refusal(request, CancelledError("request was cancelled before it was executed"))])
+            self._wake_one()
 
-    def _watch_expiry(self) -> None:
-        due_ns = self._scheduler.next_expiry_ns()
-        if due_ns:
-            self._expiry.set(due_ns)
-
-    def _expire(self) -> None:
-        with self._lock:
-            refused = self._scheduler.expire(monotonic_ns())
-            self._watch_expiry()
-            self._wake_one()  # what is left may have become possible
-        self._refuse(refused)
-
-    def _refuse(self, refused: Sequence[Refusal]) -> None:
-        """Answer what was taken out of the queue."""
-        if not refused:
-            return
-        for request, error in refused:
-            self._seats[0].instance.fail(request, error, executed=False)
-        with self._lock:
-            self._in_flight.finished(len(refused))
-
-    def _next_batch(self, seat: _Seat) -> NextBatch:
+    def _next_batch(self, seat: Seat) -> NextBatch:
         permit = seat.instance.permit
         if permit is not None:
             if not self._scheduler.wants(seat.number):
@@ -199,24 +138,22 @@ class InstancePool:
                 self._wake_one()  # another may need less
                 return None
         batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
-        if isinstance(batch, WaitUntil) and not self._accepting:
+        if isinstance(batch, WaitUntil) and not self._patient:
             batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
-        if self._traits.expires:
-            self._watch_expiry()
+        self._exits.watch()
         if permit is not None and (batch is None or isinstance(batch, WaitUntil)):
             permit.give_back()
         return batch
 
-    def _granted(self, seat: _Seat) -> None:
+    def _granted(self, seat: Seat) -> None:
         with self._lock:
             seat.wake.notify()
 
-    def _ran(self, seat: _Seat, batch: Sequence[InferenceRequest]) -> None:
+    def _ran(self, seat: Seat, batch: Sequence[InferenceRequest]) -> None:
         """The batch has been executed and answered. Under the lock."""
         if self._traits.follows:
             self._scheduler.finished(batch, seat.number)
-            if self._traits.expires:
-                self._watch_expiry()
+            self._exits.watch()
             if self._traits.by_seat and self._scheduler.pending():
                 self._wake_one()  # what has become possible may be for another
             batch = [request for request in batch if not request.filler]
@@ -264,8 +201,7 @@ class InstancePool:
             self._idle = seats + self._idle
             for seat in seats:
                 self._start_thread(seat)
-            if self._traits.expires:
-                self._watch_expiry()  # requests may be refused for it
+            self._exits.watch()  # requests may be refused for it
             if self._traits.by_seat:
                 self._wake_one()  # what was for those that leave may be for others now
         return True
@@ -286,18 +222,18 @@ class InstancePool:
 
     def _wake_permitted(self) -> None:
         """Of those that have what they need, the one whose turn it is; the others are in line from now on."""
-        for seat in sorted(self._idle, key=_turn):
+        for seat in sorted(self._idle, key=attrgetter("turn")):
             permit = seat.instance.permit
             if self._scheduler.wants(seat.number) and (permit is None or permit.take(partial(self._granted, seat))):
                 seat.wake.notify()
                 if not self._traits.by_seat:
                     return
 
-    def _wanted_seat(self) -> _Seat | None:
+    def _wanted_seat(self) -> Seat | None:
         """An idle one for which there is something."""
         return next((seat for seat in reversed(self._idle) if self._scheduler.wants(seat.number)), None)
 
-    def _drive_as_submitter(self, promise: _Promise, defer: Defer) -> None:
+    def _drive_as_submitter(self, promise: Promise, defer: Defer) -> None:
         """One batch on the submitter's thread; more, if more is queued, on a later turn of its loop."""
         seat = promise.seat
         with self._lock:
@@ -318,7 +254,7 @@ class InstancePool:
             comes_round = defer is not run_at_once and defer is not soon
             stays = head is not None and head.defer == defer and seat.instance.pace.is_short and not seat.leaving
             if stays and comes_round:
-                again = self._due = _Promise(seat, defer, monotonic_ns())
+                again = self._due = Promise(seat, defer, monotonic_ns())
             else:
                 again = None
                 self._release(seat)
@@ -326,12 +262,12 @@ class InstancePool:
             defer(partial(self._drive_as_submitter, again, defer))
         let_go(outermost)
 
-    def _take_back(self, promise: _Promise) -> None:
+    def _take_back(self, promise: Promise) -> None:
         """Let the seat's thread drive: the submitter's event loop may have died, or the pool is to stop."""
         self._due = None
         self._release(promise.seat)
 
-    def _release(self, seat: _Seat) -> None:
+    def _release(self, seat: Seat) -> None:
         if seat.leaving:
             self._let_go(seat)
             return
@@ -339,7 +275,7 @@ class InstancePool:
         if self._scheduler.pending() or self._stopping:
             seat.wake.notify()
 
-    def _let_go(self, seat: _Seat) -> None:
+    def _let_go(self, seat: Seat) -> None:
         """A leaving seat that nobody drives any more: its thread ends, and what is queued is for the others."""
         seat.gone = True
         seat.wake.notify_all()
@@ -348,7 +284,7 @@ class InstancePool:
         if self._scheduler.pending():
             self._wake_one()
 
-    def _drive_seat(self, seat: _Seat) -> None:
+    def _drive_seat(self, seat: Seat) -> None:
         """The life of an instance's thread."""
         if seat.instance.policy is not None:
             try:
@@ -372,7 +308,7 @@ class InstancePool:
         if seat.gone:
             _close(seat.instance)
 
-    def _take(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
+    def _take(self, seat: Seat) -> Sequence[InferenceRequest] | None:
         """The next batch for an idle seat; None when the pool stops."""
         with self._lock:
             while not (seat.gone or (self._stopping and seat in self._idle)):
@@ -398,7 +334,7 @@ class InstancePool:
                     return batch
             return None
 
-    def _hold_out(self, seat: _Seat, until_ns: int) -> None:
+    def _hold_out(self, seat: Seat, until_ns: int) -> None:
         """Wait for company, as the only one: another idle instance could only wait for the same."""
         if self._traits.by_seat:
             seat.wake.wait(max(until_ns - monotonic_ns(), 0) / 1e9)
@@ -413,10 +349,16 @@ class InstancePool:
 
     # ---- stop
 
+    def hurry(self) -> None:
+        """Nothing waits for company any more; requests are accepted as before."""
+        with self._lock:
+            self._patient = False
+            self._wake_one()
+
     def refuse(self) -> None:
         """Accept nothing new; what was accepted still runs, and waits for company no longer."""
         with self._lock:
-            self._accepting = False
+            self._accepting = self._patient = False
             self._scheduler.no_more()
             self._wake_one()
 
@@ -439,9 +381,7 @@ class InstancePool:
             for seat in self._seats:
                 seat.wake.notify_all()
             executing = [seat for seat in self._seats if seat not in self._idle]
-        self._expiry.close()
-        error = not_executed(self._model_name)
-        self._refuse([Refusal(request, error) for request in withdrawn])
+        self._exits.end(withdrawn, not_executed(self._model_name))
         clean = True
         for seat in self._seats:
             if seat.thread is not None:
@@ -456,11 +396,6 @@ class InstancePool:
                 seat.thread.join(max(deadline_ns - monotonic_ns(), 0) / 1e9)
                 clean = clean and not seat.thread.is_alive()
         return clean
-
-
-def _turn(seat: _Seat) -> int:
-    permit = seat.instance.permit
-    return permit.turn if permit is not None else 0
 
 
 def _close(instance: ModelInstance) -> None:
