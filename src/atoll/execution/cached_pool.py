@@ -227,6 +227,10 @@ class CachedPool:
 
     # ---- stop
 
+    def hurry(self) -> None:
+        """Nothing waits for company any more; requests are accepted as before."""
+        self._pool.hurry()
+
     def refuse(self) -> None:
         """Accept nothing new; what was accepted still runs."""
         with self._lock:

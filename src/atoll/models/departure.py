@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 from atoll.models.memory import give_back_freed
 from atoll.models.model import Model
@@ -12,6 +12,7 @@ from atoll.request import InferenceRequest
 logger = logging.getLogger(__name__)
 
 _LOOK_NS = 500_000_000  # how often a thread that waits for a busy model looks whether the server stops
+_IDLE_S = 0.002  # how often a server that stops looks whether ensembles are idle
 _CLOSE_NS = 10_000_000_000  # an idle instance's thread ends at once; this long only on a machine that is stuck
 
 
@@ -22,6 +23,38 @@ def free(model: Model, deadline_ns: int) -> None:
             logger.error("model '%s' is still executing and could not be freed", model.name)
     except Exception:
         logger.exception("model '%s' version %s could not be freed in whole", model.name, model.version)
+
+
+def refuse_in_order(models: Sequence[Model], deadline_ns: int) -> None:
+    """Let these models take no more requests: at once, but for those that ensembles among them still need for what
+    they have. These refuse clients, and go on with the ensembles' steps until there are none, or the deadline comes.
+    """
+    users = {model: _users(model, models) for model in models}
+    left = list(models)
+    for model in left:
+        if users[model]:
+            model.close_to_clients()
+    while left:
+        free = [model for model in left if not any(user in left or user.in_flight() for user in users[model])]
+        for model in free:
+            model.refuse()
+            left.remove(model)
+        if not free and monotonic_ns() >= deadline_ns:
+            break
+        if not free:
+            sleep(_IDLE_S)
+    for model in left:
+        model.refuse()
+
+
+def _users(model: Model, models: Sequence[Model]) -> list[Model]:
+    """The ensembles that have it, or another of its name, as a step."""
+    return [
+        one
+        for one in models
+        if one.config.ensemble_scheduling is not None
+        and any(step.model_name == model.name for step in one.config.ensemble_scheduling.step)
+    ]
 
 
 class Departures:

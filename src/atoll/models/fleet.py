@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import monotonic_ns, sleep
 
 from atoll.caching.settings import read_cache_settings
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
@@ -22,6 +21,7 @@ from atoll.models.admission import server_admission
 from atoll.models.catalog import Catalog, Listing, ModelKey, named
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
+from atoll.models.departure import refuse_in_order
 from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
 from atoll.models.function_repository import FunctionModel, FunctionRepository
@@ -44,8 +44,6 @@ from atoll.repositories.open import open_repository
 from atoll.repositories.repository import Repository
 
 logger = logging.getLogger(__name__)
-
-_LOOK_S = 0.002  # how often a server that stops looks whether its models are idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,13 +360,7 @@ class Fleet:
             self._poller.cease()
         self._control.refuse()
         models = [model for model in self.table.models() if model.ready]
-        for model in models:
-            model.close_to_clients()
-        # what is in flight may make further requests, of an ensemble's next step or of another model
-        while any(model.in_flight() for model in models) and monotonic_ns() < deadline_ns:
-            sleep(_LOOK_S)
-        for model in models:
-            model.refuse()
+        refuse_in_order(models, deadline_ns)
         return all([model.drain(deadline_ns) for model in models] + [self._control.drain(deadline_ns)])
 
     def stop(self, deadline_ns: int) -> bool:

@@ -199,8 +199,9 @@ class Model:
         self._pool.refuse()
 
     def close_to_clients(self) -> None:
-        """Take no more requests but those that models make: steps of ensembles, and what models ask of each other."""
+        """Take no more requests but those that models make, and let none wait for company."""
         self._admission = Closed(self.name)
+        self._pool.hurry()
 
     def refuse(self) -> None:
         """Take no more requests, and answer those taken."""

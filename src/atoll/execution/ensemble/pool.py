@@ -96,6 +96,9 @@ class EnsemblePool:
 
     # ---- stop
 
+    def hurry(self) -> None:
+        """Nothing waits here."""
+
     def refuse(self) -> None:
         """Accept nothing new; what was accepted still runs."""
         with self._lock:
