@@ -103,7 +103,8 @@ class SequenceStates:
                 found.append((name, checked_output(array, source, self._batched, size, self._model_name)))
         for name, array in found:
             if size == 1:
-                _write(requests[0], name, _own(array, inputs.values()))
+                shown = self._sources[name].name in self._listed  # and then in the client's hands, too
+                _write(requests[0], name, array.copy() if shown else _own(array, inputs.values()))
                 continue
             for index, request in enumerate(requests):
                 _write(request, name, array[index : index + 1].copy())

@@ -87,7 +87,10 @@ def test_a_state_may_be_an_output_for_clients_too(tmp_path: Path) -> None:
     )
     write_sequence_model(tmp_path, "hidden", accumulator(), f"direct {{}} state [ {{ {STATE} }} ]")
     with Server(tmp_path) as server:
-        assert ask(server, "shown", 1, 5, start=True)["S_OUT"].tolist() == [[5]]
+        first = ask(server, "shown", 1, 5, start=True)["S_OUT"]
+        assert first.tolist() == [[5]]
+        if first.flags.writeable:
+            first += 100  # what a caller does with its answer is no concern of the sequence
         some = ask(server, "shown", 1, 2, outputs=["OUT"])
         assert [one.name for one in some.outputs] == ["OUT"]
         assert ask(server, "shown", 1, 1, outputs=["S_OUT"])["S_OUT"].tolist() == [[8]]
@@ -95,6 +98,47 @@ def test_a_state_may_be_an_output_for_clients_too(tmp_path: Path) -> None:
             ask(server, "hidden", 1, 1, start=True, outputs=["S_OUT"])
         assert [one.name for one in server.model_metadata("hidden").inputs] == ["IN"]
         assert [one.name for one in server.model_metadata("hidden").outputs] == ["OUT"]
+
+
+@pytest.mark.parametrize("wall", ["thread", "process"])
+def test_warm_up_and_a_process_of_its_own(tmp_path: Path, wall: str) -> None:
+    one = '{ key: "IN" value { data_type: TYPE_FP32 dims: [1] zero_data: true } }'
+    given = '{ key: "S_IN" value { data_type: TYPE_FP32 dims: [1] random_data: true } }'
+    isolation = f'parameters {{ key: "isolation" value {{ string_value: "{wall}" }} }}'
+    warmup = f"""
+      model_warmup [
+        {{ name: "plain" batch_size: 1 inputs {one} }}, {{ name: "state" batch_size: 3 inputs [ {one}, {given} ] }}
+      ]
+      instance_group [ {{ count: 1 kind: KIND_CPU }} ]
+    """
+    state = f"oldest {{}} state [ {{ {STATE} }} ]"
+    write_sequence_model(tmp_path, "sum", accumulator(), state, rest=warmup + isolation)
+    text = 'input_name: "S_IN" output_name: "S_OUT" data_type: TYPE_STRING dims: [1]'
+    write_sequence_model(tmp_path, "text", previous_text(), f"oldest {{}} state [ {{ {text} }} ]", rest=isolation)
+    pair = {"pair": "fp32_false_true: [0, 1]", "id": "TYPE_STRING"}
+    model = shown_controls(TensorProto.FLOAT, TensorProto.STRING)
+    write_sequence_model(tmp_path, "controls", model, "direct {}" + CONTROLS % pair, rest=isolation)
+    with Server(tmp_path) as server:
+        [counted] = server.statistics("sum")
+        assert counted.inference_count == 4
+        assert ask(server, "sum", 1, 5, start=True)["OUT"].tolist() == [[5]]
+        assert ask(server, "sum", 1, 6)["OUT"].tolist() == [[11]]
+        assert ask(server, "text", 1, "one", start=True)["OUT"].tolist() == [[b""]]
+        assert ask(server, "text", 1, "two")["OUT"].tolist() == [[b"one"]]
+        assert ask(server, "controls", "id", 9, start=True)["ID"].tolist() == [[b"id"]]
+
+
+def test_a_sample_of_another_type_than_the_state(tmp_path: Path) -> None:
+    inputs = (
+        '{ key: "IN" value { data_type: TYPE_FP32 dims: [1] zero_data: true } }',
+        '{ key: "S_IN" value { data_type: TYPE_INT32 dims: [1] zero_data: true } }',
+    )
+    warmup = f'model_warmup [ {{ name: "w" batch_size: 1 inputs [ {", ".join(inputs)} ] }} ]'
+    write_sequence_model(tmp_path, "sum", accumulator(), f"oldest {{}} state [ {{ {STATE} }} ]", rest=warmup)
+    with Server(tmp_path, exit_on_error=False) as server:
+        text = str(server.failures()["sum"])
+    assert "model_warmup[0].inputs[S_IN].data_type" in text
+    assert "gives the sequence's tensor 'S_IN' as TYPE_INT32" in text
 
 
 def test_a_client_cannot_send_a_state_or_a_control(tmp_path: Path) -> None:
