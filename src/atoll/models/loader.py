@@ -135,7 +135,7 @@ class Loader:
         )
         graph = build_graph(qualified(config), [one.config for one in models])
         steps = [(one.model_name, one.model_version) for one in graph.steps]
-        pool: Pool = EnsemblePool(config, str(version), graph, statistics, self._engine.submit_step, self._clock)
+        pool: Pool = EnsemblePool(config, str(version), graph, statistics, self._engine.submit_step)
         identity = ensemble_identity(config, steps, self._engine.find)
         pool = self._caching.wrap(pool, config, statistics, identity, sees_parameters=True)
         model = Model(

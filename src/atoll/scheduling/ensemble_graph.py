@@ -34,6 +34,7 @@ class GraphStep:
     output_names: tuple[str, ...]
     takes: tuple[int, ...]
     shared: tuple[int, ...]
+    takes_one: bool  # one tensor alone: it is ready when that comes
     decoupled: bool
     condition: Condition | None
     looks_at: dict[str, int]
@@ -190,6 +191,7 @@ class _Maker:
             output_names=tuple(step.output_map),
             takes=tuple(one for one in takes if one not in shared),
             shared=tuple(shared),
+            takes_one=len(takes) == 1,
             decoupled=self._is_decoupled(place),
             condition=condition,
             looks_at={name: self.numbers[name] for name in tensors_of(condition)},

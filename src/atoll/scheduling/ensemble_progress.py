@@ -106,13 +106,14 @@ class EnsembleProgress:
             self._left[tensor, number] = uses
             for taker in plan.takers[tensor]:
                 step = steps[taker]
-                for ready in self._ready_numbers(step, tensor, number):
+                for ready in (number,) if step.takes_one else self._ready_numbers(step, tensor, number):
                     launch = self._launch(step, ready)
                     if launch is not None:
                         launches.append(launch)
                     else:
                         arriving.extend(self._skip(step, ready))
-                    self._use(step, ready)
+                    for one in step.takes:
+                        self._used((one, ready))
         return launches
 
     def _ready_numbers(self, step: GraphStep, tensor: int, number: int) -> Iterable[int]:
@@ -173,10 +174,6 @@ class EnsembleProgress:
             else:
                 found.append((tensor, own, self._values[other, 0 if other in step.shared else number]))
         return found
-
-    def _use(self, step: GraphStep, number: int) -> None:
-        for tensor in step.takes:
-            self._used((tensor, number))
 
     def _used(self, key: Key) -> None:
         left = self._left[key] - 1

@@ -17,7 +17,6 @@ from atoll.config.model_config import (
     ModelTransactionPolicy,
 )
 from atoll.errors import AtollError
-from atoll.execution.clock import Clock
 from atoll.execution.ensemble.pool import EnsemblePool
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
@@ -168,7 +167,7 @@ class Running:
     def __init__(self, config: ModelConfig, models: Models, known: Sequence[ModelConfig | None] = ()):
         self.statistics = StatisticsRecorder("e", "1")
         graph = build_graph(config, known)
-        self.pool = EnsemblePool(config, "1", graph, self.statistics, models.submit, Clock())
+        self.pool = EnsemblePool(config, "1", graph, self.statistics, models.submit)
         self.pool.start()
 
     def submit(

@@ -7,7 +7,6 @@ from typing import Any
 
 from atoll.config.model_config import ModelConfig
 from atoll.errors import UnavailableError
-from atoll.execution.clock import Clock
 from atoll.execution.ensemble.run import EnsembleRun
 from atoll.execution.in_flight import InFlight, not_accepted
 from atoll.observability.statistics import StatisticsRecorder
@@ -31,14 +30,12 @@ class EnsemblePool:
         graph: EnsembleGraph,
         statistics: StatisticsRecorder,
         submit: Submit,
-        clock: Clock,
     ):
         self.name = config.name
         self.version = version
         self.graph = graph
         self.statistics = statistics
         self.submit_step = submit
-        self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = InFlight(self._lock)
         self._runs: set[EnsembleRun] = set()  # those that have no final answer yet

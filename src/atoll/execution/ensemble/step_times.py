@@ -18,10 +18,16 @@ class StepTimes:
         """A step has ended. One that has answered before its execution was over may have no end of that yet, or one
         that is after its own.
         """
-        if stamps.compute_end and stamps.compute_output_start:
-            self.input_ns += max(stamps.compute_input_end - stamps.compute_start, 0)
-            self.infer_ns += max(stamps.compute_output_start - stamps.compute_input_end, 0)
-            self.output_ns += max(stamps.compute_end - stamps.compute_output_start, 0)
+        ended, executed = stamps.compute_end, stamps.compute_output_start
+        if not ended or not executed:
+            return
+        joined, started = stamps.compute_input_end, stamps.compute_start
+        if joined > started:
+            self.input_ns += joined - started
+        if executed > joined:
+            self.infer_ns += executed - joined
+        if ended > executed:
+            self.output_ns += ended - executed
 
     def stamp(self, stamps: Timeline, now_ns: int) -> None:
         """The ensemble's own timeline, which says how long each kind of work took, not when: steps run side by side."""
