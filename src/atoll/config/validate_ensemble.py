@@ -65,6 +65,7 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
                 found = f"output_map {key}: {tensor}"
                 yield Problem(path, message, found, "a name of its own", "Rename it, and where later steps take it.")
             written.setdefault(tensor, index)
+    waiting = _waiting(config, ensemble, written)
     made = {tensor: index for tensor, index in written.items() if tensor not in inputs}
     for index, tensor_in in enumerate(config.input):
         if tensor_in.name not in taken:
@@ -77,7 +78,7 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
     for index, step in enumerate(ensemble.step):
         for tensor in dict.fromkeys(step.input_map.values()):
             if tensor not in written and tensor not in inputs:
-                yield _unmade(tensor, index, [*inputs, *written], _said(tensor, config, ensemble, written, name))
+                yield _unmade(tensor, index, [*inputs, *written], _said(tensor, waiting, name))
         for tensor in dict.fromkeys(step.output_map.values()):
             if tensor not in taken and tensor not in outputs:
                 message = f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"
@@ -85,7 +86,7 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
                 expected = "a step that takes it, or an output of that name"
                 yield Problem(f"{_STEP}[{index}].output_map", message, "nobody takes it", expected, remedy)
     for way, tensors in _circles(ensemble, made):
-        message = _said(tensors[-1], config, ensemble, written, name)
+        message = _said(tensors[-1], waiting, name)
         found = "a circle: " + ", ".join(
             f"step {step} ({ensemble.step[step].model_name}) waits for '{tensor}'"
             for step, tensor in zip(way, tensors, strict=True)
@@ -94,21 +95,27 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
         yield Problem(f"{_STEP}[{way[0]}].input_map", message, found, "no step that waits for itself", remedy)
 
 
-def _said(tensor: str, config: ModelConfig, ensemble: ModelEnsembling, written: Mapping[str, int], name: str) -> str:
-    """What the real server says of a tensor that nobody can make."""
+def _waiting(config: ModelConfig, ensemble: ModelEnsembling, written: Mapping[str, int]) -> dict[str, str]:
+    """Each tensor that an output comes from, however far away, with that output; the first, if there are more."""
+    found: dict[str, str] = {}
     for output in config.output:
-        left, seen = [output.name], {output.name}
+        left = [output.name]
         while left:
             one = left.pop()
-            if one == tensor:
-                return (
-                    f"output '{output.name}' for ensemble '{name}' is not written: at least one of its depending "
-                    f"tensors, '{tensor}', is not connected"
-                )
-            sources = ensemble.step[written[one]].input_map.values() if one in written else ()
-            left += [source for source in sources if source not in seen]
-            seen.update(sources)
-    return f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"
+            if one not in found:
+                found[one] = output.name
+                left += ensemble.step[written[one]].input_map.values() if one in written else ()
+    return found
+
+
+def _said(tensor: str, waiting: Mapping[str, str], name: str) -> str:
+    """What the real server says of a tensor that nobody can make."""
+    if tensor not in waiting:
+        return f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"
+    return (
+        f"output '{waiting[tensor]}' for ensemble '{name}' is not written: at least one of its depending tensors, "
+        f"'{tensor}', is not connected"
+    )
 
 
 def _unmade(tensor: str, index: int, known: list[str], message: str) -> Problem:
@@ -127,16 +134,16 @@ def _circles(ensemble: ModelEnsembling, written: Mapping[str, int]) -> Iterator[
     for start in range(len(waits)):
         if start in done:
             continue
-        way = [start]
+        way = {start: None}  # in order
         left = [iter(waits[start])]  # not recursive: an ensemble may have any number of steps
         while left:
             one = next(left[-1], None)
             if one is None:
                 left.pop()
-                done.add(way.pop())
+                done.add(way.popitem()[0])
             elif one in way:
-                circle = way[way.index(one) :]
+                circle = list(way)[list(way).index(one) :]
                 yield circle, [waits[step][then] for step, then in zip(circle, [*circle[1:], one], strict=True)]
             elif one not in done:
-                way.append(one)
+                way[one] = None
                 left.append(iter(waits[one]))

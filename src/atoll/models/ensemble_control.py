@@ -6,6 +6,7 @@ are out of service, and come back by themselves, as in the real server.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.written import WrittenConfig
@@ -82,17 +83,18 @@ class EnsembleControl:
         return found
 
     def finder(self, key: ModelKey) -> FindStep:
-        """Finds the models of the ensemble's steps."""
+        """Finds the models of the ensemble's steps, as they are the first time that it is asked."""
+        listed = cache(lambda: self._catalog.list().models.keys())  # a look at all repositories
 
+        @cache
         def find(name: str) -> StepModel:
             known = set(self._loaded(name))
             if self._catalog.namespacing:
-                known |= self._catalog.list().models.keys()
+                known |= listed()
             step = resolve(name, key.namespace, known)
             record = self._records.get(step) if step is not None else None
             if record is None:
-                names = sorted({one.name for one in self._catalog.list().models})
-                return StepModel(step if step in known else None, names=tuple(names))
+                return StepModel(step if step in known else None, names=tuple(sorted({one.name for one in listed()})))
             return StepModel(step, record.versions(), record.error, record.failed)
 
         return find

@@ -340,6 +340,20 @@ def test_the_end_of_the_server_waits_for_the_next_step(
     assert answer.result(PATIENCE_S) == 30
 
 
+def test_the_end_of_the_server_does_not_wait_for_company_of_a_step(repository: Path) -> None:
+    batching = "dynamic_batching { preferred_batch_size: 4 max_queue_delay_microseconds: 600000000 }"
+    write_model(repository, "patient", 5, config=f"max_batch_size: 4 {batching}")
+    write_ensemble(repository, "waiting", ["two", "patient", "patient"])
+    with atoll.Server(repository) as server, ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(ask, server, "waiting")
+        for _ in range(600):
+            if server.model("patient").in_flight():
+                break
+            threading.Event().wait(0.02)
+        server.stop(PATIENCE_S)
+        assert answer.result(PATIENCE_S) == 50
+
+
 def refused(server: atoll.Server, name: str, error: type[Exception]) -> None:
     """Until what is asked of it is refused so."""
     for _ in range(600):
