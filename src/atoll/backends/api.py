@@ -152,12 +152,14 @@ class Instance(Protocol):
         """Run one batch.
 
         `inputs`: the model's input names to arrays in C order whose shapes include the batch dimension, if the model
-        has one; an absent optional input is not in it. BYTES arrays hold `bytes` objects, BF16 arrays uint16 bit
+        has one; an absent optional input is not in it, those that the server makes (controls and states of sequences,
+        what is computed for a batch) are. BYTES arrays hold `bytes` objects, BF16 arrays uint16 bit
         patterns. Returns at least the outputs in `output_names`, in the same representation.
 
         Raises InvalidArgumentError when the inputs' values are at fault: the requests of the batch are then run one by
-        one, so that only the wrong ones fail. Raises another AtollError (or anything else, which becomes an
-        InternalError) when the batch failed: every request of the batch gets the error, and the instance goes on.
+        one, so that only the wrong ones fail; what the instance remembers must be as if the batch had not been. Raises
+        another AtollError (or anything else, which becomes an InternalError) when the batch failed: every request of
+        the batch gets the error, and the instance goes on.
         """
 
     def close(self) -> None:

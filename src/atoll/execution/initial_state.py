@@ -50,6 +50,15 @@ def initial_states(config: ModelConfig, model_directory: Path) -> dict[str, Arra
     return found
 
 
+def initial_state_problems(config: ModelConfig, model_directory: Path) -> list[Problem]:
+    """What `initial_states` would raise."""
+    try:
+        initial_states(config, model_directory)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
 def _shape(state: State) -> tuple[int, ...]:
     dims = state.initial_state[0].dims if state.initial_state else state.dims
     return tuple([max(dim, 1) if dim < 0 else dim for dim in dims])

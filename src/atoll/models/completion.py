@@ -19,6 +19,7 @@ from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
+from atoll.execution.initial_state import initial_state_problems
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
 from atoll.models.ensemble_completion import complete_ensemble
 from atoll.models.ensemble_steps import FindStep, StepModel, StepVersion
@@ -194,6 +195,8 @@ class Completion:
             config = replace(config, default_model_filename="")
         problems += find_unserved(config, requests=backend.capabilities.requests)
         problems += strategy_problems(config)
+        if read_files and config.sequence_batching is not None and not errors_of(problems):
+            problems += initial_state_problems(config, folder.directory)
         return config, problems
 
     def _by_code(

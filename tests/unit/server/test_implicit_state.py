@@ -318,3 +318,15 @@ def test_each_mismatch_with_the_model_file_is_named(tmp_path: Path) -> None:
         "state[0].dims: unable to load model 's', state output 'S_OUT': the model expects 2 dimensions (shape [-1,1])",
     ):
         assert text in failures["s"]
+
+
+def test_a_file_that_is_too_short_is_told_with_its_place(tmp_path: Path) -> None:
+    initial = '\ninitial_state { name: "x" data_type: TYPE_FP32 dims: [1]\ndata_file: "start.bin" }'
+    folder = write_sequence_model(tmp_path, "sum", accumulator(), f"direct {{}} state [ {{ {STATE} {initial} }} ]")
+    (folder / "initial_state").mkdir()
+    (folder / "initial_state" / "start.bin").write_bytes(b"abc")
+    with Server(tmp_path, exit_on_error=False) as server:
+        text = str(server.failures()["sum"])
+    assert "config.pbtxt:7:1" in text
+    assert "sequence_batching.state[0].initial_state[0].data_file" in text
+    assert "initial_state setting expects 4 bytes, but the data provided from start.binonly has 3 bytes." in text
