@@ -13,6 +13,7 @@ from atoll.scheduling.step_tensors import Fit, Reshape, Taking
 
 NEWEST = -1  # the model_version of a step that is for the newest one
 NO_STEP = -1  # the producer of the ensemble's own inputs
+MOST_PLANS = 64  # that are kept: a client could ask for every combination of outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,22 @@ class EnsembleGraph:
     decoupled: bool
     most_in_flight: int
     _whole: Plan = field(repr=False)
+    _plans: dict[frozenset[str], Plan] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # those that were asked for
 
     def plan(self, output_names: Sequence[str]) -> Plan:
         """For the outputs that a request names; all, if it names none."""
-        if not output_names:
+        wanted = frozenset(output_names)
+        if not wanted or len(wanted) == len(self.outputs):
             return self._whole
-        outputs = tuple(self.outputs[name] for name in dict.fromkeys(output_names))
-        return _plan(self.steps, len(self.tensors), self.outputs, outputs)
+        plan = self._plans.get(wanted)
+        if plan is None:
+            outputs = tuple(one for name, one in self.outputs.items() if name in wanted)
+            plan = _plan(self.steps, len(self.tensors), self.outputs, outputs)
+            if len(self._plans) < MOST_PLANS:
+                self._plans[wanted] = plan
+        return plan
 
 
 def build_graph(config: ModelConfig, models: Sequence[ModelConfig | None] = ()) -> EnsembleGraph:

@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic_ns
 
@@ -29,9 +30,10 @@ from atoll.errors import (
     OverloadedError,
     UnavailableError,
 )
-from atoll.request import InferenceRequest
+from atoll.request import InferenceRequest, run_at_once
+from atoll.scheduling.ensemble_graph import MOST_PLANS, build_graph
 from atoll.tensor import DataType, Tensor
-from atoll.trampoline import hold, let_go
+from atoll.trampoline import hold, let_go, soon
 
 CHAIN = ensemble([step("one", {"IN": "A"}, {"OUT": "t"}), step("two", {"IN": "t"}, {"OUT": "Y"})])
 BRANCHES = ensemble(
@@ -217,6 +219,35 @@ def test_only_what_is_needed_for_the_outputs_that_were_asked_for_runs() -> None:
         _, sender = Running(config, models).submit({"A": 1, "B": 1}, outputs=asked)
         assert models.names == names
         assert sender.values == [values]
+
+
+def test_outputs_come_in_the_models_order_each_once() -> None:
+    config = ensemble([step("one", {"IN": "A"}, {"Y": "Y", "Z": "Z", "W": "W"})], outputs=("Y", "Z", "W"))
+    running = Running(config, Models(one=lambda request: respond(request, W=3, Z=2, Y=1)))
+    for asked, expected in (((), "YZW"), (("W", "Z", "Y"), "YZW"), (("W", "Y", "W"), "YW"), (("W", "Y"), "YW")):
+        _, sender = running.submit(outputs=asked)
+        assert "".join(sender.values[0]) == expected
+
+
+def test_a_client_that_asks_for_every_combination_of_outputs_fills_no_memory() -> None:
+    names = [f"Y{number}" for number in range(8)]
+    graph = build_graph(ensemble([step("one", {"IN": "A"}, {name: name for name in names})], outputs=names))
+    for chosen in range(1, 255):
+        wanted = [name for number, name in enumerate(names) if chosen >> number & 1]
+        assert [one.name for one in graph.plan(wanted).outputs] == wanted
+    assert len(graph._plans) == MOST_PLANS
+
+
+# ---- whose thread runs the steps
+
+
+def test_the_first_steps_are_run_by_the_client_and_the_others_by_who_has_the_answer() -> None:
+    turns: list[Callable[[], None]] = []
+    for given, expected in ((turns.append, turns.append), (run_at_once, soon), (None, None)):
+        models = Models()
+        Running(CHAIN, models).submit(defer=given)
+        respond(models.waiting("one"), OUT=1)
+        assert [one.defer for one in models.asked] == [expected, soon]
 
 
 # ---- with and without a batch dimension
