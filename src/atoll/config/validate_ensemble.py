@@ -8,6 +8,7 @@ from atoll.config.problems import Problem, suggestion
 from atoll.config.validate_step_conditions import condition_problems
 
 _STEP = "ensemble_scheduling.step"
+_MOST_NAMES = 200  # among which a misspelt one is searched: that takes as long as there are names, for each
 
 
 def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
@@ -75,10 +76,11 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
         if tensor_out.name not in written:
             message = f"ensemble output '{tensor_out.name}' for ensemble {name}' is not used"
             yield Problem(f"output[{index}]", message, "no output_map names it", "a step that makes it", "")
+    known = [*inputs, *written] if len(inputs) + len(written) <= _MOST_NAMES else []
     for index, step in enumerate(ensemble.step):
         for tensor in dict.fromkeys(step.input_map.values()):
             if tensor not in written and tensor not in inputs:
-                yield _unmade(tensor, index, [*inputs, *written], _said(tensor, waiting, name))
+                yield _unmade(tensor, index, known, _said(tensor, waiting, name))
         for tensor in dict.fromkeys(step.output_map.values()):
             if tensor not in taken and tensor not in outputs:
                 message = f"ensemble tensor '{tensor}' is unused in ensemble '{name}'"

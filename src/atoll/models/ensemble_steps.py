@@ -9,6 +9,7 @@ from atoll.errors import AtollError, ConfigError
 from atoll.models.catalog import ModelKey
 from atoll.models.lifecycle import ModelState
 
+_MOST_NAMES = 1000  # among which a misspelt one is searched
 Labels = Mapping[str, tuple[str, ...]]
 
 
@@ -78,7 +79,7 @@ def _unavailable(ensemble: str, step: ModelEnsembling.Step, path: str, found: St
         message = f"ensemble {ensemble} contains models that are not available or ambiguous: {name}"
         remedy = "Load it first."
         if found.key is None:
-            near = suggestion(name, (one for one in found.names if one not in (name, ensemble)))
+            near = suggestion(name, [one for one in found.names if one not in (name, ensemble)][:_MOST_NAMES])
             remedy = f"Did you mean '{near}'?" if near else "Name a model that a repository has, one of that name."
         return Problem(path, message, f"'{name}'", "a model that can be served", remedy)
     if found.failed:
