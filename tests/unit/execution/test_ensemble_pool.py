@@ -13,6 +13,7 @@ from tests.unit.execution.ensembles import (
     SECOND_NS,
     Models,
     Running,
+    Sender,
     ensemble,
     finish,
     increment,
@@ -20,6 +21,7 @@ from tests.unit.execution.ensembles import (
     refuse,
     respond,
     step,
+    tensor,
 )
 
 from atoll.config.tensors import ModelTensorReshape
@@ -30,7 +32,8 @@ from atoll.errors import (
     OverloadedError,
     UnavailableError,
 )
-from atoll.request import InferenceRequest, run_at_once
+from atoll.execution.ensemble.run import EnsembleRun
+from atoll.request import EXECUTING, QUEUED, InferenceRequest, run_at_once
 from atoll.scheduling.ensemble_graph import MOST_PLANS, build_graph
 from atoll.tensor import DataType, Tensor
 from atoll.trampoline import hold, let_go, soon
@@ -574,6 +577,37 @@ def test_stop_answers_what_is_in_flight_whatever_its_steps_do() -> None:
     assert running.pool.instances() == []
     assert running.pool.pending() == 0
     assert not running.pool.change_instances([], [])
+
+
+def test_a_server_that_stops_before_the_first_step_is_submitted_ends_the_request_once() -> None:
+    running = Running(CHAIN, models := Models())
+    submit = running.pool.submit_step
+
+    def stopping(request: InferenceRequest) -> None:
+        thread = threading.Thread(target=running.stop)
+        thread.start()
+        thread.join(PATIENCE_S)
+        submit(request)
+
+    running.pool.submit_step = stopping
+    _, sender = running.submit()
+    assert isinstance(sender.responses[0].error, UnavailableError)
+    assert (sender.finals, running.pool.in_flight()) == (1, 0)
+    assert models.names == ["one"]
+
+
+def test_what_comes_before_the_beginning_waits_for_it() -> None:
+    running, sender = Running(CHAIN, models := Models()), Sender()
+    request = InferenceRequest("e", {"A": tensor(1, "A")}, sender)
+    run = EnsembleRun(running.pool, request)
+    run.fail(UnavailableError("stopping"))
+    assert not sender.finals
+    request.move(QUEUED)
+    request.move(EXECUTING)
+    run.begin()
+    assert models.waiting("one").cancelled
+    refuse(models.waiting("one"), CancelledError("cancelled"))
+    assert (sender.error, sender.finals) == ("stopping", 1)
 
 
 # ---- statistics

@@ -85,14 +85,14 @@ class EnsembleRun:
         self._ended = False
         self.mailbox: deque[tuple[_StepSender | AtollError | None, InferenceResponse | None, bool]] = deque()
         self._receiving = threading.Lock()  # never waited for: who has it looks into the mailbox again
+        self._receiving.acquire()  # for `begin`: what comes before that waits in the mailbox
 
     # ---- what comes from others
 
     def begin(self) -> None:
-        """Submit the first steps."""
+        """Submit the first steps. Called once."""
         outermost = hold()  # all of the first steps are submitted before this thread runs any of them
         try:
-            self._receiving.acquire()
             try:
                 self._begin()
             finally:
