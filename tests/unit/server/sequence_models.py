@@ -70,6 +70,21 @@ def previous_text() -> bytes:
     )
 
 
+def previous_bf16() -> bytes:
+    """OUT = S_IN, S_OUT = IN, the states BF16, the others FP32 of one element."""
+    shape: Shape = ["n", 1]
+    bf16 = TensorProto.BFLOAT16
+    return onnx_model(
+        [
+            helper.make_node("Cast", ["S_IN"], ["OUT"], to=FLOAT),
+            helper.make_node("Cast", ["IN"], ["C"], to=bf16),
+            helper.make_node("Identity", ["C"], ["S_OUT"]),
+        ],
+        [("IN", FLOAT, shape), ("S_IN", bf16, shape)],
+        [("OUT", FLOAT, shape), ("S_OUT", bf16, shape)],
+    )
+
+
 def shown_controls(element: int, id_element: int, batched: bool = True) -> bytes:
     """SEEN = IN, START, END, READY as FP32 behind each other; ID = CORRID."""
     shape: Shape = ["n", 1] if batched else [1]

@@ -15,6 +15,7 @@ from tests.unit.server.sequence_models import (
     accumulator,
     ask,
     history,
+    previous_bf16,
     previous_text,
     shown_controls,
     write_sequence_model,
@@ -213,6 +214,17 @@ def test_states_of_strings(tmp_path: Path) -> None:
         assert ask(server, "blank", 1, "two")["OUT"].tolist() == [[b"one"]]
         assert ask(server, "filed", 1, "one", start=True)["OUT"].tolist() == [[b"hello"]]
         assert ask(server, "filed", 1, "two")["OUT"].tolist() == [[b"one"]]
+
+
+@pytest.mark.parametrize("wall", ["thread", "process"])
+def test_states_of_a_type_that_numpy_lacks(tmp_path: Path, wall: str) -> None:
+    isolation = f'parameters {{ key: "isolation" value {{ string_value: "{wall}" }} }}'
+    state = 'input_name: "S_IN" output_name: "S_OUT" data_type: TYPE_BF16 dims: [1]'
+    write_sequence_model(tmp_path, "bf16", previous_bf16(), f"direct {{}} state [ {{ {state} }} ]", rest=isolation)
+    with Server(tmp_path) as server:
+        assert ask(server, "bf16", 1, 2.5, start=True)["OUT"].tolist() == [[0]]
+        assert ask(server, "bf16", 2, 9, start=True)["OUT"].tolist() == [[0]]
+        assert ask(server, "bf16", 1, 7)["OUT"].tolist() == [[2.5]]
 
 
 PAIRS = [

@@ -3,6 +3,7 @@
 import json
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.unit.server.python_repository import serving
 from tests.unit.server.sequence_models import CONTROLS, STATE, ask, write_sequence_model
 
 import atoll
-from atoll.errors import AtollError
+from atoll.errors import AtollError, UnavailableError
 from atoll.request import InferenceResponse
 
 INPUTS = 'input [ { name: "IN" data_type: TYPE_FP32 dims: [1] } ]'
@@ -62,12 +63,14 @@ class TritonPythonModel:
         return responses
 """
 LATE = """
-import threading, time
+import os, threading, time
 import triton_python_backend_utils as pb
 def value(request, name):
     return pb.get_input_tensor_by_name(request, name).as_numpy()
 def send(sender, total):
     time.sleep(0.02)
+    if total.ravel()[0] == 66:
+        os._exit(3)
     sender.send(pb.InferenceResponse([pb.Tensor("OUT", total), pb.Tensor("S_OUT", total)]), 1)
 class TritonPythonModel:
     def execute(self, requests):
@@ -83,6 +86,14 @@ WALLS = {"process": "", "thread": 'parameters { key: "isolation" value { string_
 @pytest.fixture(params=list(WALLS.values()), ids=list(WALLS))
 def wall(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def until_idle(server: atoll.Server) -> None:
+    """The count goes down right after the answer."""
+    deadline = time.monotonic() + 30
+    while server.in_flight():
+        assert time.monotonic() < deadline, f"{server.in_flight()} requests are in flight for ever"
+        time.sleep(0.01)
 
 
 def seen(response: InferenceResponse) -> Any:
@@ -130,7 +141,7 @@ def test_empty_slots_are_requests_that_are_not_ready(tmp_path: Path, wall: str) 
             ask(server, "c", id, id, start=True)
         got = seen(ask(server, "c", 3, 9))
         [counted] = server.statistics("c")
-        assert server.in_flight() == 0
+        until_idle(server)
     assert got["place"] == 2
     assert [one["READY"][2] for one in got["batch"]] == ["0", "0", "1"]
     assert [one["CORRID"][2] for one in got["batch"]] == ["0", "0", "3"]
@@ -205,7 +216,29 @@ def test_an_answer_that_comes_late_is_waited_for(tmp_path: Path, wall: str, deco
         for _ in range(6):
             assert done.acquire(timeout=60)
         assert [answers[number][0]["OUT"].tolist() for number in range(6)] == [[[n + 1]] for n in range(6)]
-        assert server.in_flight() == 0
+        until_idle(server)
+
+
+def test_a_process_that_ends_before_a_late_answer(tmp_path: Path) -> None:
+    """The batch was executed and not answered: its sequence ends with it, and holds up nobody."""
+    code = LATE.replace("RETURNED", "[None] * len(requests)")
+    state = f"direct {{}} state [ {{ {STATE} }} ]"
+    write_sequence_model(tmp_path, "late", code, state, rest=INPUTS + SUM, max_batch_size=1)  # one slot
+    with serving(tmp_path) as server:
+        assert ask(server, "late", 1, 60, start=True)["OUT"].tolist() == [[60]]
+        with pytest.raises(AtollError, match="is not healthy"):
+            ask(server, "late", 1, 6)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                answer = ask(server, "late", 2, 5, start=True)
+                break
+            except UnavailableError:  # until it has been started again
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert answer["OUT"].tolist() == [[5]]
+        assert ask(server, "late", 2, 2, end=True)["OUT"].tolist() == [[7]]
+        until_idle(server)
 
 
 def test_a_first_state_from_a_file(tmp_path: Path, wall: str) -> None:
