@@ -269,7 +269,8 @@ class ModelControl:
         written = self._written(folder, override)
         self._demand_steps(turn, written, anew)
         record.step_names = step_names(written)
-        self._table.know(folder.name)
+        if not record.step_names:  # to the real server, one that does not fit its steps is unknown
+            self._table.know(folder.name)
         agents = AgentChain.of(
             written.config.model_repository_agents, folder, written.config, external_symlinks=self._external_symlinks
         )

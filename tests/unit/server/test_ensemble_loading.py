@@ -117,6 +117,19 @@ def test_functions_may_be_steps(repository: Path) -> None:
         assert ask(server, "of_function") == 22
 
 
+def test_one_that_was_never_served_is_unknown_and_its_reason_is_in_the_index(
+    server: atoll.Server, repository: Path
+) -> None:
+    write_ensemble(repository, "large", ["two"], size=100)
+    with pytest.raises(atoll.ConfigError, match="ensemble large allows maximum batch size 100"):
+        server.load_model("large")
+    for version in ("", "1"):
+        with pytest.raises(atoll.NotFoundError, match="Request for unknown model: 'large' is not found"):
+            ask(server, "large", version)
+    assert "ensemble large allows maximum batch size 100" in reason(server, "large")
+    assert ask(server, "two") == 2  # it was loaded all the same
+
+
 # ---- when a step's model changes
 
 
