@@ -85,7 +85,7 @@ class CorrelationInput:
             column[:] = elements
             return column
         # an ID has 64 bits, of which a smaller input gets the lower ones, as in the real server
-        return np.array([int(one) & _ALL_BITS for one in elements], np.uint64).astype(self.datatype.dtype)
+        return np.array([int(one) & _ALL_BITS for one in elements], np.uint64).astype(self.datatype.dtype, copy=False)
 
 
 _ALL_BITS = (1 << 64) - 1

@@ -99,8 +99,12 @@ class SequenceStates:
         found: list[tuple[str, Array]] = []
         for name, source in self._sources.items():
             array = outputs.get(source.name)
-            if array is not None:
-                found.append((name, checked_output(array, source, self._batched, size, self._model_name)))
+            if array is None:
+                continue
+            whole = (size, *source.dims) if self._batched else source.dims
+            if array.dtype is not source.dtype or array.shape != whole:
+                array = checked_output(array, source, self._batched, size, self._model_name)
+            found.append((name, array))
         for name, array in found:
             if size == 1:
                 shown = self._sources[name].name in self._listed  # and then in the client's hands, too
