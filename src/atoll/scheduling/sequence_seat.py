@@ -4,6 +4,7 @@ Two kinds, as in Triton: `SlotSeat` (the direct strategy), where a sequence's sl
 `CandidateSeat` (the oldest strategy), where batches are made of what has waited longest, one request of a sequence.
 """
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from heapq import heappop, heappush
 
@@ -15,7 +16,7 @@ from atoll.scheduling.scheduler import NextBatch, WaitUntil
 from atoll.scheduling.sequence import Sequence
 
 
-class SequenceSeat:
+class SequenceSeat(ABC):
     """What both kinds have in common: slots, and the requests that could run now, longest waiting first."""
 
     def __init__(self, slot_count: int):
@@ -49,11 +50,11 @@ class SequenceSeat:
         """Whether `next_batch` has something to say."""
         return bool(self.ready)
 
+    @abstractmethod
     def next_batch(self, now_ns: int) -> NextBatch:
         """As `Scheduler.next_batch`; what is handed out is no longer in `ready`."""
-        raise NotImplementedError
 
-    def finished(self) -> None:
+    def finished(self) -> None:  # noqa: B027 - not every kind has to know
         """A batch is done."""
 
 
