@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.environment import busy_warning, describe
-from benchmarks.load import LoadError, PerfAnalyzer
+from benchmarks.load import LoadError, LoadGenerator, PerfAnalyzer, WrkAndH2load
 from benchmarks.plan import Side
 from benchmarks.progress import progress
 from benchmarks.scheduling.in_process import BatcherCost, LiveSequences, batcher_cost, live_sequences
@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--rival", nargs="?", const=RIVAL, default="", metavar="COMMAND",
         help="measure the real Triton too (default: no; benchmarks/real-triton without a COMMAND)",
+    )  # fmt: skip
+    add(
+        "--load", choices=("perf_analyzer", "wrk"), default="perf_analyzer",
+        help="what drives the servers; wrk stands for wrk and h2load, which cost little themselves, and cannot send "
+        "sequences (default perf_analyzer)",
     )  # fmt: skip
     add("--port", type=int, default=18000, help="first of six ports in a row that must be free (default 18000)")
     add("--output", type=Path, help="folder for report.md, samples.json and the logs (default benchmarks/results/TIME)")
@@ -76,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 progress("live sequences")
                 live.append(live_sequences(options.sequences, Path(scratch) / "live"))
             if comparisons:
-                generator = PerfAnalyzer(Path(scratch))
+                generator: LoadGenerator = PerfAnalyzer(Path(scratch))
+                if options.load == "wrk":
+                    generator = WrkAndH2load(Path(scratch))
+                    comparisons = [one for one in comparisons if one.subject != "sequences"]
                 generator.prepare()
                 with _servers(options, Path(scratch), output) as servers:
                     _measure(Bench(servers, generator, options.seconds), comparisons, options.rounds, samples, failures)

@@ -11,8 +11,8 @@ from atoll.config.model_config import ModelConfig, ModelInstanceGroup, ModelVers
 from atoll.config.platforms import backend_of, guess_backend, is_ensemble, is_platform, near_platform
 from atoll.config.problems import Problem
 from atoll.config.response_cache import cache_problems
-from atoll.config.validate_scheduling import scheduling_problems
-from atoll.config.validate_tensors import tensor_problems
+from atoll.config.validation.scheduling import scheduling_problems
+from atoll.config.validation.tensors import tensor_problems
 
 
 def validate_config(

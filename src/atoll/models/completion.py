@@ -21,8 +21,8 @@ from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.execution.initial_state import initial_state_problems
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
-from atoll.models.ensemble_completion import complete_ensemble
-from atoll.models.ensemble_steps import FindStep, StepModel, StepVersion
+from atoll.models.ensembles.completion import complete_ensemble
+from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion
 from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.agents.chain import AgentChain

@@ -26,12 +26,12 @@ from atoll.errors import (
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import Completion, shown_to_agents
 from atoll.models.departure import Departures
-from atoll.models.ensemble_control import EnsembleControl, step_names
-from atoll.models.ensemble_steps import UnfitStepsError, circular
+from atoll.models.ensembles.control import EnsembleControl, step_names
+from atoll.models.ensembles.load_order import Models, StepsFirst, Turn, load_in_order
+from atoll.models.ensembles.steps import UnfitStepsError, circular
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.load_errors import UnreadableModelError, not_loaded, not_polled
-from atoll.models.load_order import Models, StepsFirst, Turn, load_in_order
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.record import Record, failure, untried

@@ -9,7 +9,7 @@ from atoll.config.problems import Problem, errors_of, problems_of
 from atoll.errors import AtollError, ConfigError, InternalError
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import CompleteModel, Completion, shown_to_agents
-from atoll.models.ensemble_steps import FindStep, StepModel, StepVersion, circular, resolve
+from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion, circular, resolve
 from atoll.models.loader import Loader
 from atoll.models.record import failure
 from atoll.repositories.agents.chain import AgentChain

@@ -24,11 +24,11 @@ from atoll.models.control import ModelControl
 from atoll.models.departure import refuse_in_order
 from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
+from atoll.models.ensembles.load_order import Turn
 from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
-from atoll.models.load_order import Turn
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.placing import Placing

@@ -8,7 +8,7 @@ from atoll.config.signature import ModelSignature
 from atoll.config.written import WrittenConfig
 from atoll.errors import AtollError
 from atoll.models.completion import CompleteModel, Completion
-from atoll.models.ensemble_steps import FindStep, StepModel
+from atoll.models.ensembles.steps import FindStep, StepModel
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
 

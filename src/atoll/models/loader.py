@@ -37,7 +37,7 @@ from atoll.isolation.model import IsolatedModel
 from atoll.models.admission import Admission, model_admission
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.engine import ModelsEngine
-from atoll.models.ensemble_steps import labels_of, qualified
+from atoll.models.ensembles.steps import labels_of, qualified
 from atoll.models.host_policies import HostPolicies, joined
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from atoll.config.model_config import ModelConfig
 from atoll.errors import AtollError, Code
 from atoll.models.catalog import ModelKey
-from atoll.models.ensemble_steps import StepVersion
+from atoll.models.ensembles.steps import StepVersion
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.served import Served

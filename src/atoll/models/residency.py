@@ -14,7 +14,7 @@ from atoll.errors import AtollError, InternalError, UnavailableError
 from atoll.models.budget import Resident, choose_victims
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.control import ModelControl
-from atoll.models.load_order import StepsFirst, Turn
+from atoll.models.ensembles.load_order import StepsFirst, Turn
 from atoll.models.table import ModelTable, ambiguous
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository

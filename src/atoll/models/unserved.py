@@ -5,23 +5,21 @@ from collections.abc import Iterator
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem
 
-_REMEDY = "Remove it from the configuration, or serve this model elsewhere until it is there."
-
 
 def find_unserved(config: ModelConfig, *, requests: bool = False) -> list[Problem]:
     """Problems for what would give wrong answers if it were ignored.
 
     `requests`: the backend's instances take requests as they are, and may answer one several times.
     """
-    problems = []
-    for path, present in (
-        ("model_transaction_policy.decoupled", config.decoupled and not requests),
-    ):
-        if present:
-            problems.append(Problem(path, "not supported by this version of Atoll", path, "", _REMEDY))
     if requests:
-        problems += _of_joined_batches(config)
-    return problems
+        return list(_of_joined_batches(config))
+    if not config.decoupled:
+        return []
+    path = "model_transaction_policy.decoupled"
+    remedy = (
+        "Remove it: a backend that takes arrays answers each request once. Models of the backend python may have it."
+    )
+    return [Problem(path, "not supported for this model's backend", path, "", remedy)]
 
 
 def _of_joined_batches(config: ModelConfig) -> Iterator[Problem]:

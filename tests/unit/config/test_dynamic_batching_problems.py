@@ -4,7 +4,7 @@ import pytest
 
 from atoll.config.problems import Problem, errors_of
 from atoll.config.textproto import read_config_text
-from atoll.config.validate_dynamic_batching import dynamic_batching_problems
+from atoll.config.validation.dynamic_batching import dynamic_batching_problems
 
 FAR = 2**64 - 1
 

@@ -17,7 +17,7 @@ from atoll.config.step_conditions import (
     step_conditions,
     tensors_of,
 )
-from atoll.config.validate_step_conditions import condition_problems, condition_type_problems
+from atoll.config.validation.step_conditions import condition_problems, condition_type_problems
 from atoll.scheduling.step_conditions import holds
 from atoll.tensor import DataType, Tensor
 

@@ -18,8 +18,8 @@ from atoll.config.model_config import (
     ModelTransactionPolicy,
     ModelWarmup,
 )
-from atoll.config.validate_ensemble import ensemble_problems
-from atoll.config.validate_steps import composed, step_problems
+from atoll.config.validation.ensemble import ensemble_problems
+from atoll.config.validation.steps import composed, step_problems
 from atoll.tensor import DataType
 
 Step = ModelEnsembling.Step

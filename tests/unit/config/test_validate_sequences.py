@@ -5,7 +5,7 @@ import pytest
 from atoll.config.model_config import ModelConfig
 from atoll.config.sequence_backlog import DEFAULT, backlog_limit
 from atoll.config.textproto import read_config_text
-from atoll.config.validate_sequences import sequence_problems
+from atoll.config.validation.sequences import sequence_problems
 
 START = "kind: CONTROL_SEQUENCE_START"
 CORRID = "kind: CONTROL_SEQUENCE_CORRID"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atoll.errors import ConfigError
 from atoll.models.catalog import ModelKey
-from atoll.models.load_order import StepsFirst, Turn, load_in_order
+from atoll.models.ensembles.load_order import StepsFirst, Turn, load_in_order
 
 KEYS = [ModelKey(f"m{number}") for number in range(7)]
 

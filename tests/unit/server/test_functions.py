@@ -159,7 +159,7 @@ def test_what_does_not_fit_leaves_the_earlier_one(server: atoll.Server) -> None:
         {"outputs": {}},
         {"config": {"max_batch_size": 3}},
         {"config": {"nonsense": 3}},
-        {"config": {"sequence_batching": {}}},
+        {"config": {"model_transaction_policy": {"decoupled": True}}},
         {"config": {"model_warmup": [{"name": "w", "batch_size": 1, "inputs": {"X": {}}}]}},
     ):
         with pytest.raises(atoll.InvalidArgumentError):

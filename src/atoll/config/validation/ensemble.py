@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.platforms import ENSEMBLE
 from atoll.config.problems import Problem, suggestion
-from atoll.config.validate_step_conditions import condition_problems
+from atoll.config.validation.step_conditions import condition_problems
 
 _STEP = "ensemble_scheduling.step"
 _MOST_NAMES = 200  # among which a misspelt one is searched: that takes as long as there are names, for each

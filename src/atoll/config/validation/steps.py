@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling, ModelInput, ModelOutput, ModelTransactionPolicy
 from atoll.config.problems import Problem, suggestion
-from atoll.config.validate_step_conditions import condition_type_problems
+from atoll.config.validation.step_conditions import condition_type_problems
 from atoll.tensor import DataType
 
 _STEP = "ensemble_scheduling.step"

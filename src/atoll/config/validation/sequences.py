@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.config.problems import Problem
 from atoll.config.sequence_backlog import backlog_problems
-from atoll.config.validate_dynamic_batching import preferred_size_problems
-from atoll.config.validate_states import state_problems
+from atoll.config.validation.dynamic_batching import preferred_size_problems
+from atoll.config.validation.states import state_problems
 from atoll.tensor import DataType
 
 

@@ -14,9 +14,9 @@ from atoll.errors import AtollError
 from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.completion import Completion
 from atoll.models.departure import Departures
-from atoll.models.ensemble_steps import FindStep, StepModel, StepVersion, labels_of, resolve
+from atoll.models.ensembles.load_order import Models, Turn
+from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion, labels_of, resolve
 from atoll.models.labels import read_labels
-from atoll.models.load_order import Models, Turn
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.record import Record

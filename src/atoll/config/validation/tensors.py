@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.platforms import backend_of
 from atoll.config.problems import Problem
-from atoll.config.validate_batch_tensors import batch_tensor_problems
-from atoll.config.validate_padding import padding_problems
+from atoll.config.validation.batch_tensors import batch_tensor_problems
+from atoll.config.validation.padding import padding_problems
 from atoll.tensor import DataType
 
 _DIMENSION = "integer >= 1, or -1 to indicate a variable-size dimension"

@@ -2,9 +2,9 @@
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem
-from atoll.config.validate_dynamic_batching import dynamic_batching_problems
-from atoll.config.validate_ensemble import ensemble_problems
-from atoll.config.validate_sequences import sequence_problems
+from atoll.config.validation.dynamic_batching import dynamic_batching_problems
+from atoll.config.validation.ensemble import ensemble_problems
+from atoll.config.validation.sequences import sequence_problems
 
 
 def scheduling_problems(config: ModelConfig, name: str) -> list[Problem]:

@@ -6,9 +6,9 @@ from atoll.config.autofill import normalize
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import Problem, config_error, errors_of
 from atoll.config.validate import validate_config
-from atoll.config.validate_steps import composed, step_problems
+from atoll.config.validation.steps import composed, step_problems
 from atoll.config.written import WrittenConfig
-from atoll.models.ensemble_steps import FindStep, StepVersion, UnfitStepsError, choose
+from atoll.models.ensembles.steps import FindStep, StepVersion, UnfitStepsError, choose
 
 Composed = tuple[ModelConfig, tuple[StepVersion, ...]]
 

@@ -1,0 +1,1 @@
+"""What is wrong with a configuration, part by part; `config/validate.py` asks them all."""

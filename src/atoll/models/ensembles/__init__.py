@@ -1,0 +1,1 @@
+"""Ensembles as models: checked against their steps' models, loaded after these, and anew when they change."""
