@@ -15,6 +15,7 @@ from atoll.execution.sequence_tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
+from atoll.trampoline import hold, let_go
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ class ModelInstance:
                     raise warmup_failure(sample, answers.errors)
 
     def run(self, requests: Sequence[InferenceRequest], by_submitter: bool) -> None:
-        """Execute the batch and answer each request. Never raises: what fails becomes the requests' error."""
+        """Execute the batch and answer each request. What fails becomes the requests' error; nothing is raised but
+        what interrupts a submitter's thread, such as KeyboardInterrupt, and all are answered then too.
+        """
         if self._sequences is not None:
             self._run_sequences(self._sequences, requests, by_submitter)
             return
@@ -107,6 +110,11 @@ class ModelInstance:
         except Exception as error:
             logger.exception("instance '%s' failed to execute a batch", self.name)
             self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
+        except BaseException as error:  # an interrupt of the thread that drives; or sys.exit(), in a model's own code
+            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
+            if by_submitter:
+                raise
+            logger.exception("instance '%s' executes code that would end its thread", self.name)
 
     def _execute(self, requests: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         plan = self._plan
@@ -135,15 +143,25 @@ class ModelInstance:
             stamps.compute_end = stamps.request_end = end_ns
         # Before the answers go out: who has an answer finds its request counted.
         self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter, fillers)
-        for request, tensors in zip(requests, shares, strict=True):
-            request.move(DONE)
-            response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
-            request.sender.send(response, True)
+        # Not before: what is executed may be a model's own code, which waits for what it causes on this thread.
+        outermost = hold()
+        try:
+            for request, tensors in zip(requests, shares, strict=True):
+                request.move(DONE)
+                response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
+                request.sender.send(response, True)
+            del inputs, outputs, shares  # the next steps get what was sent, and nothing else need stay for them
+        finally:
+            let_go(outermost)
 
     def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError) -> None:
-        for request in requests:
-            if request.state is not DONE and not request.filler:
-                self.fail(request, error, executed=True)
+        outermost = hold()
+        try:
+            for request in requests:
+                if request.state is not DONE and not request.filler:
+                    self.fail(request, error, executed=True)
+        finally:
+            let_go(outermost)
 
     def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:
         """End the request with this error."""

@@ -245,7 +245,14 @@ class InstancePool:
                 self._release(seat)
                 return
         outermost = hold()
-        seat.instance.run(batch, by_submitter=True)
+        try:
+            seat.instance.run(batch, by_submitter=True)
+        finally:  # an interrupt of the submitter's thread must not take the instance along
+            self._step_back(seat, batch, defer)
+            let_go(outermost)
+
+    def _step_back(self, seat: Seat, batch: Sequence[InferenceRequest], defer: Defer) -> None:
+        """The submitter has driven: it comes round again, or the seat is free."""
         with self._lock:
             self._ran(seat, batch)
             head = self._scheduler.head()
@@ -260,7 +267,6 @@ class InstancePool:
                 self._release(seat)
         if again is not None:
             defer(partial(self._drive_as_submitter, again, defer))
-        let_go(outermost)
 
     def _take_back(self, promise: Promise) -> None:
         """Let the seat's thread drive: the submitter's event loop may have died, or the pool is to stop."""
@@ -295,9 +301,7 @@ class InstancePool:
             batch = self._take(seat)
             if batch is None:
                 break
-            outermost = hold()
             seat.instance.run(batch, by_submitter=False)
-            let_go(outermost)  # before the seat is free: nobody else could wake this thread meanwhile
             with self._lock:
                 self._ran(seat, batch)
                 if seat.leaving:
