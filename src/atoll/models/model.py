@@ -41,7 +41,7 @@ class Model:
         directory: Path,
         labels: Mapping[str, tuple[str, ...]] | None = None,
         is_available: Callable[[], bool] = lambda: True,
-        deadlines: Deadlines | None = None,
+        deadlines: Deadlines,
         admission: Admission | None = None,
         own_admission: Admission | None = None,
     ):
@@ -66,6 +66,7 @@ class Model:
         self.ready = True  # the lifecycle's word, where every request looks
         self._is_available = is_available
         self._deadlines = deadlines
+        self._has_limit = deadlines.limit_ns > 0
         self._admission = admission  # the server's, of what clients send; None: as much as they like
         self._own_admission = own_admission  # of what anybody sends
         own = urandom(16)
@@ -125,7 +126,10 @@ class Model:
     def submit(self, request: InferenceRequest) -> None:
         """Validate and queue a client's request. Raises AtollError where it is refused; its sender hears nothing."""
         if self._admission is None:
-            self.accept(request)
+            if self._own_admission is None:
+                self._queue(request)  # at once: nearly every request comes this way
+            else:
+                self.accept(request)
         else:
             self._admitted(request, self._admission, self.accept)
 
@@ -155,7 +159,9 @@ class Model:
         if not timeline.request_start:
             timeline.request_start = monotonic_ns()
         validate(request, self._spec)
-        watched = self._deadlines.watch(request) if self._deadlines is not None else None
+        watched = None
+        if request.deadline_ns or self._has_limit:
+            watched = self._deadlines.watch(request)
         try:
             self._pool.submit(request)
         except AtollError as error:

@@ -5,6 +5,7 @@ views of its arrays. The wire format is read by hand where a message has the usu
 protobuf's objects take, and by protobuf wherever it has any other; the property tests hold both to the same answers.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -13,8 +14,9 @@ from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.protocol.grpc_message import RAW_INPUTS, InferMessage, InputEntry, MessageMemory, varint
 from atoll.protocol.grpc_parameters import Parameters, read_output_parameters, read_parameters, write_parameters
 from atoll.protocol.grpc_tensors import refuse_shared_memory, typed_tensor
+from atoll.protocol.parameters_key import ParametersKey, parameters_key
 from atoll.protocol.schema import message_class
-from atoll.request import Defer, InferenceRequest, InferenceResponse, ResponseSender
+from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter, ResponseSender
 from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor
 
 EncodedMessage = bytes | list[Buffer]
@@ -51,6 +53,7 @@ class InferCodec:
         self._inputs: dict[bytes, InputEntry] = {}
         self._outputs: dict[bytes, str] = {}
         self._parameters: dict[bytes, Parameters] = {}
+        self._parameters_written: dict[ParametersKey, bytes] = {}
         self._models: dict[tuple[str, str], bytes] = {}
         self._descriptions: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
 
@@ -178,7 +181,7 @@ class InferCodec:
             text = response.id.encode()
             pieces.append(b"\x1a" + varint(len(text)) + text)
         if response.parameters:
-            pieces.append(write_parameters(_ModelInferResponse, response.parameters))
+            pieces.append(self._written(response.parameters))
         if parameters:
             pieces.append(parameters)
         large = False
@@ -207,6 +210,16 @@ class InferCodec:
         encoded: bytes = _ModelInferResponse(model_name=name, model_version=version).SerializeToString()
         _remember(self._models, (name, version), encoded)
         return encoded
+
+    def _written(self, parameters: Mapping[str, Parameter]) -> bytes:
+        """Most answers that have parameters, those of ensembles, have the same."""
+        key = parameters_key(parameters)
+        known = self._parameters_written.get(key)
+        if known is None:
+            known = write_parameters(_ModelInferResponse, parameters)
+            if len(known) <= _REMEMBERED_BYTES:
+                _remember(self._parameters_written, key, known)
+        return known
 
     def _description(self, tensor: Tensor) -> bytes:
         datatype = tensor.datatype

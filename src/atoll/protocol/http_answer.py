@@ -3,9 +3,11 @@
 from atoll.protocol import json_text
 from atoll.protocol.http_codec import OutputForm
 from atoll.protocol.json_tensors import json_from_array
+from atoll.protocol.parameters_key import ParametersKey, parameters_key
 from atoll.request import InferenceResponse
 from atoll.tensor import Buffer, Tensor
 
+_SHORT = 256  # bytes of parameters, up to which they are
 _CACHED = 2048  # descriptions of outputs that are kept ready; one is about 100 bytes
 
 
@@ -15,6 +17,7 @@ class ResponseEncoder:
     def __init__(self) -> None:
         self._descriptions: dict[tuple[str, str, tuple[int, ...]], bytes] = {}
         self._openings: dict[tuple[str, str], bytes] = {}
+        self._parameters: dict[ParametersKey, bytes] = {}
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], int]:
         """The body's parts, and the length of its JSON where binary tensors follow (0 where none does).
@@ -48,8 +51,20 @@ class ResponseEncoder:
             self._openings[key] = names
         first = b'"id":%s,' % json_text.dump_string(response.id) if response.id else b""
         if response.parameters:
-            return b'{%s%s"parameters":%s,"outputs":[' % (first, names, json_text.dump(response.parameters))
+            return b'{%s%s"parameters":%s,"outputs":[' % (first, names, self._parameters_of(response))
         return b'{%s%s"outputs":[' % (first, names)
+
+    def _parameters_of(self, response: InferenceResponse) -> bytes:
+        """Most answers that have parameters, those of ensembles, have the same."""
+        key = parameters_key(response.parameters)
+        found = self._parameters.get(key)
+        if found is None:
+            found = json_text.dump(response.parameters)
+            if len(found) <= _SHORT:
+                if len(self._parameters) >= _CACHED:
+                    self._parameters.clear()
+                self._parameters[key] = found
+        return found
 
     def _binary_description(self, output: Tensor, size: int) -> bytes:
         if output.datatype.size == 0:  # BYTES: the size is not given by the shape
