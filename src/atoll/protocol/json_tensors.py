@@ -63,7 +63,8 @@ def json_from_array(array: Array, datatype: DataType) -> bytes:
         )
     flat = np.ascontiguousarray(array).reshape(-1)
     if datatype is DataType.FP32:
-        flat = flat.astype(np.float64)  # the real server prints the exact value, not the shortest that reads back
+        with np.errstate(invalid="ignore"):  # of a signalling NaN, which is sent like any other
+            flat = flat.astype(np.float64)  # the real server prints the exact value, not the shortest that reads back
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
         return json_text.dump(flat.tolist())
     return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -12,6 +12,7 @@ from atoll.errors import AtollError, Code
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_infer, decode_raw
 from atoll.protocol.http_memory import InferDecoder
+from atoll.protocol.json_tensors import json_from_array
 from atoll.request import InferenceResponse
 from atoll.tensor import BY_PROTOCOL_NAME, DataType, Tensor, element_count
 
@@ -299,3 +300,8 @@ def test_raw_requests_whose_shape_is_not_given(wrong, text):
     with pytest.raises(AtollError) as refused:
         decode_raw(memoryview(b"\0" * 8), wrong)
     assert text in str(refused.value)
+
+
+def test_a_signalling_nan_is_sent_like_any_other():
+    array = np.array([0x7F800001], np.uint32).view(np.float32)
+    assert json_from_array(array, DataType.FP32) == b"[NaN]"
