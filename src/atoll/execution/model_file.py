@@ -21,9 +21,8 @@ def read_model_file(directory: Path, name: str, limit: int, count: int = -1) -> 
         )
     path = directory / name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # not to wait where it is a pipe
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"failed to open text file for read {path}: it is not a regular file")
             if status.st_size > limit:
@@ -31,3 +30,7 @@ def read_model_file(directory: Path, name: str, limit: int, count: int = -1) -> 
             return file.read(limit if count < 0 else min(count, limit))
     except OSError as error:
         raise ConfigError(f"failed to open text file for read {path}: {error.strerror}") from error
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # not to wait where it is a pipe
