@@ -61,3 +61,9 @@ def test_they_are_made_once() -> None:
     again = fillers.several(request(of("A", DataType.FP32, 1)), 5)
     assert len(set(again)) == 5
     assert again[:3] == first
+
+
+def test_a_ragged_input_is_as_long_as_the_request_that_the_batch_runs_for_has_it() -> None:
+    fillers = Fillers()
+    assert fillers.like(request(of("A", DataType.FP32, 1, 9000))).inputs["A"].shape == (1, 9000)
+    assert fillers.like(request(of("A", DataType.FP32, 1, 2))).inputs["A"].shape == (1, 2)  # ragged: of the same key
