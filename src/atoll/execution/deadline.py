@@ -89,14 +89,16 @@ class WatchedSender:
         self._sender.send(response, True)
         request.cancel()
 
-    def unwatch(self) -> None:
-        """The request was refused: it is its maker's again."""
+    def unwatch(self) -> bool:
+        """The request was refused: it is its maker's again. False where its moment came first, and it is answered."""
         with self._lock:
             request = self._request
+            if self._over or request is None:
+                return False
             self._over = True
-        if request is not None:
-            request.sender = self._sender
+        request.sender = self._sender
         self._let_go()
+        return True
 
     def _let_go(self) -> None:
         """Of the request, which holds this."""

@@ -165,8 +165,8 @@ class Model:
         try:
             self._pool.submit(request)
         except AtollError as error:
-            if watched is not None:
-                watched.unwatch()
+            if watched is not None and not watched.unwatch():
+                return  # its deadline came meanwhile, and it is answered
             if self._successor is None or not isinstance(error, UnavailableError):
                 raise
             self._successor(request).accept(request)  # it came between the change of models and this one's end

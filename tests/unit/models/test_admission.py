@@ -70,7 +70,7 @@ def made(server: Admission | None, own: Admission | None, clock: Clock | None = 
         backend_model=None,  # type: ignore[arg-type]
         statistics=StatisticsRecorder("m", "1"),
         directory=Path(),
-        deadlines=Deadlines(clock, "m", "1") if clock is not None else None,
+        deadlines=Deadlines(clock or Clock(), "m", "1"),
         admission=server,
         own_admission=own,
     )
@@ -171,9 +171,14 @@ def test_a_deadline_that_is_over_while_the_request_is_refused_counts_once() -> N
     pool.submit = submit  # type: ignore[method-assign]
     one = request(sender)
     one.deadline_ns = 1 << 62
-    with pytest.raises(UnavailableError, match="it stops"):
-        model.submit(one)
-    assert (server.count, sender.finals) == (0, 1)
+    model.submit(one)  # it raises nothing: who hears an error from it answers his client himself
+    assert (server.count, sender.finals, sender.responses) == (0, 1, 1)
+    other, other_pool = made(server, None, clock)
+    model.retire(lambda _: other)
+    two = request(late := Sender())
+    two.deadline_ns = 1 << 62
+    model.submit(two)
+    assert (server.count, late.finals, other_pool.requests) == (0, 1, [])
     clock.close()
 
 
