@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from atoll.calls import decoupled_refusal
-from atoll.errors import AtollError, ModelAsleepError, NotFoundError, UnavailableError
+from atoll.errors import AtollError, ModelAsleepError, NotFoundError, OverloadedError, UnavailableError
 from atoll.models.model import Model
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.request import InferenceRequest, InferenceResponse
@@ -53,6 +53,8 @@ class ModelsEngine:
         """The same for a step of an ensemble: it is run to its end although the step's model is being unloaded."""
         try:
             self.submit(request)
+        except OverloadedError:
+            raise
         except (NotFoundError, UnavailableError):
             model = self._models.find_leaving(request.model_name, request.model_version)
             if model is None:
@@ -69,6 +71,7 @@ class ModelsEngine:
         try:
             if error is not None:
                 raise error
+            request.defer = None  # this is not its submitter's thread
             self._submit(request)
         except AtollError as failure:
             request.sender.send(InferenceResponse("", "", request.id, error=failure), True)
