@@ -50,12 +50,15 @@ def let_go(outermost: bool) -> None:
 
 def _bounce(here: _Trampoline) -> None:
     waiting = here.waiting
-    try:
-        while waiting:
-            function = waiting.popleft()
-            try:
-                function()
-            except Exception:  # the others are still to be done
-                logger.exception("what was to be done soon failed")
-    finally:
-        here.held = False
+    interrupt: BaseException | None = None
+    while waiting:
+        function = waiting.popleft()
+        try:
+            function()
+        except Exception:  # the others are still to be done
+            logger.exception("what was to be done soon failed")
+        except BaseException as error:  # such as KeyboardInterrupt: they may be others' requests
+            interrupt = error
+    here.held = False
+    if interrupt is not None:
+        raise interrupt

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from atoll.trampoline import hold, let_go, soon
 
 
@@ -62,3 +64,20 @@ def test_each_thread_has_its_own() -> None:
     assert done == ["there"]
     let_go(outer)
     assert done == ["there", "here"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_comes_after_what_is_to_be_done_and_leaves_it_free(kind: type[BaseException]) -> None:
+    done: list[int] = []
+
+    def interrupted() -> None:
+        raise kind
+
+    outermost = hold()
+    for one in (interrupted, lambda: done.append(1)):
+        soon(one)
+    with pytest.raises(kind):
+        let_go(outermost)
+    assert done == [1]
+    soon(lambda: done.append(2))
+    assert done == [1, 2]

@@ -309,6 +309,7 @@ class ForwardingPool:
                 try:
                     self._scheduler.requeue(request, monotonic_ns())
                     request.on_cancel = self._exits.on_cancel
+                    self._exits.watch()
                     if not (request.cancelled and self._scheduler.withdraw(request)):
                         return
                     error = CancelledError("request was cancelled before it was executed again")

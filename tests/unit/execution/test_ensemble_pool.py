@@ -35,6 +35,7 @@ from atoll.errors import (
 from atoll.execution.ensemble.run import EnsembleRun
 from atoll.request import EXECUTING, QUEUED, InferenceRequest, run_at_once
 from atoll.scheduling.ensemble_graph import MOST_PLANS, build_graph
+from atoll.scheduling.ensemble_progress import EnsembleProgress
 from atoll.tensor import DataType, Tensor
 from atoll.trampoline import hold, let_go, soon
 
@@ -467,6 +468,17 @@ def test_what_nobody_expects_is_an_internal_error(caplog: pytest.LogCaptureFixtu
     _, sender = Running(CHAIN, Models(one=broken)).submit()
     assert sender.error == "in ensemble 'e', ZeroDivisionError: oh"
     assert "ensemble 'e' failed to run a request" in caplog.text
+
+
+def test_outputs_that_cannot_be_made_end_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outputs(self: EnsembleProgress) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(EnsembleProgress, "outputs", outputs)
+    running = Running(CHAIN, Models(one=increment, two=increment))
+    _, sender = running.submit()
+    assert (sender.error, sender.finals) == ("in ensemble 'e', MemoryError: no room", 1)
+    assert running.pool.in_flight() == 0
 
 
 def test_when_one_branch_fails_the_others_are_cancelled_and_waited_for() -> None:

@@ -193,3 +193,15 @@ def test_the_other_pool_asks_for_permits_too(forwarding: Any) -> None:
     assert [one.finals for one in heard] == [1, 1, 1, 1]
     permits[0].grant_next()
     assert not any(one.holds or one.waiting for one in permits)
+
+
+def test_a_request_that_is_to_be_executed_again_can_be_too_late_for_it(forwarding: Any) -> None:
+    harness = forwarding(scheduler=Patience())
+    request, heard = harness.submit(patience_ns=300 * MS)
+    [fake] = harness.fakes.values()
+    assert fake.waiting == [request]
+    fake.reschedule(request)  # its batch goes on, and nothing else happens
+    wait_until(lambda: heard.finals, "it was refused")
+    assert heard.error == "it has waited too long"
+    assert harness.pool.in_flight() == 0
+    fake.release(1)

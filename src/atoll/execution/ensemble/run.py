@@ -283,11 +283,13 @@ class EnsembleRun:
                 self._request.sender.send(unsent, False)
             return
         if self._progress is not None and not self._pool.graph.decoupled:
-            made = self._progress.outputs()
-            if made is None:
-                self._give_up(self._explained(dead_end(self._request.id)))
-            else:
+            try:
+                made = self._progress.outputs()
+                if made is None:
+                    raise dead_end(self._request.id)
                 self._unsent = self._response(*made)
+            except Exception as error:
+                self._give_up(self._explained(error))
         self._end()
 
     def _end(self) -> None:
