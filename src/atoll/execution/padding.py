@@ -38,6 +38,7 @@ class PadInput:
         self._value: Any = padding_value(padded.value, plan.datatype)
         self._mask = None if padded.mask is None else (padded.mask.name, padded.mask.data_type.dtype)
         self._length = None if padded.length is None else (padded.length.name, padded.length.data_type.dtype)
+        self._most_told = 0 if self._length is None else _largest_exact(self._length[1])
 
     def own_sizes(self, request: InferenceRequest) -> Sizes:
         """The variable dimensions of the request's tensor; an empty slot of a batch is all padding."""
@@ -79,6 +80,11 @@ class PadInput:
             inputs[name] = mask if self._batched else mask[0]
         if self._length is not None:
             name, dtype = self._length
+            if lengths.size and int(lengths.max()) > self._most_told:
+                raise InvalidArgumentError(
+                    f"input '{self.name}' has the length {int(lengths.max())}, but input '{name}', which tells the "
+                    f"model of it, is of type {dtype}; give it another data_type in the model's parameter 'padding'"
+                )
             told = (lengths if self.variable > 1 else lengths[:, 0]).astype(dtype)
             inputs[name] = told if self._batched else told.reshape(told.shape[1:])
 
@@ -97,7 +103,8 @@ class PadInput:
         for axis, size in zip(self._axes, sizes, strict=True):
             shape[axis] = size
         dtype = self._plan.dtype
-        byte_size = element_count(shape) * dtype.itemsize
+        # a 0 among them does not make the others harmless
+        byte_size = element_count([size or 1 for size in shape]) * dtype.itemsize
         sent = sum([element_count(tensor.shape) for tensor in tensors]) * dtype.itemsize
         if len(tensors) > 1 and byte_size > max(MAX_PADDED_BYTES, MAX_PADDED_TIMES * sent):
             raise InvalidArgumentError(
@@ -119,8 +126,17 @@ class PadInput:
         return array
 
 
+def _largest_exact(dtype: np.dtype[Any]) -> int:
+    """Up to which whole number this type holds all of them."""
+    if dtype.kind == "b":
+        return 1
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else 1 << (np.finfo(dtype).nmant + 1)
+
+
 def _mask(lengths: Array, sizes: Sizes) -> Array:
     """Where there is data: [items, variable dims...] for lengths of [items, number of variable dims]."""
+    if 0 in sizes:  # no element, however long the other dimensions are
+        return np.empty((len(lengths), *sizes), np.bool_)
     mask = np.ones((len(lengths), *[1] * len(sizes)), np.bool_)
     for number, size in enumerate(sizes):
         shape = [len(lengths), *[1] * len(sizes)]

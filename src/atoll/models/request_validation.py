@@ -21,6 +21,11 @@ BATCH_DIMENSION_NOTE = (
 )
 
 
+# Of a tensor without elements, all dimensions but those of 0 multiplied: nothing was sent for them, and what is made of
+# them (a longer array, a mask) must stay within what a machine can count.
+MOST_OF_NOTHING = 1 << 40
+
+
 @dataclass(frozen=True, slots=True)
 class InputSpec:
     """What a model expects of an input; `dims` without the batch dimension, -1 where any size will do.
@@ -128,6 +133,8 @@ def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
             if not _matches(item, expected.dims) or (expected.longest and _too_long(item, expected)):
                 return False
             elements = element_count(item)
+            if not elements and _too_wide(item):
+                return False
         else:
             elements = expected.item_elements
         buffer = tensor.buffer
@@ -249,6 +256,11 @@ def _explain_tensor(tensor: Tensor, expected: InputSpec, spec: RequestSpec, pref
             f"{prefix}input '{name}' for model '{model}' has shape {_dims(tensor.shape)}, but its dimension "
             f"{axis + batched} can be padded to {longest} at most: that is the largest bucket"
         )
+    if _too_wide(item) and 0 in item:
+        raise InvalidArgumentError(
+            f"{prefix}input '{name}' for model '{model}' has shape {_dims(tensor.shape)}: its dimensions are too large "
+            "for a tensor without elements"
+        )
     items = max(tensor.shape[0], 1) if batched else 1
     size = element_count(item) * items * expected.datatype.size
     if tensor.buffer is None:
@@ -277,6 +289,11 @@ def _too_long(item: tuple[int, ...], expected: InputSpec) -> tuple[int, int] | N
         if dim < 0 and actual > (longest := next(limits)):
             return axis, longest
     return None
+
+
+def _too_wide(item: tuple[int, ...]) -> bool:
+    """Whether these dimensions, each 0 taken as 1, are more than any array may have."""
+    return element_count([dim or 1 for dim in item]) > MOST_OF_NOTHING
 
 
 def _matches(item: tuple[int, ...], dims: tuple[int, ...]) -> bool:

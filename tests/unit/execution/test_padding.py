@@ -287,3 +287,32 @@ def test_where_padding_would_be_a_giant_each_runs_by_itself(monkeypatch: pytest.
         assert response["ID"].tolist() == [[number]]
         assert response["Y"].shape == one.inputs["X"].shape
     instance.close()
+
+
+def empty(*shape: int) -> InferenceRequest:
+    """A request for which nothing was sent, however long it says that it is."""
+    inputs = {
+        "X": Tensor("X", DataType.FP32, shape, buffer=b""),
+        "ID": Tensor.from_numpy("ID", np.zeros((1, 1), np.int32)),
+    }
+    made = InferenceRequest("m", inputs, Nowhere())
+    made.batch_size = 1
+    return made
+
+
+def test_lengths_beside_a_zero_take_no_memory() -> None:
+    padded = plan({"inputs": {"X": {"mask": {"name": "M", "data_type": "TYPE_BOOL"}}}}, dims=(-1, -1))
+    inputs = join([empty(1, 0, 1 << 39)], padded)
+    assert (inputs["X"].shape, inputs["M"].shape) == ((1, 0, 1 << 39), (1, 0, 1 << 39))
+    for neighbour in (empty(1, 0, 5), empty(1, 1 << 39, 0)):
+        with pytest.raises(InvalidArgumentError, match="padded to"):
+            join([empty(1, 0, 1 << 39), neighbour], padded)
+
+
+@pytest.mark.parametrize(("datatype", "most"), [("BOOL", 1), ("INT8", 127), ("UINT8", 255), ("FP16", 2048)])
+def test_a_length_is_never_told_as_another(datatype: str, most: int) -> None:
+    document = {"inputs": {"X": {"length": {"name": "L", "data_type": f"TYPE_{datatype}"}}}}
+    short, long = request(np.zeros((1, most), np.float32)), request(np.zeros((1, most + 1), np.float32))
+    assert join([short], plan(document))["L"].tolist() == [most]
+    with pytest.raises(InvalidArgumentError, match=f"has the length {most + 1}, but input 'L'"):
+        join([short, long], plan(document))

@@ -203,3 +203,15 @@ def test_a_required_input_is_not_made_up_for_by_an_optional_one(names: tuple[str
         check(*(tensor(name) for name in names), against=against)
     assert f"expected number of inputs between 1 and 2 but got {count} inputs for model 'simple'" in str(caught.value)
     assert "missing required input(s) ['INPUT0']" in str(caught.value)
+
+
+@pytest.mark.parametrize("max_batch_size", [0, 8])
+@pytest.mark.parametrize("item", [(0, 1 << 41), (1 << 62, 0), ((1 << 63) - 1, 0), (10**30, 0)])
+def test_a_tensor_without_elements_cannot_be_of_any_size(item: tuple[int, int], max_batch_size: int) -> None:
+    shape = (1, *item) if max_batch_size else item
+    against = spec(max_batch_size, dims=(-1, -1))
+    with pytest.raises(InvalidArgumentError, match="too large for a tensor without elements"):
+        check(tensor("INPUT0", shape, 0), tensor("INPUT1", shape, 0), against=against)
+    fine = (*shape[:-2], 0, 1 << 40)
+    check(tensor("INPUT0", fine, 0), tensor("INPUT1", fine, 0), against=against)
+    assert tensor("INPUT0", fine, 0).array().shape == fine
