@@ -309,8 +309,9 @@ class ForwardingPool:
                 try:
                     self._scheduler.requeue(request, monotonic_ns())
                     request.on_cancel = self._exits.on_cancel
+                    withdrawn = request.cancelled and self._scheduler.withdraw(request)
                     self._exits.watch()
-                    if not (request.cancelled and self._scheduler.withdraw(request)):
+                    if not withdrawn:
                         return
                     error = CancelledError("request was cancelled before it was executed again")
                 except AtollError as refused:

@@ -197,9 +197,10 @@ def test_the_other_pool_asks_for_permits_too(forwarding: Any) -> None:
 
 def test_a_request_that_is_to_be_executed_again_can_be_too_late_for_it(forwarding: Any) -> None:
     harness = forwarding(scheduler=Patience())
-    request, heard = harness.submit(patience_ns=300 * MS)
+    request, heard = harness.submit(patience_ns=20 * MS)
     [fake] = harness.fakes.values()
     assert fake.waiting == [request]
+    threading.Event().wait(0.1)  # the alarm of its first time in the queue has rung, and found nothing
     fake.reschedule(request)  # its batch goes on, and nothing else happens
     wait_until(lambda: heard.finals, "it was refused")
     assert heard.error == "it has waited too long"
