@@ -17,6 +17,7 @@ from atoll.config.step_conditions import (
     step_conditions,
     tensors_of,
 )
+from atoll.config.validation import step_conditions as validation
 from atoll.config.validation.step_conditions import condition_problems, condition_type_problems
 from atoll.scheduling.step_conditions import holds
 from atoll.tensor import DataType, Tensor
@@ -176,6 +177,23 @@ def test_what_is_wrong_with_a_condition_is_said_by_its_key(key: str, value: str,
     assert problem.path == f"parameters['{key}']"
     assert problem.message.startswith(message)
     assert problem.expected.startswith(expected)
+
+
+def test_a_condition_of_any_length_is_not_repeated_whole() -> None:
+    (problem,) = condition_problems(ensemble(**{"step[1].if": "x" * (1 << 20)}), "e")
+    assert "longer than 4096" in problem.message
+    assert len(str(problem)) < 500
+
+
+def test_wrong_names_are_not_searched_among_any_number_of_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    monkeypatch.setattr(validation, "suggestion", lambda name, known: searched.append(len(list(known))))
+    maps = {f"O{number}": f"tensor_{number}" for number in range(1000)}
+    steps = (ModelEnsembling.Step(model_name="m", input_map={"I": "in"}, output_map=maps),)
+    condition = ModelParameter(string_value=" or ".join(f"tensr_{number}" for number in range(300)))
+    config = ModelConfig(ensemble_scheduling=ModelEnsembling(step=steps), parameters={"step[0].if": condition})
+    assert len(list(condition_problems(config, "e"))) == 300
+    assert searched == [0] * 300
 
 
 def test_steps_that_wait_for_each_other_by_their_conditions_are_refused() -> None:

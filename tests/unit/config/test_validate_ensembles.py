@@ -127,6 +127,19 @@ def test_a_circle_is_found_where_there_is_one(edges: list[tuple[int, int]]) -> N
     assert bool(found) == bool(left)
 
 
+def test_of_steps_that_all_wait_for_each_other_not_every_way_is_told() -> None:
+    count = 120
+    tensors = {f"I{number}": f"t{number}" for number in range(count)}
+    config = ensemble(*[step(tensors, {"OUT": f"t{number}"}) for number in range(count)])
+    circles = [one for one in ensemble_problems(config, "e") if one.found.startswith("a circle")]
+    assert len(circles) == 20
+    assert max(len(one.found) for one in circles) < 1000
+    long = ensemble(*[step({"I": f"t{number - 1 or count}"}, {"OUT": f"t{number}"}) for number in range(1, count + 1)])
+    [circle] = [one.found for one in ensemble_problems(long, "e") if one.found.startswith("a circle")]
+    assert ", ... 100 more steps, step " in circle
+    assert circle.count("waits for") == 20
+
+
 def test_everything_wrong_with_the_steps_models_is_said_at_once() -> None:
     other = model(inputs={"IN": (INT32, [3, 2]), "MORE": (FP32, [1])}, size=2)
     config = ensemble(step({"IN": "IN", "IM": "IN"}, {"OUT": "OUT", "OUTS": "x"}))

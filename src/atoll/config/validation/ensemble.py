@@ -1,6 +1,7 @@
 """What is wrong with an ensemble's steps, as far as its own configuration can say."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.platforms import ENSEMBLE
@@ -8,6 +9,8 @@ from atoll.config.problems import Problem, suggestion
 from atoll.config.validation.step_conditions import condition_problems
 
 _STEP = "ensemble_scheduling.step"
+_MOST_CIRCLES = 20  # that are told of: there are as many as ways through the steps
+_MOST_STEPS = 20  # of one circle that are named
 _MOST_NAMES = 200  # among which a misspelt one is searched: that takes as long as there are names, for each
 
 
@@ -87,12 +90,15 @@ def _wiring(config: ModelConfig, ensemble: ModelEnsembling, name: str) -> Iterat
                 remedy = "Remove it from output_map: what a step makes and nobody needs has no place there."
                 expected = "a step that takes it, or an output of that name"
                 yield Problem(f"{_STEP}[{index}].output_map", message, "nobody takes it", expected, remedy)
-    for way, tensors in _circles(ensemble, made):
+    for way, tensors in islice(_circles(ensemble, made), _MOST_CIRCLES):
         message = _said(tensors[-1], waiting, name)
-        found = "a circle: " + ", ".join(
+        waits = [
             f"step {step} ({ensemble.step[step].model_name}) waits for '{tensor}'"
             for step, tensor in zip(way, tensors, strict=True)
-        )
+        ]
+        if len(waits) > _MOST_STEPS:
+            waits[_MOST_STEPS - 1 : -1] = [f"... {len(waits) - _MOST_STEPS} more steps"]
+        found = "a circle: " + ", ".join(waits)
         remedy = "Let one of these steps take a tensor that does not depend on the others."
         yield Problem(f"{_STEP}[{way[0]}].input_map", message, found, "no step that waits for itself", remedy)
 

@@ -20,6 +20,9 @@ from atoll.config.step_conditions import (
 )
 from atoll.tensor import DataType
 
+_MOST_NAMES = 200  # among which a misspelt one is searched: that takes as long as there are names, for each
+_SHOWN = 100  # characters of a condition
+
 
 def condition_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
     """What is wrong with the conditions of an ensemble whose steps are otherwise in order."""
@@ -52,7 +55,7 @@ def condition_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
         except ConditionError as error:
             what = "a condition, such as score > 0.5" if match[2] == "if" else "tensors, such as refined = coarse"
             message = f"ensemble '{name}', step {number}: {error}"
-            yield Problem(path, message, f"'{parameter.string_value}'", what, "")
+            yield Problem(path, message, _quoted(parameter.string_value), what, "")
             continue
         problems = list(_names(ensemble.step[number], read, path, known, name, number))
         yield from problems
@@ -62,12 +65,17 @@ def condition_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
     yield from _circles(ensemble, found, name)
 
 
+def _quoted(text: str) -> str:
+    return f"'{text}'" if len(text) <= _SHOWN else f"'{text[:_SHOWN]}...'"
+
+
 def _names(
     step: ModelEnsembling.Step, read: StepCondition, path: str, known: set[str], name: str, number: int
 ) -> Iterator[Problem]:
+    among = sorted(known) if len(known) <= _MOST_NAMES else []
     for tensor in dict.fromkeys([*tensors_of(read.condition), *read.otherwise.values()]):
         if tensor not in known:
-            near = suggestion(tensor, sorted(known))
+            near = suggestion(tensor, among)
             remedy = f"Did you mean '{near}'?" if near else "A request's parameter is written parameter(name)."
             message = f"ensemble '{name}' has no tensor '{tensor}'"
             yield Problem(path, message, f"'{tensor}'", "an input of the ensemble, or what a step makes", remedy)
