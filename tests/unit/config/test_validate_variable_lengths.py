@@ -270,3 +270,17 @@ def test_without_the_parameter_nothing_is_padded() -> None:
 )
 def test_a_value_of_another_type_is_none(value: Any, datatype: DataType) -> None:
     assert padding_value(value, datatype) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('batch_input [{ target_name: "N" data_type: TYPE_FP32 source_input: "A" }]', "batch_input[0].source_input"),
+        ('batch_output [{ target_name: "Y" source_input: "A" }]', "batch_output[0].source_input"),
+        ("""parameters { key: "padding" value { string_value: '{"inputs": {"A": {}}}' } }""", "parameters['padding']"),
+    ],
+)
+def test_a_model_without_inputs_has_none_to_name(text: str, path: str) -> None:
+    config = read_config_text(f'backend: "python" max_batch_size: 8 {text}', "m/config.pbtxt")
+    assert path in [one.path for one in validate_config(config, "m")]
+    assert path not in [one.path for one in validate_config(config, "m", complete=False)]  # they may yet be found

@@ -7,9 +7,9 @@ from atoll.config.problems import Problem, suggestion
 from atoll.tensor import DataType
 
 
-def batch_tensor_problems(config: ModelConfig, name: str) -> list[Problem]:
-    """All of it, in the real server's words where it has any."""
-    return [*_ragged(config, name), *_batch_inputs(config, name), *_batch_outputs(config, name)]
+def batch_tensor_problems(config: ModelConfig, name: str, complete: bool) -> list[Problem]:
+    """All of it, in the real server's words where it has any; unless `complete`, autofill may yet name the tensors."""
+    return [*_ragged(config, name), *_batch_inputs(config, name, complete), *_batch_outputs(config, name, complete)]
 
 
 def _ragged(config: ModelConfig, name: str) -> Iterator[Problem]:
@@ -24,7 +24,7 @@ def _ragged(config: ModelConfig, name: str) -> Iterator[Problem]:
             yield Problem(path, message, "is_shape_tensor: true, too", "one of them", "Remove one.")
 
 
-def _batch_inputs(config: ModelConfig, name: str) -> Iterator[Problem]:
+def _batch_inputs(config: ModelConfig, name: str, complete: bool) -> Iterator[Problem]:
     inputs = {one.name for one in config.input}
     targets: dict[str, int] = {}
     for index, one in enumerate(config.batch_input):
@@ -35,7 +35,7 @@ def _batch_inputs(config: ModelConfig, name: str) -> Iterator[Problem]:
                 message = "unexpected batch input data type 'TYPE_INVALID'"
             found = one.data_type.config_name
             yield Problem(f"{path}.data_type", message, found, "TYPE_INT32 or TYPE_FP32", "")
-        yield from _sources(path, f"batch input kind '{one.kind.name}'", one.source_input, config, name)
+        yield from _sources(path, f"batch input kind '{one.kind.name}'", one.source_input, config, name, complete)
         if not one.target_name:
             message = f"batch input kind '{one.kind.name}' has no target for {name}"
             remedy = "Name the model's input, or remove the batch_input: it has no effect."
@@ -56,24 +56,26 @@ def _batch_inputs(config: ModelConfig, name: str) -> Iterator[Problem]:
             targets.setdefault(target, index)
 
 
-def _sources(path: str, label: str, sources: Sequence[str], config: ModelConfig, name: str) -> Iterator[Problem]:
+def _sources(
+    path: str, label: str, sources: Sequence[str], config: ModelConfig, name: str, complete: bool
+) -> Iterator[Problem]:
     if len(sources) != 1:
         message = f"{label} expects 1 source input, got {len(sources)} for {name}"
         yield Problem(f"{path}.source_input", message, str(len(sources)), "1", "")
-    yield from _unknown(path, "source_input", "source input", sources, config.input, name)
+    yield from _unknown(path, "source_input", "source input", sources, config.input, name, complete)
 
 
-def _batch_outputs(config: ModelConfig, name: str) -> Iterator[Problem]:
+def _batch_outputs(config: ModelConfig, name: str, complete: bool) -> Iterator[Problem]:
     inputs = {one.name: one for one in config.input}
     outputs = {one.name: one for one in config.output}
     targets: set[str] = set()
     for index, one in enumerate(config.batch_output):
         path = f"batch_output[{index}]"
-        yield from _sources(path, f"batch output kind '{one.kind.name}'", one.source_input, config, name)
+        yield from _sources(path, f"batch output kind '{one.kind.name}'", one.source_input, config, name, complete)
         if not one.target_name:
             message = f"batch output kind '{one.kind.name}' has no target for {name}"
             yield Problem(f"{path}.target_name", message, "no name", "outputs of the model", "Name them.")
-        yield from _unknown(path, "target_name", "target output", one.target_name, config.output, name)
+        yield from _unknown(path, "target_name", "target output", one.target_name, config.output, name, complete)
         for target in one.target_name:
             if target in targets:
                 message = f"target output name '{target}' can only be specified once for {name}"
@@ -100,14 +102,21 @@ def _places(path: str, output: ModelOutput, source: ModelInput, name: str) -> It
 
 
 def _unknown(
-    path: str, key: str, label: str, names: Sequence[str], tensors: Sequence[ModelInput | ModelOutput], name: str
+    path: str,
+    key: str,
+    label: str,
+    names: Sequence[str],
+    tensors: Sequence[ModelInput | ModelOutput],
+    name: str,
+    complete: bool,
 ) -> Iterator[Problem]:
-    if not tensors:  # autofill has yet to name them
+    if not tensors and not complete:  # autofill has yet to name them
         return
     known = [one.name for one in tensors]
     for one in names:
         if one not in known:
             near = suggestion(one, known)
             remedy = f"Did you mean '{near}'?" if near else ""
+            expected = f"one of {', '.join(sorted(known))}" if known else "none: the model has no tensors of this kind"
             message = f"unknown {label} name '{one}' for {name}"
-            yield Problem(f"{path}.{key}", message, f"'{one}'", f"one of {', '.join(sorted(known))}", remedy)
+            yield Problem(f"{path}.{key}", message, f"'{one}'", expected, remedy)

@@ -9,8 +9,10 @@ from atoll.config.problems import Problem, suggestion
 from atoll.tensor import DataType
 
 
-def padding_problems(config: ModelConfig) -> list[Problem]:
-    """All of it; what takes types and dims that autofill has yet to fill in is left for later."""
+def padding_problems(config: ModelConfig, complete: bool) -> list[Problem]:
+    """All of it; unless `complete`, what takes names, types and dims that autofill has yet to fill in is left for
+    later.
+    """
     if "padding" not in config.parameters:
         return []
     padding, problems = parse_padding(config.parameter("padding"))
@@ -20,7 +22,7 @@ def padding_problems(config: ModelConfig) -> list[Problem]:
         found = inputs.get(padded.name)
         if found is not None:
             problems += _input(padded, found, batched)
-        elif inputs:
+        elif inputs or complete:
             problems.append(_unknown(f"padding.inputs.{padded.name}", "input", padded.name, inputs))
     if padding.separate_buckets and not any(one.buckets for one in padding.inputs.values()):
         where, expected = "padding.separate_buckets", "buckets for at least one input"
@@ -33,7 +35,7 @@ def padding_problems(config: ModelConfig) -> list[Problem]:
         output = outputs.get(cut.name)
         if output is not None:
             problems += _output(cut, output, padding, inputs)
-        elif outputs:
+        elif outputs or complete:
             problems.append(_unknown(f"padding.outputs.{cut.name}", "output", cut.name, outputs))
         if any(cut.name in one.target_name for one in config.batch_output):
             where = f"padding.outputs.{cut.name}"
@@ -49,7 +51,7 @@ def _problem(where: str, message: str, found: str, expected: str, remedy: str = 
 def _unknown(where: str, kind: str, name: str, known: dict[str, ModelInput] | dict[str, ModelOutput]) -> Problem:
     near = suggestion(name, known)
     remedy = f"Did you mean '{near}'?" if near else ""
-    expected = f"one of {', '.join(known)}"
+    expected = f"one of {', '.join(known)}" if known else "none: it has no tensors of this kind"
     return _problem(where, f"the configuration has no such {kind}", f"'{name}'", expected, remedy)
 
 

@@ -23,8 +23,8 @@ def tensor_problems(config: ModelConfig, name: str, complete: bool) -> list[Prob
         problems += _duplicates(kind, tensors, name)
         for index, tensor in enumerate(tensors):
             problems += _tensor(f"{kind}[{index}]", f"model {kind}", tensor, config, name, complete)
-    problems += batch_tensor_problems(config, name)
-    problems += padding_problems(config)
+    problems += batch_tensor_problems(config, name, complete)
+    problems += padding_problems(config, complete)
     return problems
 
 
