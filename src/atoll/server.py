@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = (
+    "classification",
     "model_repository",
     "model_repository(unload_dependents)",
     "model_configuration",
@@ -185,6 +186,8 @@ class Server:
         except CancelledError:
             request.cancel()
             raise
+        finally:
+            del request, reply  # what is raised holds this frame by its traceback, and the future what is raised
 
     def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """Load a model of the repositories, or load it anew; with `model_control_mode="explicit"` only.

@@ -1,4 +1,4 @@
-"""ModelInfer's messages: bytes to an inference request, an inference response to the pieces of a message.
+"""ModelInfer's messages: bytes to what a request's message says, an inference response to the pieces of a message.
 
 Nothing large is copied in either direction: a request's tensors are views into the message, a response's pieces are
 views of its arrays. The wire format is read by hand where a message has the usual form, which takes half the time that
@@ -12,12 +12,12 @@ from google.protobuf.message import DecodeError
 
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.protocol.grpc_message import RAW_INPUTS, InferMessage, InputEntry, MessageMemory, varint
-from atoll.protocol.grpc_parameters import Parameters, read_output_parameters, read_parameters, write_parameters
-from atoll.protocol.grpc_tensors import refuse_shared_memory, typed_tensor
+from atoll.protocol.grpc_parameters import Parameters, read_parameters, write_parameters
+from atoll.protocol.grpc_tensors import datatype_named
 from atoll.protocol.parameters_key import ParametersKey, parameters_key
 from atoll.protocol.schema import message_class
-from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter, ResponseSender
-from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor
+from atoll.request import InferenceResponse, Parameter
+from atoll.tensor import Buffer, DataType, Tensor
 
 EncodedMessage = bytes | list[Buffer]
 
@@ -230,70 +230,6 @@ class InferCodec:
         return encoded
 
 
-def build_request(
-    message: InferMessage, sender: ResponseSender, defer: Defer | None
-) -> tuple[InferenceRequest, Parameters]:
-    """The engine's request of a message, and those of its parameters that are the frontend's own affair.
-
-    InvalidArgumentError, NotFoundError and UnsupportedError, in the real server's words, for what is wrong with the
-    message itself; the tensors are the engine's to check. A typed tensor becomes an array; one with the wrong number of
-    elements, packed data for the engine to refuse.
-    """
-    raw = message.raw
-    given = len(raw)
-    taken = 0
-    inputs: dict[str, Tensor] = {}
-    for entry in message.inputs:
-        if isinstance(entry, tuple):
-            name, datatype, shape = entry
-        else:
-            refuse_shared_memory(entry)
-            name, datatype, shape = entry.name, _datatype(entry.datatype), tuple(entry.shape)
-            if entry.HasField("contents"):
-                if given:
-                    raise InvalidArgumentError(
-                        f"contents field must not be specified when using raw_input_contents for '{name}' "
-                        f"for model '{message.model_name}'"
-                    )
-                inputs[name] = typed_tensor(name, datatype, shape, entry.contents, message.model_name)
-                continue
-        if taken == given:
-            raise InvalidArgumentError(
-                f"unable to find data for input tensor '{name}' for model '{message.model_name}' in request."
-            )
-        inputs[name] = Tensor(name, datatype, shape, buffer=raw[taken])
-        taken += 1
-    if len(inputs) != len(message.inputs):
-        raise _repeated_input(message)
-    names: list[str] = []
-    for output in message.outputs:
-        if not isinstance(output, str):
-            read_output_parameters(output)
-            output = output.name
-        names.append(output)
-    request = InferenceRequest(
-        message.model_name,
-        inputs,
-        sender,
-        model_version=message.model_version,
-        id=message.id,
-        output_names=tuple(dict.fromkeys(names)) if names else (),  # the real server takes a name twice as once
-        defer=defer,
-    )
-    if message.parameters is None:
-        return request, NO_PARAMETERS
-    parameters = message.parameters
-    if not isinstance(parameters, Parameters):
-        parameters = read_parameters(parameters)
-    request.priority = parameters.priority
-    request.timeout_us = parameters.timeout_us
-    request.parameters = parameters.custom or None
-    return request, parameters
-
-
-NO_PARAMETERS: Final = Parameters()
-
-
 def encode_stream_error(text: str, id: str) -> bytes:
     """A ModelStreamInferResponse for a request that was refused before it reached its model."""
     answer = _ModelStreamInferResponse(error_message=_sendable(text))
@@ -338,27 +274,11 @@ def _too_many() -> InvalidArgumentError:
 def _input_entry(tensor: Any) -> InputEntry:
     if tensor.HasField("contents") or len(tensor.parameters):
         return tensor
-    return tensor.name, _datatype(tensor.datatype), tuple(tensor.shape)
+    return tensor.name, datatype_named(tensor.datatype), tuple(tensor.shape)
 
 
 def _output_entry(output: Any) -> Any:
     return output if len(output.parameters) else output.name
-
-
-def _datatype(name: str) -> DataType:
-    return BY_PROTOCOL_NAME.get(name, DataType.INVALID)  # the engine refuses it: it knows what the model expects
-
-
-def _repeated_input(message: InferMessage) -> InvalidArgumentError:
-    seen: set[str] = set()
-    for entry in message.inputs:
-        name = entry[0] if isinstance(entry, tuple) else entry.name
-        if name in seen:
-            break
-        seen.add(name)
-    return InvalidArgumentError(
-        f"[request id: {message.id or '<id_unknown>'}] input '{name}' already exists in request"
-    )
 
 
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from atoll.errors import InvalidArgumentError, UnsupportedError
+from atoll.errors import InvalidArgumentError
 from atoll.protocol.grpc_tensors import refuse_shared_memory
 from atoll.request import Parameter
 
@@ -22,6 +22,8 @@ class Parameters:
     timeout_us: int = 0
     enable_empty_final_response: bool = False
     """In a stream: mark the end of the responses by an empty one, if the model ended them without one."""
+    classes: dict[str, int] | None = None
+    """Of the outputs, not of the request: how many classes of each item are wanted, by output; None where none are."""
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
@@ -61,16 +63,20 @@ def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
     return found
 
 
-def read_output_parameters(output: Any) -> None:
-    """Checks those of an InferRequestedOutputTensor; unknown ones are ignored, as the real server does."""
+def read_output_parameters(output: Any) -> int:
+    """Of an InferRequestedOutputTensor: how many classes it asks for, 0 for the data itself.
+
+    Unknown parameters are ignored, as the real server does.
+    """
     refuse_shared_memory(output)
-    if "classification" in output.parameters:
-        if output.parameters["classification"].WhichOneof("parameter_choice") != "int64_param":
-            raise InvalidArgumentError("invalid value type for 'classification' parameter, expected int64_param")
-        raise UnsupportedError(
-            f"output '{output.name}' asks for its classification, which this server does not do: "
-            "ask for the output itself and rank its values in the client"
-        )
+    if "classification" not in output.parameters:
+        return 0
+    parameter = output.parameters["classification"]
+    if parameter.WhichOneof("parameter_choice") != "int64_param":
+        raise InvalidArgumentError("invalid value type for 'classification' parameter, expected int64_param")
+    if parameter.int64_param <= 0:
+        raise InvalidArgumentError("invalid value for 'classification' parameter, expected >= 0")
+    return int(parameter.int64_param)
 
 
 def write_parameters(message_class: Any, parameters: Mapping[str, Parameter]) -> bytes:

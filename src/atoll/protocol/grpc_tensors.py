@@ -6,7 +6,7 @@ import numpy as np
 
 from atoll.errors import InvalidArgumentError, NotFoundError
 from atoll.protocol.integers import narrowed
-from atoll.tensor import Array, DataType, Tensor, pack
+from atoll.tensor import BY_PROTOCOL_NAME, Array, DataType, Tensor, pack
 
 _FIELDS: Final = (
     ("bool_contents", "BOOL", np.bool_, frozenset({DataType.BOOL})),
@@ -19,6 +19,11 @@ _FIELDS: Final = (
     ("bytes_contents", "BYTES", np.object_, frozenset({DataType.BYTES})),
 )
 """A field of InferTensorContents, what the real server calls its type, its elements, and the types that it carries."""
+
+
+def datatype_named(name: str) -> DataType:
+    """INVALID for a name that no data type has: the engine refuses it, as it knows what the model expects."""
+    return BY_PROTOCOL_NAME.get(name, DataType.INVALID)
 
 
 def typed_tensor(name: str, datatype: DataType, shape: tuple[int, ...], contents: Any, model_name: str) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atoll.config.model_config import ModelConfig
-from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnsupportedError
+from atoll.errors import InternalError, InvalidArgumentError, NotFoundError
 from atoll.protocol import json_text
 from atoll.protocol.json_tensors import tensor_from_json
 from atoll.request import Parameter
@@ -26,13 +26,17 @@ _BOOLEAN = "attempt to access JSON non-boolean as boolean"
 
 
 class OutputForm:
-    """In which form each output goes back: binary or JSON. `binary` overrides `binary_default` by output name."""
+    """In which form each output goes back: binary or JSON. `binary` overrides `binary_default` by output name.
 
-    __slots__ = ("binary", "binary_default")
+    `classes`: how many classes of each item are wanted in place of the data, by output name; None where none are.
+    """
+
+    __slots__ = ("binary", "binary_default", "classes")
 
     def __init__(self, binary_default: bool = False, binary: dict[str, bool] | None = None):
         self.binary_default = binary_default
         self.binary: dict[str, bool] = binary if binary is not None else {}
+        self.classes: dict[str, int] | None = None
 
 
 class InferBody:
@@ -246,17 +250,19 @@ def _read_outputs(outputs: Any, result: InferBody) -> None:
             if type(wanted) is not bool:
                 raise InternalError(f"Unable to parse 'binary_data': {_BOOLEAN}")
             if len(parameters) > 1 or "binary_data" not in parameters:
-                _check_output_parameters(parameters)
+                classes = _read_output_parameters(parameters)
+                if classes and name not in binary:
+                    result.form.classes = {**(result.form.classes or {}), name: classes}
         binary.setdefault(name, wanted)  # named twice: the first one counts, as in the real server
     result.output_names = tuple(binary)
 
 
-def _check_output_parameters(parameters: dict[str, Any]) -> None:
+def _read_output_parameters(parameters: dict[str, Any]) -> int:
+    """How many classes are asked for; 0 means the data itself."""
     region = parameters.get("shared_memory_region", _MISSING)
     if region is not _MISSING:
         raise NotFoundError(f"Unable to find shared memory region: '{region}'")
     classes = parameters.get("classification", 0)
-    if type(classes) is not int or classes < 0:
+    if type(classes) is not int or not 0 <= classes < 1 << 64:
         raise InternalError(f"Unable to set 'classification': {_INTEGER}")
-    if classes:
-        raise UnsupportedError("the classification extension is not supported: ask for the output's own data instead")
+    return classes

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as triton
 
-from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnsupportedError
+from atoll.errors import InternalError, InvalidArgumentError, NotFoundError
 from atoll.protocol import grpc_codec
-from atoll.protocol.grpc_codec import InferCodec, build_request, encode_stream_end, encode_stream_error
+from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_parameters import Parameters, read_parameters
+from atoll.protocol.grpc_request import build_request
 from atoll.request import InferenceResponse
 from atoll.tensor import DataType, Tensor
 
@@ -255,13 +256,55 @@ def test_input_parameters_that_nobody_knows_are_ignored():
     assert decode(message)[0].inputs["INPUT0"].array().shape == (1, 16)
 
 
-def test_classification_is_refused_in_clear_words():
+def asking_for_classes(**counts):
     message = simple()
-    output = message.outputs.add(name="O")
-    output.parameters["classification"].string_param = "3"
+    for name, count in counts.items():
+        message.outputs.add(name=name).parameters["classification"].int64_param = count
+    return message
+
+
+def test_outputs_may_be_asked_for_as_classes():
+    message = asking_for_classes(A=3, B=2**40)
+    message.outputs.add(name="C")
+    request, parameters = decode(message)
+    assert request.output_names == ("A", "B", "C")
+    assert parameters.classes == {"A": 3, "B": 2**40}
+    assert decode(simple())[1].classes is None
+
+
+def test_of_an_output_named_twice_the_first_count_is_taken():
+    message = asking_for_classes(A=1)
+    message.outputs.insert(0, triton.ModelInferRequest.InferRequestedOutputTensor(name="A"))
+    message.outputs.add(name="A").parameters["classification"].int64_param = 2
+    request, parameters = decode(message)
+    assert (request.output_names, parameters.classes) == (("A",), {"A": 1})
+
+
+def test_classes_of_one_request_are_not_those_of_the_next():
+    codec = InferCodec()
+    asking = asking_for_classes(A=3)
+    asking.parameters["priority"].int64_param = 2
+    plain = simple()
+    plain.parameters["priority"].int64_param = 2
+    for _ in range(2):
+        assert [(p.priority, p.classes) for _, p in (decode(one, codec) for one in (asking, plain))] == [
+            (2, {"A": 3}),
+            (2, None),
+        ]
+
+
+@pytest.mark.parametrize("count", [0, -1, -(2**63)])
+def test_a_count_of_classes_must_be_above_0(count):
+    assert refusal(asking_for_classes(A=count)) == "invalid value for 'classification' parameter, expected >= 0"
+
+
+@pytest.mark.parametrize(
+    "parameter", [{"string_param": "3"}, {"bool_param": True}, {"double_param": 3.0}, {"uint64_param": 3}, {}]
+)
+def test_a_count_of_classes_of_another_kind(parameter):
+    message = simple()
+    message.outputs.add(name="A").parameters["classification"].CopyFrom(triton.InferParameter(**parameter))
     assert refusal(message) == "invalid value type for 'classification' parameter, expected int64_param"
-    output.parameters["classification"].int64_param = 3
-    assert "classification" in refusal(message, UnsupportedError)
 
 
 def parameters(**values):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
+from atoll.frontends.classifying import send_classes
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
@@ -24,7 +25,8 @@ from atoll.frontends.grpc.transport import (
 from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.waking import Waking
-from atoll.protocol.grpc_codec import InferCodec, build_request
+from atoll.protocol.grpc_codec import InferCodec
+from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.server import Server
@@ -78,7 +80,9 @@ class Servicer:
             if model.decoupled:
                 raise UnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
             sender = UnarySender(call, self._codec, self._mailbox)
-            request, _ = build_request(parsed, sender, self._defer)
+            request, parameters = build_request(parsed, sender, self._defer)
+            if parameters.classes is not None:
+                send_classes(request, parameters.classes, model)
             if self._compression:
                 call.compression = self._compression
             model.submit(request)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError
+from atoll.frontends.classifying import send_classes
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.waking import Waiter, Waking
-from atoll.protocol.grpc_codec import InferCodec, build_request, encode_stream_end, encode_stream_error
+from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage
+from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
@@ -138,6 +140,8 @@ class _Stream:
             entry.decoupled = model.decoupled
             request, parameters = build_request(parsed, entry, service.defer)
             entry.empty_final = parameters.enable_empty_final_response
+            if parameters.classes is not None:
+                send_classes(request, parameters.classes, model)
             entry.request = request
             if not attempt:
                 self._entries.add(entry)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
+from atoll.frontends.classifying import send_classes
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
@@ -101,6 +102,8 @@ class InferEndpoint:
             model = self._server.model(model_name, version)
             if model.decoupled:
                 raise UnsupportedError("HTTP end point doesn't support models with decoupled transaction policy")
+            if decoded.form.classes is not None:
+                send_classes(request, decoded.form.classes, model)
             exchange.on_gone = request.cancel
             model.submit(request)
         except AtollError as error:
