@@ -23,7 +23,7 @@ from atoll.scheduling.scheduler import NextBatch, Refusal, Traits, WaitUntil
 from atoll.scheduling.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Sequence, Step
 from atoll.scheduling.sequence_seat import SequenceSeat
 
-MAX_ID_LENGTH = 128  # of a string
+MAX_ID_LENGTH = 128  # of a string, in bytes, as in the real server
 _AT_ONCE = 1  # a moment that is always past
 
 
@@ -54,6 +54,7 @@ class SequenceBatcher:
         self._backlog: OrderedDict[Sequence, None] = OrderedDict()
         self._deadlines: DueTimes[Sequence] = DueTimes(self._backlog.__contains__)
         self._idle: OrderedDict[Sequence, int] = OrderedDict()  # since when, the longest first
+        self._just_idle: list[Sequence] = []  # since now, but nobody has said when that is
         self._idle_alarm_ns = 0  # when to look for those that idle out: seldom moved, for that costs a timer
         self._refused: list[Refusal] = []
         self._pending = 0
@@ -120,12 +121,17 @@ class SequenceBatcher:
             request.parameters = {**parameters, "sequence_id": correlation_id, "sequence_start": True}
             return correlation_id, ONLY if end else FIRST
         if isinstance(correlation_id, str):
-            if len(correlation_id) > MAX_ID_LENGTH:
+            if len(correlation_id) > MAX_ID_LENGTH or (not correlation_id.isascii() and _is_too_long(correlation_id)):
                 raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
         elif type(correlation_id) is not int or not 0 < correlation_id < 1 << 64:
             raise InvalidArgumentError(
                 f"correlation ID {correlation_id!r} of an inference request to model '{self._rules.model_name}' is "
                 "neither a whole number from 1 to 2**64 - 1 nor a string"
+            )
+        if type(start) is not bool or type(end) is not bool:
+            raise InvalidArgumentError(
+                f"the flags of an inference request for sequence {correlation_id} to model '{self._rules.model_name}' "
+                f"are neither true nor false: sequence_start is {start!r}, sequence_end is {end!r}"
             )
         if start:
             return correlation_id, ONLY if end else FIRST
@@ -267,6 +273,8 @@ class SequenceBatcher:
         self._take_out(sequence, request)
         if not sequence.executing:
             self._settle(sequence, self._now_ns)
+            if sequence in self._idle:
+                self._just_idle.append(sequence)
         return True
 
     def _drop_run(self, sequence: Sequence, start: InferenceRequest | None, error: Callable[[], AtollError]) -> None:
@@ -313,7 +321,7 @@ class SequenceBatcher:
     # ---- time
 
     def next_expiry_ns(self) -> int:
-        if self._refused:
+        if self._refused or self._just_idle:
             return _AT_ONCE
         if self._idle and not self._idle_alarm_ns:
             self._idle_alarm_ns = next(iter(self._idle.values())) + self._rules.idle_ns
@@ -324,6 +332,11 @@ class SequenceBatcher:
 
     def expire(self, now_ns: int) -> Several[Refusal]:
         self._now_ns = now_ns
+        for sequence in self._just_idle:
+            if sequence in self._idle:
+                self._idle[sequence] = now_ns
+                self._idle.move_to_end(sequence)
+        self._just_idle.clear()
         for sequence in self._deadlines.due(now_ns):
             self._refuse_waiting(sequence, _no_slot_in_time)
             self._end(sequence)
@@ -388,6 +401,15 @@ class SequenceBatcher:
                 self._backlog[sequence] = None
                 self._backlog.move_to_end(sequence, last=False)
         self._promote()
+
+
+def _is_too_long(correlation_id: str) -> bool:
+    try:
+        return len(correlation_id.encode()) > MAX_ID_LENGTH
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            f"the correlation ID {correlation_id!r} is no text: it has half of a surrogate pair"
+        ) from None
 
 
 def _no_slot_in_time() -> UnavailableError:

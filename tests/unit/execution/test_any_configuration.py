@@ -166,7 +166,7 @@ PADDINGS = (
     '{"inputs": {"A": {"buckets": [4]}}, "separate_buckets": true}',
     '{"inputs": {"A": {"value": %s}}}' % ("9" * 5000),
 )
-SCHEDULING = st.one_of(
+SCHEDULING: st.SearchStrategy[dict[str, object]] = st.one_of(
     st.fixed_dictionaries({"dynamic_batching": DYNAMIC}),
     st.fixed_dictionaries({"sequence_batching": SEQUENCES}),
     st.just({}),

@@ -3,13 +3,14 @@
 import gc
 import sys
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.unit.scheduling.queued import MS, Silent
 from tests.unit.scheduling.sequences import Direct, Oldest, Sequences, sequence_of
 
-from atoll.errors import OverloadedError
+from atoll.errors import InvalidArgumentError, OverloadedError
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.scheduling.scheduler import WaitUntil
 from atoll.scheduling.sequence import ABSENT, FIRST, INNER, LAST, ONLY
@@ -68,6 +69,20 @@ def test_a_correlation_id_is_of_a_bounded_length() -> None:
         sequences.refused("x" * 129, "S") == "UNSUPPORTED: string correlation ID cannot be longer than 128 characters"
     )
     sequences.ask("x" * 128, "S")
+    sequences.ask("é" * 64, "S")
+    assert "cannot be longer than 128" in sequences.refused("é" * 65, "S")  # bytes are counted
+
+
+def test_half_a_character_is_no_correlation_id() -> None:
+    assert "half of a surrogate pair" in Sequences().refused("\ud800", "S")
+
+
+@pytest.mark.parametrize("flag", ["false", "", 0, 1, None])
+def test_flags_are_true_or_false(flag: Any) -> None:
+    for key in ("sequence_start", "sequence_end"):
+        parameters = {"sequence_id": 1, "sequence_start": True, key: flag}
+        with pytest.raises(InvalidArgumentError, match=f"{key} is {flag!r}"):
+            Sequences().batcher.enqueue(InferenceRequest("m", {}, Silent(), parameters=parameters), MS)
 
 
 def test_a_text_for_an_input_of_numbers() -> None:
@@ -381,6 +396,22 @@ def test_a_sequence_that_waits_or_runs_is_not_idle() -> None:
     sequences.ask(1, "E")
     sequences.run()
     assert not sequences.live
+
+
+def test_a_sequence_whose_waiting_request_is_withdrawn_is_idle_from_then_on() -> None:
+    sequences = Sequences(direct=Direct())
+    sequences.ask(1, "S")
+    sequences.run()
+    sequences.ask(2, "S")
+    sequences.begin()
+    waits = sequences.ask(1)
+    assert sequences.wait(5000) == []  # behind the batch of another
+    assert sequences.batcher.withdraw(waits)
+    assert sequences.wait(0) == []
+    sequences.end()
+    assert sequences.wait(999) == []
+    sequences.ask(1, "", "goes on")
+    assert sequences.run() == ["goes on"]
 
 
 def test_the_alarm_of_idleness_is_seldom_moved() -> None:
