@@ -66,11 +66,16 @@ class ThreadReply:
         return self._answered.acquire(timeout=-1 if timeout is None else timeout)
 
     def result(self) -> InferenceResponse:
-        return _one_response(self._response)
+        """Once: what is raised holds this object by its traceback, and must not be held by it."""
+        self._response, response = None, self._response
+        try:
+            return _one_response(response)
+        finally:
+            del response
 
 
 class LoopReply:
-    """A future of an event loop, for one answer from any thread."""
+    """A future of an event loop, for one answer from any thread. To be taken before the request is submitted."""
 
     __slots__ = ("_loop", "_response", "_thread_id", "future")
 
@@ -94,17 +99,23 @@ class LoopReply:
             logger.debug("an answer found its event loop closed")
 
     def _settle(self) -> None:
-        if self.future.done():
+        future, response = self.future, self._response
+        del self.future, self._response  # an error may hold its request, which holds this
+        if future.done():
             return
         try:
-            self.future.set_result(_one_response(self._response))
+            future.set_result(_one_response(response))
         except AtollError as error:
-            self.future.set_exception(error)
+            future.set_exception(error.with_traceback(None))
 
 
 def _one_response(response: InferenceResponse | None) -> InferenceResponse:
     if response is None:
         raise InternalError("the model ended the request without a response")
-    if response.error is not None:
-        raise response.error
-    return response
+    error = response.error
+    if error is None:
+        return response
+    try:
+        raise error
+    finally:
+        del error, response  # no circle: its traceback holds this frame, and what it holds the client's arrays

@@ -170,6 +170,7 @@ class Server:
 
         loop = get_running_loop()
         reply = LoopReply(loop)
+        future = reply.future
         for _ in range(WAKES):
             try:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
@@ -182,12 +183,16 @@ class Server:
         else:
             raise UnavailableError(_NO_PEACE.format(model_name))
         try:
-            return await reply.future
+            return await future
         except CancelledError:
             request.cancel()
             raise
         finally:
-            del request, reply  # what is raised holds this frame by its traceback, and the future what is raised
+            del (
+                request,
+                reply,
+                future,
+            )  # what is raised holds this frame by its traceback, and the future what is raised
 
     def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """Load a model of the repositories, or load it anew; with `model_control_mode="explicit"` only.

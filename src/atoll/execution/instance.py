@@ -165,6 +165,7 @@ class ModelInstance:
 
     def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:
         """End the request with this error."""
+        error.__traceback__ = None  # its frames hold the requests of the whole batch, which may hold the error
         request.move(DONE)
         request.timeline.request_end = monotonic_ns()
         self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
