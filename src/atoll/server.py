@@ -188,11 +188,7 @@ class Server:
             request.cancel()
             raise
         finally:
-            del (
-                request,
-                reply,
-                future,
-            )  # what is raised holds this frame by its traceback, and the future what is raised
+            del request, reply, future  # what is raised holds this frame, and they hold what is raised
 
     def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """Load a model of the repositories, or load it anew; with `model_control_mode="explicit"` only.
