@@ -31,14 +31,20 @@ class _Level:
 
 
 class _Place:
-    """Where a request stands."""
+    """Where a request stands; without one when it has left. What knows of places forgets them later, and must not keep
+    the tensors of requests until then.
+    """
 
     __slots__ = ("level", "request", "row")
 
     def __init__(self, request: InferenceRequest, level: _Level):
-        self.request = request
+        self.request: InferenceRequest | None = request
         self.level = level
         self.row = level.in_time
+
+
+def _is_taken(place: _Place) -> bool:
+    return place.request is not None
 
 
 class PriorityQueue:
@@ -61,13 +67,10 @@ class PriorityQueue:
         self._levels: dict[int, _Level] = {}
         self._order: list[int] = []  # the numbers of these, sorted
         self._places: dict[InferenceRequest, _Place] = {}
-        self._to_refuse: DueTimes[_Place] = DueTimes(self._is_current)
-        self._to_delay: DueTimes[_Place] = DueTimes(self._is_current)
+        self._to_refuse: DueTimes[_Place] = DueTimes(_is_taken)
+        self._to_delay: DueTimes[_Place] = DueTimes(_is_taken)
         self._late: list[InferenceRequest] = []  # taken out, and not handed out yet
         self._told_ns = 0
-
-    def _is_current(self, place: _Place) -> bool:
-        return self._places.get(place.request) is place
 
     @property
     def refuses(self) -> bool:
@@ -117,6 +120,7 @@ class PriorityQueue:
         place = self._places.pop(request, None)
         if place is None:
             return False
+        place.request = None
         del place.row[request]
         level = place.level
         if not level and len(self._levels) > _KEPT:
@@ -127,12 +131,14 @@ class PriorityQueue:
     def pass_time(self, now_ns: int) -> None:
         """Put aside, or behind the others, who is late by now."""
         for place in self._to_refuse.due(now_ns):
-            self.remove(place.request)
-            self._late.append(place.request)
+            if (request := place.request) is not None:
+                self.remove(request)
+                self._late.append(request)
         for place in self._to_delay.due(now_ns):
-            del place.row[place.request]
-            place.row = place.level.delayed
-            place.row[place.request] = None
+            if (request := place.request) is not None:
+                del place.row[request]
+                place.row = place.level.delayed
+                place.row[request] = None
 
     def take_late(self) -> list[InferenceRequest]:
         """Hand out those that were put aside; `pass_time` comes first."""

@@ -1,5 +1,6 @@
 """Priorities, timeouts and limits of queues: what the real server (2.51) was seen to do, case by case."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -303,3 +304,16 @@ class TestLeaving:
         assert [request.id for request in one.scheduler.withdraw_all()] == ["late", "newer"]
         assert one.expired() == []
         assert (one.batch(), one.scheduler.pending(), one.scheduler.head()) == (None, 0, None)
+
+
+@pytest.mark.parametrize("action", [policy().timeout_action, DELAY])
+def test_requests_that_have_left_are_not_kept_until_they_would_have_been_late(action: Any) -> None:
+    one = turned(default_queue_policy=policy(timeout_ms=CENTURY_MS, timeout_action=action))
+    requests = [queued(str(number)) for number in range(20)]
+    senders = [weakref.ref(request.sender) for request in requests]
+    one.enqueue(*requests)
+    for request in requests[:10]:
+        assert one.scheduler.withdraw(request)
+    assert len(one.names()) == 8
+    del request, requests
+    assert sum(sender() is not None for sender in senders) == one.scheduler.pending() == 2
