@@ -46,7 +46,7 @@ class Clock:
                     return
                 left_ns = None if due_ns is None else due_ns - monotonic_ns()
                 if left_ns is None or left_ns > 0:
-                    self._changed.wait(None if left_ns is None else left_ns / 1e9)
+                    self._changed.wait(None if left_ns is None else min(left_ns / 1e9, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
         """Nothing is called any more once this has returned."""

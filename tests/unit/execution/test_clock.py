@@ -131,3 +131,11 @@ def test_it_may_be_closed_by_what_it_calls(make: Make) -> None:
     holder.append(make(function))
     holder[0].set(monotonic_ns())
     assert done.wait(PATIENCE_S)
+
+
+def test_a_moment_beyond_all_that_can_be_waited_for_stops_no_other(clock: Clock) -> None:
+    called = threading.Event()
+    clock.at(1 << 80, lambda: None)
+    threading.Event().wait(0.05)  # the clock's thread waits for it
+    clock.at(monotonic_ns(), called.set)
+    assert called.wait(PATIENCE_S)
