@@ -52,7 +52,7 @@ def test_health(client: AnyClient) -> None:
 def test_server_metadata(client: AnyClient) -> None:
     metadata = client.call("get_server_metadata")
     assert metadata["name"] == "triton"
-    assert {"binary_tensor_data", "statistics", "model_configuration"} <= set(metadata["extensions"])
+    assert {"classification", "binary_tensor_data", "statistics", "model_configuration"} <= set(metadata["extensions"])
 
 
 def test_model_metadata(client: AnyClient) -> None:
@@ -134,6 +134,13 @@ def test_only_the_outputs_that_are_asked_for(client: AnyClient) -> None:
     result = client.infer("simple", pair(), outputs=client.outputs("OUTPUT1"))
     assert result.as_numpy("OUTPUT0") is None
     np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), pair()["INPUT0"] - 1)
+
+
+def test_one_output_as_classes_and_another_as_it_is(client: AnyClient) -> None:
+    outputs = [client.module.InferRequestedOutput("OUTPUT0", class_count=2), *client.outputs("OUTPUT1")]
+    result = client.infer("simple", pair(rows=2), outputs=outputs)
+    assert result.as_numpy("OUTPUT0").tolist() == [[b"16:15", b"15:14"], [b"32:15", b"31:14"]]
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), pair(rows=2)["INPUT0"] - 1)
 
 
 def test_parameters_of_a_request_are_taken(client: AnyClient) -> None:

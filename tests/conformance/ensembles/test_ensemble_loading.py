@@ -10,6 +10,8 @@ import pytest
 from tests.conformance.comparing import http_differences
 from tests.conformance.ensembles.ensemble_loading import (
     EXPLICIT,
+    LABELLED,
+    classes,
     core,
     documents,
     make_moves,
@@ -38,6 +40,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root, broken = write_all(folder / "all")
     with start_atoll(root, folder / "all.log", EXPLICIT) as server:
         found = {"reasons": reasons(server, broken), "documents": documents(server)}
+        found["classes"] = {name: classes(server, name) for name in LABELLED}
     root = write_few(folder / "few")
     with start_atoll(root, folder / "few.log", EXPLICIT) as server:
         found["moves"] = make_moves(server, root)
@@ -72,6 +75,11 @@ def test_the_document_is_that_of_the_real_server(answers: dict[str, Any], name: 
     expected, got = RECORDED["documents"][name], answers["documents"][name]
     found = http_differences(expected, without_newer_field(got))
     assert not found, "\n".join([name, *found])
+
+
+@pytest.mark.parametrize("name", RECORDED["classes"])
+def test_classes_have_the_labels_that_they_have_in_the_real_server(answers: dict[str, Any], name: str) -> None:
+    assert answers["classes"][name] == RECORDED["classes"][name]
 
 
 @pytest.mark.parametrize("name", RECORDED["moves"])
