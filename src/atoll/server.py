@@ -149,7 +149,12 @@ class Server:
                 self._awake(model_name)
         else:
             raise UnavailableError(_NO_PEACE.format(model_name))
-        if not reply.wait(timeout):
+        try:
+            answered = reply.wait(timeout)
+        except BaseException:  # KeyboardInterrupt: nobody waits for the answer any more
+            request.cancel()
+            raise
+        if not answered:
             request.cancel()
             raise UnavailableError(f"model '{model_name}' did not answer within {timeout} s")
         return reply.result()

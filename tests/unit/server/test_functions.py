@@ -11,6 +11,7 @@ import pytest
 from tests.unit.models.tiny import write_model
 
 import atoll
+from atoll.calls import ThreadReply
 from atoll.models.function_tensors import TensorSpec
 
 PATIENCE_S = 30
@@ -291,3 +292,27 @@ def test_many_threads_may_add_the_same_name(server: atoll.Server) -> None:
             done.result(PATIENCE_S)
     assert ask(server) in range(1, 13)
     assert states(server) == [("f", "1", "READY")]
+
+
+def test_a_caller_who_is_interrupted_takes_back_his_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(IN: Any) -> Any:  # noqa: N803
+        entered.set()
+        assert go_on.wait(PATIENCE_S)
+        return IN
+
+    def interrupted(self: ThreadReply, timeout: float | None) -> bool:
+        raise KeyboardInterrupt
+
+    with atoll.Server() as server, ThreadPoolExecutor(1) as threads:
+        server.add_model("f", slow, batching=False, inputs=TENSORS["inputs"], outputs=TENSORS["outputs"])
+        first = threads.submit(server.infer, "f", {"IN": ONES[0]})
+        assert entered.wait(PATIENCE_S)
+        monkeypatch.setattr(ThreadReply, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.infer("f", {"IN": ONES[0]})
+        assert server.statistics("f")[0].pending_request_count == 0
+        assert server.statistics("f")[0].fail.count == 1
+        go_on.set()
+        assert first.result(PATIENCE_S)["OUT"].tolist() == [1, 1]
