@@ -217,6 +217,10 @@ class CachedPool:
             looking = self._looking.count
         return looking + self._pool.in_flight()
 
+    def sequences(self) -> int:
+        """How many sequences have begun and may go on."""
+        return self._pool.sequences()
+
     def instances(self) -> list[Any]:
         """Those that take batches."""
         return self._pool.instances()

@@ -233,6 +233,11 @@ class ForwardingPool:
         with self._lock:
             return self._in_flight.count
 
+    def sequences(self) -> int:
+        """How many sequences have begun and may go on."""
+        with self._lock:
+            return self._scheduler.sequences()
+
     def instances(self) -> list[RequestModelInstance]:
         """Those that take batches, or will again when they are back."""
         with self._lock:

@@ -173,6 +173,11 @@ class InstancePool:
         with self._lock:
             return self._in_flight.count
 
+    def sequences(self) -> int:
+        """How many sequences have begun and may go on."""
+        with self._lock:
+            return self._scheduler.sequences()
+
     def instances(self) -> list[ModelInstance]:
         """Those that take batches."""
         with self._lock:

@@ -34,7 +34,7 @@ def parse_budget(text: str, machine_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model in memory: its measured size, when it was last used, and whether a request is queued or executing."""
+    """A model in memory: its measured size, when it was last used, and whether it has requests or sequences."""
 
     name: str
     byte_size: int

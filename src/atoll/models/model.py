@@ -98,6 +98,10 @@ class Model:
         """How many requests are queued or executing."""
         return self._pool.in_flight()
 
+    def is_busy(self) -> bool:
+        """Whether requests are queued or executing, or sequences have begun that may go on."""
+        return self._pool.in_flight() > 0 or self._pool.sequences() > 0
+
     def process_bytes(self) -> int:
         """What its processes have in memory, where it has any of its own."""
         measure = getattr(self._backend_model, "memory_bytes", None)

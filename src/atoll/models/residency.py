@@ -215,7 +215,7 @@ class Residency:
                 if other == key:
                     own = min(own + size, max(self.budget, size))
                     continue
-                busy = any(model.in_flight() for model in models) or self._control.is_overridden(other)
+                busy = any(model.is_busy() for model in models) or self._control.is_overridden(other)
                 others.append(Resident(name, size, max((m.last_used_ns for m in models), default=0), busy))
             victims = choose_victims(others, own, self.budget)
             if victims is not None:

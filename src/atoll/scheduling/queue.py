@@ -62,3 +62,6 @@ class RequestQueue:
 
     def pending(self) -> int:
         return len(self._queue)
+
+    def sequences(self) -> int:
+        return 0

@@ -127,3 +127,6 @@ class QueueingBatcher:
 
     def pending(self) -> int:
         return len(self._queue)
+
+    def sequences(self) -> int:
+        return 0

@@ -102,3 +102,6 @@ class Scheduler(Protocol):
 
     def pending(self) -> int:
         """How many requests wait."""
+
+    def sequences(self) -> int:
+        """How many sequences have begun and may go on."""

@@ -255,6 +255,9 @@ class SequenceBatcher:
     def pending(self) -> int:
         return self._pending
 
+    def sequences(self) -> int:
+        return len(self._by_id)
+
     # ---- what leaves without having been executed
 
     def withdraw(self, request: InferenceRequest) -> bool:

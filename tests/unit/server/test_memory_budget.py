@@ -111,6 +111,26 @@ def test_many_at_once_wait_for_one_load(server: atoll.Server) -> None:
     assert not wrong
 
 
+def test_a_model_stays_for_its_sequences(repository: Path, tmp_path: Path) -> None:
+    config = "max_batch_size: 4 sequence_batching { max_sequence_idle_microseconds: 600000000 oldest { } }"
+    write_model(tmp_path, "turns", 7, config=config, weight_bytes=8 * MIB)
+
+    def turn(**flags: bool) -> float:
+        answer = server.infer("turns", {"IN": ONES}, parameters={"sequence_id": 1, **flags}, timeout=60)
+        return float(answer["OUT"][0, 0])
+
+    with atoll.Server([repository, tmp_path], model_memory_budget="34MiB") as server:
+        assert turn(sequence_start=True) == 7
+        for number in range(COUNT):
+            factor_of(server, f"m{number}")
+            assert "turns" in loaded(server)
+        assert turn() == 7  # as the sequence is known, without a START
+        assert turn(sequence_end=True) == 7
+        for number in range(COUNT):
+            factor_of(server, f"m{number}")
+        assert "turns" not in loaded(server)
+
+
 async def test_coroutines_wait_too(server: atoll.Server) -> None:
     answers = await asyncio.gather(*(server.async_infer(f"m{number}", {"IN": ONES}) for number in range(COUNT)))
     assert [float(answer["OUT"][0, 0]) for answer in answers] == [1, 2, 3, 4, 5]

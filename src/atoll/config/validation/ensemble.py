@@ -45,7 +45,7 @@ def ensemble_problems(config: ModelConfig, name: str) -> Iterator[Problem]:
         ):
             if not value:
                 message = f"must specify '{key}' in step {index} of ensemble '{name}'"
-                yield Problem(f"{_STEP}[{index}].{key}", message, "nothing", f"a {key}", "Add it.")
+                yield Problem(f"{_STEP}[{index}].{key}", message, "nothing", f"its {key}", "Add it.")
     yield from _wiring(config, ensemble, name)
     yield from condition_problems(config, name)
 

@@ -83,6 +83,10 @@ class EnsemblePool:
         with self._lock:
             return self._in_flight.count
 
+    def sequences(self) -> int:
+        """0: they are those of the steps' models."""
+        return 0
+
     def instances(self) -> list[Any]:
         """None."""
         return []
