@@ -12,6 +12,7 @@ from atoll.errors import DeadlineExceededError
 from atoll.execution.clock import Clock
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 from atoll.timers import Timer
+from atoll.trampoline import hold, let_go
 
 
 class Deadlines:
@@ -66,11 +67,17 @@ class WatchedSender:
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """As `ResponseSender.send`."""
+        if not final:
+            outermost = hold()  # what it causes is done when the clock need not wait for the lock any more
+            try:
+                with self._lock:
+                    if not self._over:
+                        self._sender.send(response, False)  # under the lock: nothing may follow the final one
+            finally:
+                let_go(outermost)
+            return
         with self._lock:
             if self._over:
-                return
-            if not final:
-                self._sender.send(response, False)  # under the lock: nothing may follow the final one
                 return
             self._over = True
         self._let_go()

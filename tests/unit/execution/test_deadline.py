@@ -14,6 +14,7 @@ from atoll.errors import DeadlineExceededError
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines, WatchedSender
 from atoll.request import InferenceRequest, InferenceResponse
+from atoll.trampoline import soon
 
 SECOND_NS = 10**9
 PATIENCE_S = 30
@@ -137,3 +138,27 @@ def test_whatever_comes_first_there_is_one_final_answer_and_nothing_after_it(ord
     first = min(order.index("answer"), order.index("exceed"))
     assert len(finals) == 1 + order[:first].count("more")
     assert (heard.error is not None) == (order[first] == "exceed")
+
+
+def test_what_an_answer_causes_does_not_hold_up_the_clock(clock: Clock) -> None:
+    heard = Heard()
+    request = make(heard, 3600 * SECOND_NS)
+    watched = Deadlines(clock, "m", "1").watch(request)
+    assert watched is not None
+
+    class Causing(Heard):
+        def send(self, response: InferenceResponse | None, final: bool) -> None:
+            heard.send(response, final)
+            if not final:
+                soon(waits_for_the_end)
+
+    def waits_for_the_end() -> None:
+        assert watched is not None
+        clock.at(monotonic_ns(), watched.exceed)
+        ended.append(heard.ended.wait(PATIENCE_S))
+
+    ended: list[bool] = []
+    watched._sender = Causing()
+    request.sender.send(InferenceResponse("m", "1"), False)
+    assert ended == [True]
+    assert isinstance(heard.error, DeadlineExceededError)
