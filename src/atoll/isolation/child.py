@@ -20,7 +20,6 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atoll.devices.host_policy import apply, from_document
 from atoll.isolation import child_control
 from atoll.isolation.limits import limit_memory
 
@@ -90,7 +89,7 @@ def run(descriptors: Descriptors, *, forked: bool = False) -> NoReturn:
             orders: dict[str, Any] = json.loads(file.read())
         _name_process(orders["name"])
         if orders.get("policy"):  # before there are any threads
-            apply(from_document(orders["policy"]))
+            _apply_policy(orders["policy"])
         if not orders["single_threaded"]:
             child_control.answer(control, watch_parent=not forked)
         limit_memory(orders["memory_limit"])
@@ -146,6 +145,12 @@ def _let_go_of_signals() -> None:
 def _name_process(name: str) -> None:
     with suppress(OSError), open("/proc/self/comm", "wb") as file:
         file.write(name.encode()[-15:])  # as long as the kernel keeps it
+
+
+def _apply_policy(document: Any) -> None:
+    from atoll.devices.host_policy import apply, from_document  # few processes have one, and it takes its time
+
+    apply(from_document(document))
 
 
 def _report(error: BaseException, data: socket.socket) -> None:
