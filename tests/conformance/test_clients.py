@@ -52,7 +52,8 @@ def test_health(client: AnyClient) -> None:
 def test_server_metadata(client: AnyClient) -> None:
     metadata = client.call("get_server_metadata")
     assert metadata["name"] == "triton"
-    assert {"classification", "binary_tensor_data", "statistics", "model_configuration"} <= set(metadata["extensions"])
+    served = {"classification", "sequence", "schedule_policy", "binary_tensor_data", "statistics", "model_configuration"}
+    assert served <= set(metadata["extensions"])
 
 
 def test_model_metadata(client: AnyClient) -> None:
