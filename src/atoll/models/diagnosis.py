@@ -9,13 +9,26 @@ from atoll.config.problems import Problem, errors_of, problems_of
 from atoll.errors import AtollError, ConfigError, InternalError
 from atoll.models.catalog import Catalog, Listing, ModelKey
 from atoll.models.completion import CompleteModel, Completion, shown_to_agents
-from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion, circular, resolve
+from atoll.models.ensembles.steps import (
+    MOST_NESTED,
+    FindStep,
+    StepModel,
+    StepVersion,
+    circular,
+    nested_in,
+    resolve,
+    too_nested,
+)
 from atoll.models.loader import Loader
 from atoll.models.record import failure
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import leased
 from atoll.repositories.repository import ModelFolder, Repository
 from atoll.tensor import DataType
+
+# How deep it is looked into ensembles inside each other: further than they may be, so that most of those that are
+# nested too deep are told from those that are not.
+_DEEPEST = MOST_NESTED + MOST_NESTED // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,10 @@ class _Bench:
         agents.unload()
         agents.unload_complete()
         versions = {
-            version: StepVersion(config if self._read or _is_whole(config) else None)
+            version: StepVersion(
+                config if self._read or _is_whole(config) else None,
+                nested=nested_in(complete.steps[version]) if version in complete.steps else 0,
+            )
             for version, config in complete.configs.items()
             if version not in failed
         }
@@ -146,6 +162,8 @@ class _Bench:
         if key in way:
             circle = [way[-1], *way[way.index(key) : -1]]
             return StepModel(key, error=ConfigError(circular(str(way[-1]), map(str, circle)).message))
+        if len(way) > _DEEPEST:
+            return StepModel(key, error=ConfigError(too_nested(str(way[-1]), name, 0).message))
         return self.look(key, way).step
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from atoll.config.model_config import ModelConfig
 from atoll.errors import AtollError, Code
 from atoll.models.catalog import ModelKey
-from atoll.models.ensembles.steps import StepVersion
+from atoll.models.ensembles.steps import StepVersion, nested_in
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.served import Served
@@ -124,7 +124,11 @@ class Record:
 
 
 def _versions(served: Served) -> dict[int, StepVersion]:
-    return {version: StepVersion(model.config, model.labels) for version, model in served.models.items()}
+    steps = served.complete.steps
+    return {
+        version: StepVersion(model.config, model.labels, nested_in(steps[version]) if version in steps else 0)
+        for version, model in served.models.items()
+    }
 
 
 def untried(key: ModelKey, asleep: bool) -> IndexEntry:

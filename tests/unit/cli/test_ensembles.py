@@ -10,6 +10,7 @@ from tests.unit.server.test_ensemble_loading import write_ensemble
 import atoll
 from atoll.cli.main import main
 from atoll.config.textproto import read_config_text
+from atoll.models.ensembles.steps import MOST_NESTED
 
 Capture = pytest.CaptureFixture[str]
 
@@ -69,3 +70,30 @@ def test_an_ensemble_is_shown_as_it_would_be_served(repository: Path, capsys: Ca
     (repository / "two" / "1" / "model.onnx").write_bytes(b"garbage")
     assert main(["inspect", str(repository / "around")]) == 2
     assert "ensemble 'around' depends on 'chain' which is not valid" in capsys.readouterr().err
+
+
+def test_ensembles_too_many_inside_each_other(tmp_path: Path, capsys: Capture) -> None:
+    write_model(tmp_path, "two", 2)
+    for number in range(400):
+        write_ensemble(tmp_path, f"level_{number + 1:03}", [f"level_{number:03}" if number else "two"])
+    assert validate("--json", tmp_path) == 1
+    found = {one["model"]: one["problems"] for one in json.loads(capsys.readouterr().out)["models"]}
+    assert [name for name, problems in found.items() if not problems] == [
+        *[f"level_{number:03}" for number in range(1, MOST_NESTED + 1)],
+        "two",
+    ]
+    messages = [one["message"] for problems in found.values() for one in problems]
+    assert f"ensemble 'level_0{MOST_NESTED + 1}' has more than {MOST_NESTED} ensembles inside" in messages[0]
+    assert max(map(len, messages)) < 5000
+
+
+def test_the_outermost_of_many_may_come_first(tmp_path: Path, capsys: Capture) -> None:
+    write_model(tmp_path, "two", 2)
+    for number in range(300):
+        write_ensemble(tmp_path, f"level_{300 - number:03}", [f"level_{301 - number:03}" if number else "two"])
+    assert validate("--json", tmp_path) == 1
+    found = {one["model"]: one["problems"] for one in json.loads(capsys.readouterr().out)["models"]}
+    messages = [one["message"] for problems in found.values() for one in problems]
+    assert found["level_001"]
+    assert not [one for one in messages if "Recursion" in one]
+    assert max(map(len, messages)) < 5000

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.models.tiny import replace_file, scale_model, write_model
 
 import atoll
+from atoll.models.ensembles.steps import MOST_NESTED
 
 PATIENCE_S = 30
 ONES = np.ones((1, 2), np.float32)
@@ -475,3 +476,20 @@ def test_an_ensemble_is_decoupled_where_a_step_is(server: atoll.Server, reposito
     write_ensemble(repository, "says", ["two"], more="model_transaction_policy { decoupled: true }")
     server.load_model("says")
     assert not server.model("says").decoupled
+
+
+def test_ensembles_inside_each_other_are_loaded_as_deep_as_requests_can_go(tmp_path: Path) -> None:
+    write_model(tmp_path, "two", 2)
+    for number in range(MOST_NESTED + 8):
+        write_ensemble(tmp_path, f"level_{number + 1:02}", [f"level_{number:02}" if number else "two"])
+    with atoll.Server(tmp_path, exit_on_error=False, model_control_mode="explicit", load_model=["*"]) as server:
+        assert ask(server, f"level_{MOST_NESTED}") == 2
+        found = states(server)
+        assert found[f"level_{MOST_NESTED + 1}"] == found[f"level_{MOST_NESTED + 8}"] == "UNAVAILABLE"
+        expected = f"more than {MOST_NESTED} ensembles inside each other, by way of 'level_{MOST_NESTED}'"
+        assert expected in reason(server, f"level_{MOST_NESTED + 1}")
+        write_ensemble(tmp_path, "level_01", ["level_00", "two"])
+        write_ensemble(tmp_path, "level_00", ["two"])
+        server.load_model("level_01")
+        assert states(server)[f"level_{MOST_NESTED}"] == "UNAVAILABLE"  # one more is inside it now
+        assert ask(server, f"level_{MOST_NESTED - 1}") == 4

@@ -8,7 +8,15 @@ from atoll.config.problems import Problem, config_error, errors_of
 from atoll.config.validate import validate_config
 from atoll.config.validation.steps import composed, step_problems
 from atoll.config.written import WrittenConfig
-from atoll.models.ensembles.steps import FindStep, StepVersion, UnfitStepsError, choose
+from atoll.models.ensembles.steps import (
+    MOST_NESTED,
+    FindStep,
+    StepVersion,
+    UnfitStepsError,
+    choose,
+    nested_in,
+    too_nested,
+)
 
 Composed = tuple[ModelConfig, tuple[StepVersion, ...]]
 
@@ -66,6 +74,8 @@ def _composed(config: ModelConfig, find_step: FindStep) -> tuple[ModelConfig, li
         if isinstance(chosen, Problem):
             unfit.append(chosen)
             chosen = None
+        elif chosen is not None and nested_in([chosen]) > MOST_NESTED:
+            unfit.append(too_nested(config.name, step.model_name, index))
         models.append(chosen)
         if step.model_namespace and step.model_namespace != namespaces[-1]:
             message = f"what is written of the namespace of step {index}'s model has no effect"

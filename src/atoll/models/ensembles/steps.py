@@ -9,7 +9,9 @@ from atoll.errors import AtollError, ConfigError
 from atoll.models.catalog import ModelKey
 from atoll.models.lifecycle import ModelState
 
+_LONGEST = 4000  # characters of another model's error
 _MOST_NAMES = 1000  # among which a misspelt one is searched
+MOST_NESTED = 32  # ensembles inside each other: a request of theirs is submitted, and answered, by way of all of them
 Labels = Mapping[str, tuple[str, ...]]
 
 
@@ -20,11 +22,12 @@ class UnfitStepsError(ConfigError):
 @dataclass(frozen=True, slots=True)
 class StepVersion:
     """A version of a step's model: its complete configuration, None where that is not known, and the labels of its
-    outputs.
+    outputs. `nested`: how many ensembles are inside each other there, itself counted if it is one.
     """
 
     config: ModelConfig | None
     labels: Labels = field(default_factory=dict)
+    nested: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,30 @@ def _unavailable(ensemble: str, step: ModelEnsembling.Step, path: str, found: St
     if found.failed:
         message = f"ensemble '{ensemble}' depends on '{name}' which has no loaded version. Model '{name}' loading "
         message += "failed with error: " + "".join(
-            f"version {version} is at {state.value} state: {reason};"
+            f"version {version} is at {state.value} state: {_short(reason)};"
             for version, (state, reason) in found.failed.items()
         )
         return Problem(path, message, "", "", "")
     message = f"ensemble '{ensemble}' depends on '{name}' which is not valid. Model '{name}' failed with error: "
-    return Problem(path, message + str(found.error), "", "", "")
+    return Problem(path, message + _short(str(found.error)), "", "", "")
+
+
+def _short(text: str) -> str:
+    """It may tell of the same about another ensemble, and that of another."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def nested_in(steps: Iterable["StepVersion | None"]) -> int:
+    """`StepVersion.nested` of an ensemble of these."""
+    return 1 + max([one.nested for one in steps if one is not None], default=0)
+
+
+def too_nested(ensemble: str, step: str, index: int) -> Problem:
+    """Of a step whose model is nested as deep as a model may be."""
+    message = f"ensemble '{ensemble}' has more than {MOST_NESTED} ensembles inside each other, by way of '{step}'"
+    remedy = "Let the ensemble have the steps of the inner ones itself."
+    path = f"ensemble_scheduling.step[{index}].model_name"
+    return Problem(path, message, f"'{step}'", f"at most {MOST_NESTED}", remedy)
 
 
 def circular(ensemble: str, circle: Iterable[str]) -> Problem:
