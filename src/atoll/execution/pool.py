@@ -251,9 +251,11 @@ class InstancePool:
                 return
         outermost = hold()
         try:
-            seat.instance.run(batch, by_submitter=True)
-        finally:  # an interrupt of the submitter's thread must not take the instance along
-            self._step_back(seat, batch, defer)
+            try:
+                seat.instance.run(batch, by_submitter=True)
+            finally:  # an interrupt of the submitter's thread must not take the instance along
+                self._step_back(seat, batch, defer)
+        finally:
             let_go(outermost)
 
     def _step_back(self, seat: Seat, batch: Sequence[InferenceRequest], defer: Defer) -> None:
