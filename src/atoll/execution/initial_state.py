@@ -12,6 +12,9 @@ from atoll.tensor import Array, DataType, element_count, unpack
 
 State = ModelSequenceBatching.State
 MAX_STATE_BYTES = 4 << 30  # of one sequence, all its states together
+MAX_TEXT_BYTES = 256 << 20  # of a file of strings, of which nobody knows how long they should be
+_TEXT_BYTES = 64  # that a string takes in memory, at the least, and a place in an array for it
+_MOST_DIMS = 63  # of an array, that of the batch not counted
 
 
 def initial_states(config: ModelConfig, model_directory: Path) -> dict[str, Array]:
@@ -28,19 +31,30 @@ def initial_states(config: ModelConfig, model_directory: Path) -> dict[str, Arra
     for index, state in enumerate(batching.state if batching is not None else ()):
         path = f"sequence_batching.state[{index}]"
         shape = _shape(state)
-        byte_size = element_count(shape) * (state.data_type.size or 8)
-        left -= byte_size
-        if left < 0:
-            message = f"state '{state.input_name}' of model '{config.name}' is too large: {byte_size} bytes a sequence"
+        byte_size = element_count(shape) * (state.data_type.size or _TEXT_BYTES)
+        # an array must be possible with its other dimensions, too, where there is a 0 among them
+        taken = element_count([dim or 1 for dim in shape]) * (state.data_type.size or _TEXT_BYTES)
+        if len(shape) > _MOST_DIMS:
+            message = f"state '{state.input_name}' of model '{config.name}' has too many dims"
+            limit = f"at most {_MOST_DIMS}"
+            problems.append(Problem(f"{path}.dims", message, str(len(shape)), limit, ""))
+            continue
+        if taken > left:
+            message = f"state '{state.input_name}' of model '{config.name}' is too large: {taken} bytes a sequence"
             limit = f"at most {MAX_STATE_BYTES} bytes for all states of a sequence"
             problems.append(Problem(f"{path}.dims", message, str(list(shape)), limit, "Use smaller dims."))
             continue
+        left -= taken
         try:
             array = _value(state, shape, byte_size, model_directory / "initial_state")
         except AtollError as error:
             key = f"{path}.initial_state[0].data_file"
             name = state.initial_state[0].data_file
             problems.append(Problem(key, str(error), f"'{name}'", "", "Correct the file, or name another."))
+            continue
+        except MemoryError:
+            message = f"there is no memory for state '{state.input_name}' of model '{config.name}'"
+            problems.append(Problem(f"{path}.dims", message, f"{taken} bytes a sequence", "", "Use smaller dims."))
             continue
         array = array.reshape((1, *shape)) if config.max_batch_size > 0 else array
         array.flags.writeable = False
@@ -73,7 +87,7 @@ def _value(state: State, shape: tuple[int, ...], byte_size: int, directory: Path
             array.fill(b"")
         return array
     if datatype is DataType.BYTES:
-        data = read_model_file(directory, name, MAX_STATE_BYTES)
+        data = read_model_file(directory, name, MAX_TEXT_BYTES)
         return unpack(data, datatype, shape, state.input_name)
     data = read_model_file(directory, name, MAX_STATE_BYTES, byte_size)
     if len(data) < byte_size:

@@ -197,6 +197,32 @@ def test_a_state_that_no_machine_holds(folder: Path) -> None:
         initial_states(config(large), folder)
 
 
+@pytest.mark.parametrize(
+    ("data_type", "dims"),
+    [
+        ("FP32", "0, 4611686018427387904"),
+        ("FP32", "9223372036854775807, 0"),
+        ("STRING", "536870912"),  # empty ones, but each has its place
+        ("STRING", "0, 536870912"),
+        ("FP32", ", ".join(["1"] * 64)),
+    ],
+)
+def test_dims_of_which_no_array_is_made_are_said_by_their_key(folder: Path, data_type: str, dims: str) -> None:
+    large = f"{NAMES} data_type: TYPE_{data_type} dims: [{dims}]"
+    small = 'input_name: "S2" output_name: "S3" data_type: TYPE_FP32 dims: [2]'
+    with pytest.raises(ConfigError) as caught:
+        initial_states(config(f"state [{{ {large} }}, {{ {small} }}]"), folder)
+    assert [one.path for one in caught.value.problems] == ["sequence_batching.state[0].dims"]
+
+
+def test_a_file_of_strings_is_of_bounded_length(folder: Path) -> None:
+    with (folder / "initial_state" / "endless").open("wb") as file:
+        file.truncate(1 << 40)
+    state = f'{NAMES} data_type: TYPE_STRING dims: [1] initial_state {{ name: "x" data_type: TYPE_STRING dims: [1] '
+    with pytest.raises(ConfigError, match="which is too large"):
+        initial_states(config(f'state [{{ {state} data_file: "endless" }} }}]'), folder)
+
+
 # ---- with a model file
 
 
