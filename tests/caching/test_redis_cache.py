@@ -262,6 +262,11 @@ def test_a_password_comes_from_the_settings_or_the_environment(guarded_redis: Re
         assert PASSWORD not in str(raised.value)
 
 
+def test_settings_in_one_option_are_no_host() -> None:
+    with pytest.raises(InvalidArgumentError, match="each setting in a --cache-config of its own"):
+        RedisCache({"host": "127.0.0.1,port=6379"}, {})
+
+
 def test_an_entry_that_is_too_large_is_neither_written_nor_read(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

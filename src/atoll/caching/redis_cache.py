@@ -49,6 +49,11 @@ class RedisCache:
             raise InvalidArgumentError(
                 "Must at a minimum specify 'host' to create a cache: --cache-config redis,host=HOST"
             )
+        if "," in host:
+            raise InvalidArgumentError(
+                f"--cache-config redis,host={host}: no host has a comma in its name; give each setting in a "
+                "--cache-config of its own, as in --cache-config redis,host=HOST --cache-config redis,port=6379"
+            )
         timeout_s = _seconds(settings.get("timeout", str(_TIMEOUT_S)))
         options: dict[str, Any] = {
             "host": host,
