@@ -232,7 +232,9 @@ class _Reader:
     def _value(self, operator: str) -> bool | int | float | str:
         kind, text = self._next()
         if kind == "number":
-            return int(text) if text.lstrip("+-").isdigit() else float(text)
+            whole = int(text) if text.lstrip("+-").isdigit() else None
+            # one that no tensor holds is compared as the nearest number of 64 bits, or an infinite one
+            return float(text) if whole is None or not -1 << 63 <= whole < 1 << 64 else whole
         if kind == "word" and text in ("true", "false"):
             value: bool | str = text == "true"
         elif kind == "text":

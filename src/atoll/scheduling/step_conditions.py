@@ -69,6 +69,8 @@ def _tensor(condition: Comparison, tensor: Tensor) -> bool:
             f"tensor '{condition.name}' is {tensor.datatype.protocol_name}, which cannot be compared with "
             f"{_kind(value)}: {_text(condition)}"
         )
+    if tensor.datatype is DataType.BOOL and isinstance(value, int):
+        value = bool(value) if value in (0, 1) else float(value)  # numpy compares them with small integers only
     array = tensor.array()
     with np.errstate(over="ignore"):  # a number that is too large for the tensor's type is infinite there
         answers = compare(array, value.encode() if isinstance(value, str) else value)
