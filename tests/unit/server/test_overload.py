@@ -112,11 +112,10 @@ def test_requests_that_are_sent_at_once_on_one_connection_count_one_by_one(held:
             while got.count(b"try again") < 3:
                 got += client.recv(1 << 16)
             assert got.count(b"503 Service Unavailable\r\nRetry-After: 1\r\n") == 3
-            held.open.set()
+            freed(held, threads)
             client.sendall(head + BODY)
             while b"200 OK" not in got:
                 got += client.recv(1 << 16)
-        freed(held, threads)
         eventually(lambda: server.in_flight() == 0, "all is answered")
 
 
