@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from atoll.errors import ConfigError
 from atoll.models.catalog import ModelKey
 from atoll.models.ensembles.load_order import StepsFirst, Turn, load_in_order
+from atoll.models.ensembles.steps import circular
 
 KEYS = [ModelKey(f"m{number}") for number in range(7)]
 
@@ -91,3 +92,13 @@ def test_each_is_loaded_once_and_after_its_steps(
     for key, circle in models.circles.items():
         assert circle[0] == key
         assert all(after in steps[one] for one, after in zip(circle, [*circle[1:], key], strict=True))
+
+
+def test_of_a_large_circle_not_all_is_said() -> None:
+    keys = [ModelKey(f"model_{number}") for number in range(500)]
+    models = Models({key: [after] for key, after in zip(keys, [*keys[1:], keys[0]], strict=True)})
+    assert load(models, keys[:1]) == set(keys)
+    assert models.circles[keys[7]] == (*keys[7:], *keys[:7])
+    problem = circular("model_7", map(str, models.circles[keys[7]]))
+    assert "model_106 -> 400 more -> model_7" in problem.found
+    assert "model_7 -> ... -> model_8 -> model_7" in problem.message

@@ -1,6 +1,6 @@
 """Loading several models, those of an ensemble's steps before the ensemble, and side by side what can be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from atoll.errors import AtollError
@@ -80,14 +80,17 @@ def load_in_order(
 
 def _circle(start: ModelKey, steps: Mapping[ModelKey, frozenset[ModelKey]]) -> tuple[ModelKey, ...]:
     """The way from a model by way of its steps back to itself; empty where there is none."""
-    ways: list[Sequence[ModelKey]] = [(start,)]
-    seen: set[ModelKey] = set()
-    while ways:
-        way = ways.pop()
-        for step in sorted(steps.get(way[-1], ())):
+    before: dict[ModelKey, ModelKey] = {}  # by way of which each was found first
+    left = [start]
+    while left:
+        one = left.pop()
+        for step in sorted(steps.get(one, ())):
             if step == start:
-                return tuple(way)
-            if step not in seen:
-                seen.add(step)
-                ways.append((*way, step))
+                way = [one]
+                while way[-1] != start:
+                    way.append(before[way[-1]])
+                return tuple(reversed(way))
+            if step not in before:
+                before[step] = one
+                left.append(step)
     return ()

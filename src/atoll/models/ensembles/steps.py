@@ -9,6 +9,7 @@ from atoll.errors import AtollError, ConfigError
 from atoll.models.catalog import ModelKey
 from atoll.models.lifecycle import ModelState
 
+_MOST_OF_CIRCLE = 100  # ensembles that are named
 _LONGEST = 4000  # characters of another model's error
 _MOST_NAMES = 1000  # among which a misspelt one is searched
 MOST_NESTED = 32  # ensembles inside each other: a request of theirs is submitted, and answered, by way of all of them
@@ -120,6 +121,8 @@ def circular(ensemble: str, circle: Iterable[str]) -> Problem:
     following = names[1] if len(names) > 1 else ensemble
     message = f"circular dependency between ensembles: {ensemble} -> ... -> {following} -> {ensemble}"
     remedy = "Take one of them out of the circle."
+    if len(names) > _MOST_OF_CIRCLE:
+        names[_MOST_OF_CIRCLE:] = [f"{len(names) - _MOST_OF_CIRCLE} more"]
     return Problem("ensemble_scheduling", message, " -> ".join([*names, ensemble]), "no ensemble within itself", remedy)
 
 
