@@ -267,8 +267,13 @@ class Server:
 
         self.wake(name, then)
         answered.wait()
-        if errors[0] is not None:
-            raise errors[0]
+        error = errors.pop()
+        if error is None:
+            return
+        try:
+            raise error
+        finally:
+            del error  # no circle: its traceback holds this frame, and the caller's with the arrays
 
     def _request(
         self,

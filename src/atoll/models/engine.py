@@ -68,13 +68,14 @@ class ModelsEngine:
         model.accept(request)
 
     def _submit_awake(self, request: InferenceRequest, error: AtollError | None) -> None:
-        try:
-            if error is not None:
-                raise error
+        if error is None:
             request.defer = None  # this is not its submitter's thread
-            self._submit(request)
-        except AtollError as failure:
-            request.sender.send(InferenceResponse("", "", request.id, error=failure), True)
+            try:
+                self._submit(request)
+            except AtollError as refusal:
+                _refuse(request, refusal.with_traceback(None))
+        else:  # not raised: its traceback would hold the request
+            _refuse(request, error)
 
     def load_model(self, name: str, *, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
         """See `Engine.load_model`."""
@@ -93,3 +94,7 @@ class ModelsEngine:
         except (NotFoundError, UnavailableError):
             return False
         return model.ready and model.available
+
+
+def _refuse(request: InferenceRequest, error: AtollError) -> None:
+    request.sender.send(InferenceResponse("", "", request.id, error=error), True)

@@ -6,6 +6,7 @@ is loaded by a thread of its own, what clients or the poll loop ask for by their
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from time import monotonic, monotonic_ns, sleep
@@ -124,16 +125,16 @@ class Residency:
                     else:
                         error = ambiguous(name, len(found))  # no request could choose one of them
         except UnavailableError as known:
-            error = known
+            error = known.with_traceback(None)  # which would hold this frame, and with it who waits
         except AtollError as known:
             error = UnavailableError(f"Request for model: '{name}' cannot be served, it failed to load: {known}")
         except Exception as unknown:
             logger.exception("loading '%s' on demand failed", name)
             error = InternalError(f"{type(unknown).__name__}: {unknown}")
         with self._lock:
-            waiting = self._waiting.pop(name, [])
-        for then in waiting:
-            then(error)
+            waiting = deque(self._waiting.pop(name, ()))
+        while waiting:
+            waiting.popleft()(error)
 
     def _load(self, key: ModelKey, repository: Repository, way: tuple[ModelKey, ...] = ()) -> None:
         """`way`: the ensembles of which it is a step of a step of ..."""

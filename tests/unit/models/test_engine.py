@@ -1,5 +1,7 @@
 """What models ask of the server: who gets it, and on whose thread it is run."""
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,7 +61,8 @@ class Sender:
 
 
 def test_a_request_that_waited_for_its_model_has_no_submitters_thread_any_more() -> None:
-    models, calls = Models(), []
+    models = Models()
+    calls: list[Callable[[], None]] = []
     models.missing = ModelAsleepError("it sleeps")
     request = InferenceRequest("m", {}, Sender(), defer=calls.append)  # an event loop's, of the thread that asks
     ModelsEngine(models).submit(request)
@@ -94,3 +97,21 @@ def test_a_step_that_is_one_too_many_is_refused_and_not_sent_to_another() -> Non
     with pytest.raises(OverloadedError):
         ModelsEngine(models).submit_step(InferenceRequest("m", {}, Sender()))
     assert not models.leaving.accepted
+
+
+@pytest.mark.parametrize("awake", [True, False])
+def test_a_request_that_is_refused_late_is_in_no_circle(awake: bool) -> None:
+    models, sender = Models(), Sender()
+    models.missing = ModelAsleepError("it sleeps")
+    ModelsEngine(models).submit(InferenceRequest("m", {}, sender))
+    gc.collect()
+    gc.disable()
+    try:
+        models.missing, models.model.refusal = None, OverloadedError("too many")
+        models.woken.pop()(None if awake else UnavailableError("it failed to load"))
+        assert len(sender.errors) == 1
+        known = weakref.ref(sender)
+        del sender, models
+        assert known() is None
+    finally:
+        gc.enable()

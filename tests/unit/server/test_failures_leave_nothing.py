@@ -46,13 +46,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[atoll.Server]:
 
 
 def infer(server: atoll.Server, model: str, array: Any) -> None:
-    with pytest.raises(AtollError, match="told to"):
+    with pytest.raises(AtollError, match=r"told to|more than --model-memory-budget"):
         server.infer(model, {"IN": array})
 
 
 def async_infer(server: atoll.Server, model: str, array: Any) -> None:
     async def asked() -> None:
-        with pytest.raises(AtollError, match="told to"):
+        with pytest.raises(AtollError, match=r"told to|more than --model-memory-budget"):
             await server.async_infer(model, {"IN": array})
 
     asyncio.run(asked())
@@ -66,10 +66,31 @@ def no_log() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[atoll.Server]:
+    """A server whose memory budget no process fits into."""
+    repository = tmp_path_factory.mktemp("small")
+    write_python(repository, "large", FAIL)
+    write_ensemble(repository, "of_large", chain("large"))
+    with atoll.Server(repository, model_memory_budget="64KiB") as made:
+        yield made
+
+
 @pytest.mark.usefixtures("no_log")
 @pytest.mark.parametrize("ask", [infer, async_infer])
 @pytest.mark.parametrize("model", ["refuse", "fail", "python", "ensemble", "ask"])
 def test_the_arrays_of_a_failed_request_are_freed_at_once(server: atoll.Server, model: str, ask: Ask) -> None:
+    assert_nothing_is_left(server, model, ask)
+
+
+@pytest.mark.usefixtures("no_log")
+@pytest.mark.parametrize("ask", [infer, async_infer])
+@pytest.mark.parametrize("model", ["large", "of_large"])
+def test_so_they_are_where_a_model_cannot_be_loaded(small: atoll.Server, model: str, ask: Ask) -> None:
+    assert_nothing_is_left(small, model, ask)
+
+
+def assert_nothing_is_left(server: atoll.Server, model: str, ask: Ask) -> None:
     array = np.ones(2, np.float32)
     known = weakref.ref(array)
     gc.collect()
