@@ -188,6 +188,46 @@ def test_what_is_wrong_with_a_condition_is_said_by_its_key(key: str, value: str,
     assert problem.expected.startswith(expected)
 
 
+@given(
+    st.integers(1, 7).flatmap(
+        lambda count: st.tuples(
+            st.just(count), st.sets(st.tuples(*[st.integers(0, count - 1)] * 2)), st.sets(st.integers(0, count - 1))
+        )
+    )
+)
+def test_a_step_waits_for_itself_where_there_is_a_way_back(drawn: tuple[int, set[tuple[int, int]], set[int]]) -> None:
+    """Each pair is a step that takes what the other makes; the conditions look at what the next step makes."""
+    count, edges, conditions = drawn
+    takes = {number: {one for user, one in edges if user == number} for number in range(count)}
+    config = ModelConfig(
+        ensemble_scheduling=ModelEnsembling(
+            step=tuple(
+                ModelEnsembling.Step(
+                    model_name="m",
+                    input_map={"I": "in", **{f"I{one}": f"t{one}" for one in takes[number]}},
+                    output_map={"O": f"t{number}"},
+                )
+                for number in range(count)
+            )
+        ),
+        parameters={
+            f"step[{number}].if": ModelParameter(string_value=f"t{(number + 1) % count}") for number in conditions
+        },
+    )
+    needs = {number: takes[number] | ({(number + 1) % count} if number in conditions else set()) for number in takes}
+    wrong = set()
+    for number in conditions:
+        reached, left = set(), [(number + 1) % count]
+        while left:
+            one = left.pop()
+            if one not in reached:
+                reached.add(one)
+                left += needs[one]
+        if number in reached:
+            wrong.add(f"parameters['step[{number}].if']")
+    assert {one.path for one in condition_problems(config, "e")} == wrong
+
+
 def test_a_condition_of_any_length_is_not_repeated_whole() -> None:
     (problem,) = condition_problems(ensemble(**{"step[1].if": "x" * (1 << 20)}), "e")
     assert "longer than 4096" in problem.message

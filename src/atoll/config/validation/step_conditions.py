@@ -89,27 +89,49 @@ def _names(
 
 def _circles(ensemble: ModelEnsembling, found: Mapping[int, StepCondition], name: str) -> Iterator[Problem]:
     """Steps that could only run after themselves, because of their condition or of what stands in for them."""
-    after: dict[str, set[str]] = {}  # each tensor, and what depends on it at once
+    maker = {tensor: number for number, step in enumerate(ensemble.step) for tensor in step.output_map.values()}
+    needs: list[set[int]] = []  # by step, the steps that come before it
     for number, step in enumerate(ensemble.step):
         extra = found.get(number, StepCondition(None, {}))
-        for tensor in (*step.input_map.values(), *tensors_of(extra.condition), *extra.otherwise.values()):
-            after.setdefault(tensor, set()).update(step.output_map.values())
+        taken = (*step.input_map.values(), *tensors_of(extra.condition), *extra.otherwise.values())
+        needs.append({maker[tensor] for tensor in taken if tensor in maker})
+    group = _groups(needs)
     for number, extra in found.items():
-        reached: set[str] = set()
-        left = list(ensemble.step[number].output_map.values())
-        while left:
-            for tensor in after.get(left.pop(), ()):
-                if tensor not in reached:
-                    reached.add(tensor)
-                    left.append(tensor)
-        made = {*ensemble.step[number].output_map.values(), *reached}
         for key, tensors in (("if", list(tensors_of(extra.condition))), ("else", list(extra.otherwise.values()))):
             for tensor in dict.fromkeys(tensors):
-                if tensor in made:
+                if tensor in maker and group[maker[tensor]] == group[number]:
                     path = f"parameters['step[{number}].{key}']"
                     message = f"ensemble '{name}': '{tensor}' is not there before step {number} has run or been skipped"
                     expected = "a tensor that does not depend on this step"
                     yield Problem(path, message, f"'{tensor}'", expected, "")
+
+
+def _groups(needs: Sequence[set[int]]) -> list[int]:
+    """Of each step the number of its group: those of one group all wait for each other (Tarjan's algorithm, without
+    recursion: an ensemble may have any number of steps)."""
+    group = [-1] * len(needs)
+    order: dict[int, int] = {}  # in which each was come to
+    lowest: dict[int, int] = {}  # the earliest that it waits for, itself or by way of others
+    waiting: list[int] = []  # come to, and in no group yet
+    for start in range(len(needs)):
+        way = [] if start in order else [(start, iter(needs[start]))]
+        while way:
+            step, left = way[-1]
+            if step not in order:
+                order[step] = lowest[step] = len(order)
+                waiting.append(step)
+            one = next(left, None)
+            if one is None:
+                way.pop()
+                if way:
+                    lowest[way[-1][0]] = min(lowest[way[-1][0]], lowest[step])
+                while lowest[step] == order[step] and group[step] < 0:
+                    group[waiting.pop()] = order[step]
+            elif one not in order:
+                way.append((one, iter(needs[one])))
+            elif group[one] < 0:
+                lowest[step] = min(lowest[step], order[one])
+    return group
 
 
 def condition_type_problems(config: ModelConfig, models: Sequence[ModelConfig | None]) -> Iterator[Problem]:
