@@ -15,6 +15,7 @@ from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.config.platforms import ENSEMBLE
 from atoll.config.problems import Problem, config_error
 from atoll.config.response_cache import is_cached
+from atoll.config.written import WrittenConfig
 from atoll.devices.host_policy import HostPolicy, applied
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError
 from atoll.execution.batch import BatchPlan, plan_batches
@@ -72,6 +73,8 @@ class _Parts:
     requests: bool  # its instances take requests, and are made side by side: each has its own start-up
     groups: Mapping[str, ModelInstanceGroup]  # of each instance
     sequences: SequenceTensors | None  # of a model whose requests are parts of sequences
+    numbers: Mapping[str, int]  # of each instance's group in the configuration
+    written: WrittenConfig | None = None  # where that is known
 
 
 class Loader:
@@ -171,7 +174,17 @@ class Loader:
         requests = backend.capabilities.requests
         plan = plan_batches(config)
         sequences = _sequences(config, plan, folder.directory)
-        parts = _Parts(plan, str(version), statistics, samples, requests, _groups(config), sequences)
+        parts = _Parts(
+            plan,
+            str(version),
+            statistics,
+            samples,
+            requests,
+            _groups(config),
+            sequences,
+            _group_numbers(config),
+            complete.written,
+        )
         scheduler = choose_scheduler(config)
         if self._memory is not None and wants_pinned(config):
             self._memory.pin()
@@ -245,7 +258,9 @@ class Loader:
         requests = any(isinstance(one, RequestModelInstance) for one in now.values())
         plan = plan_batches(config)
         sequences = _sequences(config, plan, folder.directory)
-        parts = _Parts(plan, model.version, model.recorder, samples, requests, groups, sequences)
+        parts = _Parts(
+            plan, model.version, model.recorder, samples, requests, groups, sequences, _group_numbers(config)
+        )
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
         if model.change_instances(config, added, removed):
@@ -291,7 +306,7 @@ class Loader:
             return self._policies.of(parts.groups[place.name], place.device_id)
         except InvalidArgumentError as error:
             remedy = "Correct --host-policy, or name another policy."
-            raise _of_group_key(parts, "host_policy", error, remedy) from None
+            raise _of_group_key(parts, place, "host_policy", error, remedy) from None
 
     def _permit(self, parts: _Parts, place: Placement) -> Permit | None:
         """What it needs before it may execute, where any instance of the model needs something."""
@@ -300,8 +315,8 @@ class Loader:
         try:
             return self._limiter.permit(parts.groups[place.name].rate_limiter, place.device_id)
         except InvalidArgumentError as error:
-            remedy = "Ask for less, or say that there is more with --rate-limit-resource."
-            raise _of_group_key(parts, "rate_limiter", error, remedy) from None
+            remedy = "Correct it, or say with --rate-limit-resource how much there is."
+            raise _of_group_key(parts, place, "rate_limiter", error, remedy) from None
 
     def _instance(self, parts: _Parts, backend: Instance | RequestInstance, place: Placement) -> AnyInstance:
         common = parts.plan, parts.version, parts.statistics
@@ -326,9 +341,13 @@ def _ahead(scheduler: Scheduler) -> int:
     return BATCHES_AHEAD if isinstance(scheduler, DynamicBatcher) else SINGLES_AHEAD
 
 
-def _of_group_key(parts: _Parts, key: str, error: AtollError, remedy: str) -> ConfigError:
-    problem = Problem(f"instance_group.{key}", str(error), "", "", remedy)
-    return config_error([problem], f"model '{parts.plan.model_name}'")
+def _of_group_key(parts: _Parts, place: Placement, key: str, error: AtollError, remedy: str) -> ConfigError:
+    """With the place where the key is written, if that is known."""
+    problems = [Problem(f"instance_group[{parts.numbers[place.name]}].{key}", str(error), "", "", remedy)]
+    source = f"model '{parts.plan.model_name}'"
+    if parts.written is not None and parts.written.file is not None:
+        problems, source = parts.written.locate(problems, int(parts.version)), str(parts.written.file)
+    return config_error(problems, source)
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:
@@ -357,6 +376,13 @@ def _of_group(group: ModelInstanceGroup) -> list[Placement]:
         Placement(f"{group.name}_{number}_gpu{device}" if on_gpu else f"{group.name}_{number}", group.kind.name, device)
         for number, device in enumerate(places)
     ]
+
+
+def _group_numbers(config: ModelConfig) -> dict[str, int]:
+    """By the names of the instances, the place of their group among the groups."""
+    return {
+        placement.name: number for number, group in enumerate(config.instance_group) for placement in _of_group(group)
+    }
 
 
 def _groups(config: ModelConfig) -> dict[str, ModelInstanceGroup]:

@@ -124,7 +124,9 @@ def test_cores_that_do_not_exist_are_told_by_the_model_that_would_use_them(
     write(tmp_path, "m", group='host_policy: "mine"')
     with pytest.raises(ConfigError) as caught:
         serving(tmp_path, host_policy=[option]).start()
-    assert f"model 'm': instance_group.host_policy: {text}" in str(caught.value)
+    assert re.search(
+        rf"/m/config\.pbtxt:\d+:\d+: instance_group\[0\]\.host_policy: {re.escape(text)}", str(caught.value)
+    )
 
 
 def test_cores_that_do_not_exist_beside_some_that_do_are_left_out(caplog: pytest.LogCaptureFixture) -> None:

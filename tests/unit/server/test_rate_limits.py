@@ -81,7 +81,8 @@ def test_more_than_there_is_is_refused_at_load(tmp_path: Path, supply: str, limi
     limited(tmp_path, "a", NOTING, 'name: "R" count: 4', count=2)
     with pytest.raises(ConfigError) as caught:
         serving(tmp_path, rate_limit=ON, rate_limit_resource=[supply]).start()
-    assert f"model 'a': instance_group.rate_limiter: {SHORT.format(limit)}" in str(caught.value)
+    place = rf"/a/config\.pbtxt:\d+:\d+: instance_group\[0\]\.rate_limiter: {re.escape(SHORT.format(limit))}"
+    assert re.search(place, str(caught.value))
 
 
 def test_what_cannot_be_read_is_refused_when_the_server_is_made(tmp_path: Path) -> None:
