@@ -35,6 +35,22 @@ def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: D
     return Tensor.from_numpy(name, value)
 
 
+def checked_timeout(timeout: float | None) -> float | None:
+    """Seconds to wait, as a lock takes them. Raises InvalidArgumentError for what is no such time."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, (int, float)) or not timeout >= 0:  # not a number is not at least 0
+        raise InvalidArgumentError(f"timeout is {timeout!r}, and must be None or a number of seconds from 0")
+    return min(timeout, threading.TIMEOUT_MAX)
+
+
+def checked_priority(priority: int) -> int:
+    """Raises InvalidArgumentError for what is no level."""
+    if not isinstance(priority, int) or not 0 <= priority < 1 << 64:
+        raise InvalidArgumentError(f"priority is {priority!r}, and must be a whole number from 0, the default level")
+    return priority
+
+
 def decoupled_refusal(model_name: str) -> UnsupportedError:
     """That a model may answer any number of times, to another model that asked for one answer; the real server's
     words.

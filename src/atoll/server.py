@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.caching.store import CacheReading
-from atoll.calls import LoopReply, ThreadReply, input_tensor
+from atoll.calls import LoopReply, ThreadReply, checked_priority, checked_timeout, input_tensor
 from atoll.config.metadata import ModelMetadata, ServerMetadata
 from atoll.errors import (
     AtollError,
@@ -139,12 +139,13 @@ class Server:
         has levels; 0: the default one. `timeout`: seconds to wait; the request is then cancelled and UnavailableError
         raised. Raises the AtollError with which the request was refused or failed.
         """
+        timeout = checked_timeout(timeout)
         reply = ThreadReply()
         for _ in range(WAKES):
             try:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = run_at_once
-                request.priority = priority
+                request.priority = checked_priority(priority)
                 self.submit(request)
                 break
             except ModelAsleepError:
@@ -182,7 +183,7 @@ class Server:
             try:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = loop.call_soon
-                request.priority = priority
+                request.priority = checked_priority(priority)
                 self.submit(request)
                 break
             except ModelAsleepError:
