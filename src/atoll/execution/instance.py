@@ -150,7 +150,8 @@ class ModelInstance:
                 request.move(DONE)
                 response = InferenceResponse(plan.model_name, self._version, request.id, tensors)
                 request.sender.send(response, True)
-            del inputs, outputs, shares  # the next steps get what was sent, and nothing else need stay for them
+            # The next steps get what was sent, and nothing need stay for them here.
+            del inputs, outputs, shares, tensors, response
         finally:
             let_go(outermost)
 
