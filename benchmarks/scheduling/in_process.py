@@ -14,7 +14,7 @@ import numpy as np
 
 import atoll
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool

@@ -179,7 +179,7 @@ class InferenceRequest:
         self.cancelled = False
         self.deadline_ns = 0  # the monotonic moment by which it must be answered, running or not; 0: none
         self.sequence: object = None  # set by a sequence batcher: the sequence that it is part of (scheduling/)
-        self.step: object = None  # with `sequence`: the Step that is executed (scheduling/sequence.py)
+        self.step: object = None  # with `sequence`: the Step that is executed (scheduling/sequences/sequence.py)
         self.filler = False  # the engine's own, in an empty slot of a batch: nothing counts it
         self.parent: InferenceRequest | None = None  # of a step's request: the ensemble's, until the step is answered
         self.single_response = False  # who asks can take one response only: a decoupled model is refused

@@ -8,10 +8,10 @@ from time import monotonic_ns
 from atoll.backends.api import Instance
 from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError, CancelledError, InternalError, InvalidArgumentError
-from atoll.execution.batch import BatchPlan, HostMemory, join, needed_outputs, split
+from atoll.execution.batching.batch import BatchPlan, HostMemory, join, needed_outputs, split
 from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
-from atoll.execution.sequence_tensors import SequenceTensors
+from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse

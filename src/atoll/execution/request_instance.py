@@ -14,7 +14,7 @@ from typing import Protocol
 from atoll.backends.api import RequestInstance
 from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError, CancelledError, InternalError, UnavailableError
-from atoll.execution.batch import BatchPlan
+from atoll.execution.batching.batch import BatchPlan
 from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
 from atoll.execution.reshaping_instance import in_models_shapes

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from atoll.backends.api import Answers, RequestInstance
 from atoll.errors import AtollError, InternalError
-from atoll.execution.batch_plan import BatchPlan, TensorPlan
-from atoll.execution.joining import seen_shape, with_shape
+from atoll.execution.batching.joining import seen_shape, with_shape
+from atoll.execution.batching.plan import BatchPlan, TensorPlan
 from atoll.request import InferenceRequest, Parameter
 from atoll.tensor import Tensor, element_count
 

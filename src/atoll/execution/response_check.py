@@ -4,7 +4,7 @@ The real server sends what a model returns, whatever its configuration says, and
 the log says once what does not fit.
 """
 
-from atoll.execution.batch import BatchPlan
+from atoll.execution.batching.batch import BatchPlan
 from atoll.tensor import Tensor
 
 _REMEMBERED = 256

@@ -19,7 +19,7 @@ from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
-from atoll.execution.initial_state import initial_state_problems
+from atoll.execution.sequences.initial_state import initial_state_problems
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
 from atoll.models.ensembles.completion import complete_ensemble
 from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion
@@ -27,7 +27,7 @@ from atoll.models.unserved import find_unserved
 from atoll.options import ServerOptions
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.repository import ModelFolder
-from atoll.scheduling.batch_strategy import strategy_problems
+from atoll.scheduling.queueing.batch_strategy import strategy_problems
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,11 @@ from atoll.config.response_cache import is_cached
 from atoll.config.written import WrittenConfig
 from atoll.devices.host_policy import HostPolicy, applied
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError
-from atoll.execution.batch import BatchPlan, plan_batches
+from atoll.execution.batching.batch import BatchPlan, plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
-from atoll.execution.ensemble.pool import EnsemblePool
+from atoll.execution.ensembles.pool import EnsemblePool
 from atoll.execution.forwarding import BATCHES_AHEAD, SINGLES_AHEAD, ForwardingPool
-from atoll.execution.initial_state import initial_states
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool, wants_pinned
 from atoll.execution.permit import Permit
@@ -31,8 +30,9 @@ from atoll.execution.pool import InstancePool
 from atoll.execution.pool_api import Pool
 from atoll.execution.rate_limiter import RateLimiter
 from atoll.execution.request_instance import RequestModelInstance
-from atoll.execution.sequence_request_instance import SequenceRequestInstance
-from atoll.execution.sequence_tensors import SequenceTensors
+from atoll.execution.sequences.initial_state import initial_states
+from atoll.execution.sequences.request_instance import SequenceRequestInstance
+from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_samples
 from atoll.isolation.model import IsolatedModel
 from atoll.models.admission import Admission, model_admission
@@ -52,8 +52,8 @@ from atoll.observability.statistics import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
-from atoll.scheduling.ensemble_graph import build_graph
-from atoll.scheduling.queueing_batcher import QueueingBatcher
+from atoll.scheduling.ensembles.graph import build_graph
+from atoll.scheduling.queueing.batcher import QueueingBatcher
 from atoll.scheduling.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)

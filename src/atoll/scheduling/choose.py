@@ -2,15 +2,15 @@
 
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching
 from atoll.scheduling.batch_forming import BatchRules
-from atoll.scheduling.batch_strategy import make_strategy
-from atoll.scheduling.choose_sequence import sequence_batcher
 from atoll.scheduling.direct import DirectScheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
-from atoll.scheduling.priority_queue import PriorityQueue
-from atoll.scheduling.queue_policy import QueuePolicy, nanoseconds, read_policy
-from atoll.scheduling.queueing_batcher import QueueingBatcher
-from atoll.scheduling.response_order import ResponseOrder
+from atoll.scheduling.queueing.batch_strategy import make_strategy
+from atoll.scheduling.queueing.batcher import QueueingBatcher
+from atoll.scheduling.queueing.priority_queue import PriorityQueue
+from atoll.scheduling.queueing.queue_policy import QueuePolicy, nanoseconds, read_policy
+from atoll.scheduling.queueing.response_order import ResponseOrder
 from atoll.scheduling.scheduler import Scheduler
+from atoll.scheduling.sequences.choose import sequence_batcher
 
 
 def choose_scheduler(config: ModelConfig) -> Scheduler:

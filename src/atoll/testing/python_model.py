@@ -24,7 +24,7 @@ from atoll.config.problems import config_error, errors_of
 from atoll.config.validate import validate_config
 from atoll.config.written import overlay, read_written
 from atoll.errors import AtollError, ConfigError, InternalError, InvalidArgumentError
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.response_check import ResponseCheck
 from atoll.models.request_validation import request_spec, validate
 from atoll.request import InferenceRequest as EngineRequest

@@ -13,7 +13,7 @@ from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.config.textproto import read_config_text
 from atoll.config.validate import validate_config
 from atoll.errors import ConfigError
-from atoll.execution.initial_state import initial_states
+from atoll.execution.sequences.initial_state import initial_states
 from atoll.tensor import DataType
 
 NAMES = 'input_name: "S_IN" output_name: "S_OUT" '

@@ -19,7 +19,7 @@ from atoll.config.step_conditions import (
 )
 from atoll.config.validation import step_conditions as validation
 from atoll.config.validation.step_conditions import condition_problems, condition_type_problems
-from atoll.scheduling.step_conditions import holds
+from atoll.scheduling.ensembles.conditions import holds
 from atoll.tensor import DataType, Tensor
 
 

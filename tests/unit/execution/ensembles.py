@@ -17,10 +17,10 @@ from atoll.config.model_config import (
     ModelTransactionPolicy,
 )
 from atoll.errors import AtollError
-from atoll.execution.ensemble.pool import EnsemblePool
+from atoll.execution.ensembles.pool import EnsemblePool
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
-from atoll.scheduling.ensemble_graph import build_graph
+from atoll.scheduling.ensembles.graph import build_graph
 from atoll.tensor import DataType, Tensor
 
 SECOND_NS = 1_000_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from atoll.backends.api import Answers
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
 from atoll.errors import UnavailableError
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.forwarding import ForwardingPool
 from atoll.execution.permit import Permit

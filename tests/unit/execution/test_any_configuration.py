@@ -25,9 +25,9 @@ from atoll.config.model_config import (
 from atoll.config.problems import errors_of
 from atoll.config.validate import validate_config
 from atoll.errors import AtollError, ConfigError
-from atoll.execution.batch import join, plan_batches
-from atoll.execution.initial_state import initial_states
-from atoll.execution.sequence_tensors import SequenceTensors
+from atoll.execution.batching.batch import join, plan_batches
+from atoll.execution.sequences.initial_state import initial_states
+from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.models.request_validation import request_spec, validate
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.scheduling.choose import choose_scheduler

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput, ModelTensorReshape
-from atoll.execution.batch import join, needed_outputs, plan_batches, split
+from atoll.execution.batching.batch import join, needed_outputs, plan_batches, split
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 

@@ -15,7 +15,7 @@ from atoll.caching.store import ResponseStore
 from atoll.caching.workers import Workers
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import AtollError, InternalError
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.cached_pool import CachedPool
 from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance

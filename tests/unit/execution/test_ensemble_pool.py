@@ -32,10 +32,10 @@ from atoll.errors import (
     OverloadedError,
     UnavailableError,
 )
-from atoll.execution.ensemble.run import EnsembleRun
+from atoll.execution.ensembles.run import EnsembleRun
 from atoll.request import EXECUTING, QUEUED, InferenceRequest, run_at_once
-from atoll.scheduling.ensemble_graph import MOST_PLANS, build_graph
-from atoll.scheduling.ensemble_progress import EnsembleProgress
+from atoll.scheduling.ensembles.graph import MOST_PLANS, build_graph
+from atoll.scheduling.ensembles.progress import EnsembleProgress
 from atoll.tensor import DataType, Tensor
 from atoll.trampoline import hold, let_go, soon
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput, ModelParameter, ModelTensorReshape
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.execution import padding
-from atoll.execution.batch import join, plan_batches, split
-from atoll.execution.batch_plan import BatchPlan
+from atoll.execution.batching import padding
+from atoll.execution.batching.batch import join, plan_batches, split
+from atoll.execution.batching.plan import BatchPlan
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.observability.statistics import StatisticsRecorder

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput, ModelTensorReshape
-from atoll.execution.batch import POOLED_BYTES, UNLOCKED_BYTES, join, plan_batches, split
+from atoll.execution.batching.batch import POOLED_BYTES, UNLOCKED_BYTES, join, plan_batches, split
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atoll.config.model_config import BatchInput, BatchOutput, ModelConfig, ModelInput, ModelOutput, ModelTensorReshape
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.execution.batch import join, plan_batches, split
+from atoll.execution.batching.batch import join, plan_batches, split
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor

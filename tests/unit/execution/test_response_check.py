@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atoll.config.model_config import ModelConfig, ModelOutput
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.response_check import ResponseCheck
 from atoll.tensor import DataType, Tensor
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput, ModelSequenceBatching
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.execution.batch import plan_batches
-from atoll.execution.initial_state import initial_states
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.instance import ModelInstance
-from atoll.execution.sequence_tensors import SequenceTensors
+from atoll.execution.sequences.initial_state import initial_states
+from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
-from atoll.scheduling.filler import Fillers
-from atoll.scheduling.sequence import ABSENT, FIRST, INNER, LAST, ONLY, Step
-from atoll.scheduling.sequence import Sequence as OneSequence
+from atoll.scheduling.sequences.filler import Fillers
+from atoll.scheduling.sequences.sequence import ABSENT, FIRST, INNER, LAST, ONLY, Step
+from atoll.scheduling.sequences.sequence import Sequence as OneSequence
 from atoll.tensor import Array, DataType, Tensor
 from atoll.testing.fake_backend import FakeInstance
 

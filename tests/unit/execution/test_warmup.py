@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelInstanceGroup, ModelOutput, ModelWarmup
 from atoll.errors import ConfigError, InternalError, InvalidArgumentError
-from atoll.execution.batch import plan_batches
+from atoll.execution.batching.batch import plan_batches
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.execution.warmup import MAX_SAMPLE_BYTES, WarmupSample, warmup_samples

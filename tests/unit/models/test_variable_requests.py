@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelParameter
 from atoll.errors import InvalidArgumentError
-from atoll.execution.batch import join, plan_batches, split
+from atoll.execution.batching.batch import join, plan_batches, split
 from atoll.models.request_validation import RequestSpec, request_spec, validate
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor

@@ -9,8 +9,8 @@ from atoll.errors import AtollError
 from atoll.request import InferenceRequest
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.scheduler import NextBatch, WaitUntil
-from atoll.scheduling.sequence import Sequence
-from atoll.scheduling.sequence_batcher import SequenceBatcher
+from atoll.scheduling.sequences.batcher import SequenceBatcher
+from atoll.scheduling.sequences.sequence import Sequence
 from atoll.tensor import DataType
 
 Direct = ModelSequenceBatching.StrategyDirect

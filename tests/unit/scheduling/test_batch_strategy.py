@@ -17,8 +17,8 @@ from tests.unit.scheduling.queued import MS, Turned, configuration, queued
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelParameter
 from atoll.config.problems import errors_of
 from atoll.errors import ConfigError
-from atoll.scheduling.batch_strategy import GROUP, GuardedStrategy, strategy_names, strategy_problems
 from atoll.scheduling.choose import choose_scheduler
+from atoll.scheduling.queueing.batch_strategy import GROUP, GuardedStrategy, strategy_names, strategy_problems
 from atoll.scheduling.scheduler import WaitUntil
 from atoll.tensor import DataType, Tensor
 

@@ -4,8 +4,8 @@ import numpy as np
 from tests.unit.scheduling.queued import Silent
 
 from atoll.request import QUEUED, InferenceRequest
-from atoll.scheduling.filler import Fillers
-from atoll.scheduling.sequence import ABSENT
+from atoll.scheduling.sequences.filler import Fillers
+from atoll.scheduling.sequences.sequence import ABSENT
 from atoll.tensor import DataType, Tensor
 
 

@@ -9,7 +9,7 @@ from tests.unit.scheduling.queued import DELAY, MS, Turned, configuration, polic
 from atoll.errors import OverloadedError, UnavailableError
 from atoll.scheduling.direct import DirectScheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
-from atoll.scheduling.queueing_batcher import QueueingBatcher
+from atoll.scheduling.queueing.batcher import QueueingBatcher
 from atoll.scheduling.scheduler import Traits, WaitUntil
 
 CENTURY_MS = 100 * 365 * 24 * 3600 * 1000

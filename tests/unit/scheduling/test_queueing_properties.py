@@ -9,8 +9,8 @@ from tests.unit.scheduling.queued import MS, Turned, configuration, policy, queu
 
 from atoll.config.model_config import ModelQueuePolicy
 from atoll.errors import OverloadedError
-from atoll.scheduling.due_times import DueTimes
-from atoll.scheduling.queueing_batcher import QueueingBatcher
+from atoll.scheduling.queueing.batcher import QueueingBatcher
+from atoll.scheduling.queueing.due_times import DueTimes
 from atoll.scheduling.scheduler import WaitUntil
 
 MAX_BATCH = 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.scheduling.queued import Turned, configuration, policy, queued
 
 from atoll.request import InferenceRequest, InferenceResponse
-from atoll.scheduling.response_order import ResponseOrder
+from atoll.scheduling.queueing.response_order import ResponseOrder
 
 
 @dataclass

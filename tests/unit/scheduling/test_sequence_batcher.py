@@ -13,7 +13,7 @@ from tests.unit.scheduling.sequences import Direct, Oldest, Sequences, sequence_
 from atoll.errors import InvalidArgumentError, OverloadedError
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.scheduling.scheduler import WaitUntil
-from atoll.scheduling.sequence import ABSENT, FIRST, INNER, LAST, ONLY
+from atoll.scheduling.sequences.sequence import ABSENT, FIRST, INNER, LAST, ONLY
 from atoll.tensor import DataType
 
 NO_ID = "INVALID_ARG: inference request to model 'm' must specify a non-zero or non-empty correlation ID"

@@ -13,8 +13,8 @@ from atoll.errors import AtollError, InvalidArgumentError
 from atoll.request import InferenceRequest
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.scheduler import WaitUntil
-from atoll.scheduling.sequence import ABSENT, Sequence, Step
-from atoll.scheduling.sequence_batcher import SequenceBatcher
+from atoll.scheduling.sequences.batcher import SequenceBatcher
+from atoll.scheduling.sequences.sequence import ABSENT, Sequence, Step
 
 IDS = st.sampled_from([1, 2, 3, 4, 5, "one", "two"])
 SLOTS = st.integers(1, 3)

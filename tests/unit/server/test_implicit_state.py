@@ -25,7 +25,7 @@ from tests.unit.server.sequence_models import (
 
 from atoll import Server
 from atoll.errors import AtollError, InvalidArgumentError
-from atoll.scheduling.sequence import Sequence
+from atoll.scheduling.sequences.sequence import Sequence
 
 STRATEGIES = {"direct": "direct {}", "oldest": "oldest { max_candidate_sequences: 4 }"}
 strategies = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)

@@ -1,5 +1,5 @@
 """What is wrong with a configuration's sequence batching: its strategy and its control inputs; its states are in
-validate_states.py.
+states.py.
 """
 
 from collections.abc import Iterator

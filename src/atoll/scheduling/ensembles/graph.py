@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from atoll.config.model_config import ModelConfig, ModelEnsembling
 from atoll.config.step_conditions import Condition, StepCondition, step_conditions, tensors_of
 from atoll.config.tensors import ModelOutput
-from atoll.scheduling.step_tensors import Fit, Reshape, Taking
+from atoll.scheduling.ensembles.tensors import Fit, Reshape, Taking
 
 NEWEST = -1  # the model_version of a step that is for the newest one
 NO_STEP = -1  # the producer of the ensemble's own inputs

@@ -10,9 +10,9 @@ from time import monotonic_ns
 
 from atoll.backends.api import RequestInstance
 from atoll.errors import AtollError, InternalError
-from atoll.execution.batch_plan import BatchPlan
+from atoll.execution.batching.plan import BatchPlan
 from atoll.execution.request_instance import RequestModelInstance
-from atoll.execution.sequence_tensors import SequenceTensors
+from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.request import InferenceRequest, Parameter
 from atoll.tensor import Tensor

@@ -5,10 +5,10 @@ from itertools import islice
 
 from atoll.request import InferenceRequest
 from atoll.scheduling.batch_forming import BatchRules, form_batch
-from atoll.scheduling.batch_strategy import GuardedStrategy
-from atoll.scheduling.priority_queue import PriorityQueue
-from atoll.scheduling.queue_policy import too_late
-from atoll.scheduling.response_order import ResponseOrder
+from atoll.scheduling.queueing.batch_strategy import GuardedStrategy
+from atoll.scheduling.queueing.priority_queue import PriorityQueue
+from atoll.scheduling.queueing.queue_policy import too_late
+from atoll.scheduling.queueing.response_order import ResponseOrder
 from atoll.scheduling.scheduler import NextBatch, Refusal, Traits, WaitUntil
 
 

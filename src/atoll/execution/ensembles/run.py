@@ -18,10 +18,10 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, CancelledError, InternalError
-from atoll.execution.ensemble.step_times import StepTimes
+from atoll.execution.ensembles.step_times import StepTimes
 from atoll.request import DONE, Defer, InferenceRequest, InferenceResponse, Parameter, run_at_once
-from atoll.scheduling.ensemble_graph import GraphStep
-from atoll.scheduling.ensemble_progress import (
+from atoll.scheduling.ensembles.graph import GraphStep
+from atoll.scheduling.ensembles.progress import (
     SEQUENCE_PARAMETERS,
     EnsembleProgress,
     Launch,
@@ -34,7 +34,7 @@ from atoll.trampoline import hold, let_go, soon
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from atoll.execution.ensemble.pool import EnsemblePool
+    from atoll.execution.ensembles.pool import EnsemblePool
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from atoll.config.padding import Padding, padding_value
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.execution.batch_plan import HostMemory, TensorPlan
-from atoll.execution.joining import POOLED_BYTES, join_tensors, reshaped
-from atoll.execution.splitting import checked_output
+from atoll.execution.batching.joining import POOLED_BYTES, join_tensors, reshaped
+from atoll.execution.batching.plan import HostMemory, TensorPlan
+from atoll.execution.batching.splitting import checked_output
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, DataType, Tensor, element_count
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
-from atoll.scheduling.sequence import ABSENT
+from atoll.scheduling.sequences.sequence import ABSENT
 from atoll.tensor import DataType, Tensor
 
 

@@ -31,7 +31,7 @@ ABSENT: Final = Step(False, False, False)  # a filler: nothing is there to execu
 
 
 class Place(Protocol):
-    """Where sequences are executed (sequence_seat.py)."""
+    """Where sequences are executed (seat.py)."""
 
     ready: OrderedDict[InferenceRequest, None]  # those that could run now, longest waiting first
 

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.request import Parameter
-from atoll.scheduling.ensemble_graph import EnsembleGraph, GraphStep, Plan
-from atoll.scheduling.step_conditions import holds
+from atoll.scheduling.ensembles.conditions import holds
+from atoll.scheduling.ensembles.graph import EnsembleGraph, GraphStep, Plan
 from atoll.tensor import Tensor
 
 

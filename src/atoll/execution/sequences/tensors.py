@@ -7,18 +7,18 @@ they are get them as inputs of each request.
 from collections.abc import Mapping, Sequence
 
 from atoll.config.model_config import ModelConfig
-from atoll.execution.batch_plan import BatchPlan, HostMemory
-from atoll.execution.sequence_controls import control_inputs, step_of
-from atoll.execution.sequence_states import SequenceStates
-from atoll.execution.splitting import split
+from atoll.execution.batching.plan import BatchPlan, HostMemory
+from atoll.execution.batching.splitting import split
+from atoll.execution.sequences.controls import control_inputs, step_of
+from atoll.execution.sequences.states import SequenceStates
 from atoll.request import InferenceRequest, InferenceResponse
-from atoll.scheduling.sequence import ABSENT
-from atoll.scheduling.sequence import Sequence as RequestSequence
+from atoll.scheduling.sequences.sequence import ABSENT
+from atoll.scheduling.sequences.sequence import Sequence as RequestSequence
 from atoll.tensor import Array, Tensor
 
 
 class SequenceTensors:
-    """Of one model; an `InputMaker` (batch_plan.py). `request.sequence` and `request.step` are the batcher's."""
+    """Of one model; an `InputMaker` (batching/plan.py). `request.sequence` and `request.step` are the batcher's."""
 
     def __init__(self, config: ModelConfig, plan: BatchPlan, initial: Mapping[str, Array]):
         batching = config.sequence_batching

@@ -1,6 +1,6 @@
 """The sequence batcher: requests of one sequence go to one instance, in their order and one at a time. Pure.
 
-A sequence that starts is given a slot of an instance (sequence_seat.py), or waits in the backlog for the first that
+A sequence that starts is given a slot of an instance (seat.py), or waits in the backlog for the first that
 becomes free, in the order of the starts. A correlation ID belongs to a sequence from its START until its END has come,
 it has idled out, or what it has to run with is lost. A START under an ID that is in use starts anew in the same slot,
 after what came before.
@@ -17,11 +17,11 @@ from itertools import count
 
 from atoll.errors import AtollError, InvalidArgumentError, OverloadedError, UnavailableError, UnsupportedError
 from atoll.request import InferenceRequest
-from atoll.scheduling.due_times import DueTimes
-from atoll.scheduling.queue_policy import nanoseconds
+from atoll.scheduling.queueing.due_times import DueTimes
+from atoll.scheduling.queueing.queue_policy import nanoseconds
 from atoll.scheduling.scheduler import NextBatch, Refusal, Traits, WaitUntil
-from atoll.scheduling.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Sequence, Step
-from atoll.scheduling.sequence_seat import SequenceSeat
+from atoll.scheduling.sequences.seat import SequenceSeat
+from atoll.scheduling.sequences.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Sequence, Step
 
 MAX_ID_LENGTH = 128  # of a string, in bytes, as in the real server
 _AT_ONCE = 1  # a moment that is always past

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from atoll.errors import InternalError
-from atoll.execution.batch_plan import BatchPlan, TensorPlan
-from atoll.execution.joining import reshaped
+from atoll.execution.batching.joining import reshaped
+from atoll.execution.batching.plan import BatchPlan, TensorPlan
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, Tensor, data_type_of
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atoll.execution.batch_plan import BatchPlan, HostMemory, TensorPlan
+from atoll.execution.batching.plan import BatchPlan, HostMemory, TensorPlan
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, DataType, Tensor, element_count
 

@@ -5,8 +5,8 @@ Pure.
 from collections.abc import Sequence
 
 from atoll.errors import InternalError
-from atoll.execution.batch_plan import HostMemory, TensorPlan
-from atoll.execution.splitting import checked_output
+from atoll.execution.batching.plan import HostMemory, TensorPlan
+from atoll.execution.batching.splitting import checked_output
 from atoll.request import InferenceRequest
 from atoll.tensor import Array
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from atoll.config.model_config import BatchInput, BatchOutput
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.execution.batch_plan import HostMemory, TensorPlan
-from atoll.execution.joining import join_tensors, reshaped, seen_shape, with_shape
-from atoll.execution.splitting import checked_type
+from atoll.execution.batching.joining import join_tensors, reshaped, seen_shape, with_shape
+from atoll.execution.batching.plan import HostMemory, TensorPlan
+from atoll.execution.batching.splitting import checked_type
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, element_count
 

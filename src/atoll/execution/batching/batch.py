@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.padding import CutOutput, read_padding
-from atoll.execution.batch_plan import BatchPlan, HostMemory, InputMaker, OutputCutter, TensorPlan
-from atoll.execution.joining import POOLED_BYTES, UNLOCKED_BYTES, join
-from atoll.execution.padding import CutBackOutput, PadInput
-from atoll.execution.ragged import FlatInput, ScatteredOutput, ShapeInput
-from atoll.execution.shape_tensors import CommonInput, CommonOutput
-from atoll.execution.splitting import split
+from atoll.execution.batching.joining import POOLED_BYTES, UNLOCKED_BYTES, join
+from atoll.execution.batching.padding import CutBackOutput, PadInput
+from atoll.execution.batching.plan import BatchPlan, HostMemory, InputMaker, OutputCutter, TensorPlan
+from atoll.execution.batching.ragged import FlatInput, ScatteredOutput, ShapeInput
+from atoll.execution.batching.shape_tensors import CommonInput, CommonOutput
+from atoll.execution.batching.splitting import split
 from atoll.request import InferenceRequest
 
 __all__ = [

@@ -7,11 +7,11 @@ from typing import Any
 
 from atoll.config.model_config import ModelConfig
 from atoll.errors import UnavailableError
-from atoll.execution.ensemble.run import EnsembleRun
+from atoll.execution.ensembles.run import EnsembleRun
 from atoll.execution.in_flight import InFlight, not_accepted
 from atoll.observability.statistics import StatisticsRecorder
 from atoll.request import EXECUTING, QUEUED, InferenceRequest
-from atoll.scheduling.ensemble_graph import EnsembleGraph
+from atoll.scheduling.ensembles.graph import EnsembleGraph
 
 Submit = Callable[[InferenceRequest], None]
 

@@ -10,10 +10,10 @@ from heapq import heappop, heappush
 
 from atoll.request import InferenceRequest
 from atoll.scheduling.batch_forming import BatchRules, form_batch
-from atoll.scheduling.filler import Fillers
-from atoll.scheduling.response_order import ResponseOrder
+from atoll.scheduling.queueing.response_order import ResponseOrder
 from atoll.scheduling.scheduler import NextBatch, WaitUntil
-from atoll.scheduling.sequence import Sequence
+from atoll.scheduling.sequences.filler import Fillers
+from atoll.scheduling.sequences.sequence import Sequence
 
 
 class SequenceSeat(ABC):

@@ -6,9 +6,9 @@ from functools import partial
 from atoll.config.model_config import ModelConfig, ModelSequenceBatching
 from atoll.config.sequence_backlog import backlog_limit
 from atoll.scheduling.batch_forming import BatchRules
-from atoll.scheduling.queue_policy import nanoseconds
-from atoll.scheduling.sequence_batcher import SequenceBatcher, SequenceRules
-from atoll.scheduling.sequence_seat import CandidateSeat, SequenceSeat, SlotSeat
+from atoll.scheduling.queueing.queue_policy import nanoseconds
+from atoll.scheduling.sequences.batcher import SequenceBatcher, SequenceRules
+from atoll.scheduling.sequences.seat import CandidateSeat, SequenceSeat, SlotSeat
 from atoll.tensor import DataType
 
 MOST_CANDIDATES = 1 << 16  # of an instance, where the configuration does not limit them

@@ -11,8 +11,8 @@ import numpy as np
 
 from atoll.config.model_config import ModelConfig
 from atoll.errors import InternalError
-from atoll.execution.batch_plan import TensorPlan
-from atoll.execution.splitting import checked_output
+from atoll.execution.batching.plan import TensorPlan
+from atoll.execution.batching.splitting import checked_output
 from atoll.request import InferenceRequest
 from atoll.tensor import Array, Tensor
 

@@ -14,7 +14,7 @@ from atoll.config.model_config import ModelSequenceBatching
 from atoll.config.sequence_inputs import control_type
 from atoll.errors import InvalidArgumentError
 from atoll.request import InferenceRequest
-from atoll.scheduling.sequence import CorrelationId, Step
+from atoll.scheduling.sequences.sequence import CorrelationId, Step
 from atoll.tensor import Array, DataType, Tensor
 
 Kind = ModelSequenceBatching.Control.Kind

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
 from atoll.request import InferenceRequest
-from atoll.scheduling.due_times import DueTimes
-from atoll.scheduling.queue_policy import QueuePolicy, too_many
+from atoll.scheduling.queueing.due_times import DueTimes
+from atoll.scheduling.queueing.queue_policy import QueuePolicy, too_many
 
 _KEPT = 64  # levels that stay when they are empty; of a million, as many as are in use
 

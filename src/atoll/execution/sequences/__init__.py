@@ -1,0 +1,1 @@
+"""What sequences add to a batch: control inputs, and states that come back."""

@@ -1,0 +1,1 @@
+"""Requests that belong together: slots, candidates, the backlog, and when a sequence ends."""
