@@ -3,14 +3,13 @@
 The answers are kept beside the other records.
 """
 
-import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conformance.process import install_real_triton, start_real_triton
+from tests.conformance.process import start_real_triton
 from tests.conformance.record import RECORDS
+from tests.conformance.recording import write_down
 from tests.conformance.repository_questions import MODES, PYTHON, ask_all, write_repository
 
 
@@ -24,16 +23,5 @@ def record(folder: Path) -> dict[str, Any]:
     return answers
 
 
-def main() -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    with TemporaryDirectory() as folder:
-        text = json.dumps(record(Path(folder)), indent=1, ensure_ascii=False)
-    (RECORDS / "repository.json").write_text(text + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_down(record, RECORDS / "repository.json"))

@@ -8,6 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 
 PURE = [
+    "scheduling/any_seat.py",
     "scheduling/batch_forming.py",
     "scheduling/queueing/batch_strategy.py",
     "scheduling/choose.py",

@@ -4,10 +4,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from atoll.request import InferenceRequest
+from atoll.scheduling.any_seat import AnySeat
 from atoll.scheduling.scheduler import Refusal, Traits
 
 
-class RequestQueue:
+class RequestQueue(AnySeat):
     """What every first-come scheduler holds; see scheduler.py for what the methods promise."""
 
     traits = Traits()
@@ -22,23 +23,8 @@ class RequestQueue:
     def requeue(self, request: InferenceRequest, now_ns: int) -> None:
         self.enqueue(request, now_ns)
 
-    def finished(self, requests: Sequence[InferenceRequest], seat: int) -> None:
-        pass
-
     def wants(self, seat: int) -> bool:
         return bool(self._queue)
-
-    def seat_added(self, seat: int) -> None:
-        pass
-
-    def seat_removed(self, seat: int) -> None:
-        pass
-
-    def seat_lost(self, seat: int) -> None:
-        pass
-
-    def no_more(self) -> None:
-        pass
 
     def head(self) -> InferenceRequest | None:
         return next(iter(self._queue), None)
@@ -62,6 +48,3 @@ class RequestQueue:
 
     def pending(self) -> int:
         return len(self._queue)
-
-    def sequences(self) -> int:
-        return 0

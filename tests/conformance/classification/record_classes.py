@@ -1,17 +1,16 @@
 """Asks the real server for classes: python -m tests.conformance.classification.record_classes"""
 
-import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
 from tests.conformance import comparing, grpc_questions
 from tests.conformance.classification import class_questions
 from tests.conformance.classification.class_repository import write_repository
-from tests.conformance.process import ServerProcess, install_real_triton, start_real_triton
+from tests.conformance.process import ServerProcess, start_real_triton
 from tests.conformance.record import RECORDS, as_record, ask_http
+from tests.conformance.recording import write_down
 
 
 def answers(server: ServerProcess) -> dict[str, Any]:
@@ -29,16 +28,5 @@ def record(folder: Path) -> dict[str, Any]:
         return answers(server)
 
 
-def main() -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    with TemporaryDirectory() as folder:
-        text = json.dumps(record(Path(folder)), indent=1, ensure_ascii=False)
-    (RECORDS / "classification.json").write_text(text + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_down(record, RECORDS / "classification.json"))

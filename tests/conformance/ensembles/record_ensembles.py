@@ -1,9 +1,7 @@
 """Asks the real server about loading ensembles: python -m tests.conformance.ensembles.record_ensembles"""
 
-import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.conformance.ensembles.ensemble_loading import (
@@ -16,8 +14,9 @@ from tests.conformance.ensembles.ensemble_loading import (
     write_all,
     write_few,
 )
-from tests.conformance.process import install_real_triton, start_real_triton
+from tests.conformance.process import start_real_triton
 from tests.conformance.record import RECORDS
+from tests.conformance.recording import write_down
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -32,16 +31,5 @@ def record(folder: Path) -> dict[str, Any]:
     return answers
 
 
-def main() -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    with TemporaryDirectory() as folder:
-        text = json.dumps(record(Path(folder)), indent=1, ensure_ascii=False)
-    (RECORDS / "ensemble_loading.json").write_text(text + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_down(record, RECORDS / "ensemble_loading.json"))

@@ -3,12 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conformance.process import install_real_triton, start_real_triton
+from tests.conformance.process import start_real_triton
 from tests.conformance.queues.examining import examine, write_models
 from tests.conformance.queues.scenarios import SCENARIOS
+from tests.conformance.recording import write_down
 
 RECORD = Path(__file__).parent / "recorded" / "queues.json"
 
@@ -24,17 +24,5 @@ def record(folder: Path) -> dict[str, Any]:
         return {name: examine(server, repository, name) for name in SCENARIOS}
 
 
-def main() -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    with TemporaryDirectory() as folder:
-        found = record(Path(folder))
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps(found, indent=1) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_down(record, RECORD))

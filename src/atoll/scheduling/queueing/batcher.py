@@ -1,9 +1,9 @@
 """The dynamic batcher with all that its queue can be asked for: priorities, policies, strategies, ordered responses."""
 
-from collections.abc import Sequence
 from itertools import islice
 
 from atoll.request import InferenceRequest
+from atoll.scheduling.any_seat import AnySeat
 from atoll.scheduling.batch_forming import BatchRules, form_batch
 from atoll.scheduling.queueing.batch_strategy import GuardedStrategy
 from atoll.scheduling.queueing.priority_queue import PriorityQueue
@@ -22,7 +22,7 @@ class _End:
 _END = _End()
 
 
-class QueueingBatcher:
+class QueueingBatcher(AnySeat):
     """For models whose `dynamic_batching` says more than sizes and a delay; see scheduler.py for what the methods
     promise. `prompt`: nothing may be handed out before an instance is free for it, since it would escape the rules of
     its queue.
@@ -91,23 +91,8 @@ class QueueingBatcher:
             oldest_ns = min(oldest_ns, request.timeline.queue_start)
         return oldest_ns
 
-    def finished(self, requests: Sequence[InferenceRequest], seat: int) -> None:
-        pass
-
     def wants(self, seat: int) -> bool:
         return len(self._queue) > 0
-
-    def seat_added(self, seat: int) -> None:
-        pass
-
-    def seat_removed(self, seat: int) -> None:
-        pass
-
-    def seat_lost(self, seat: int) -> None:
-        pass
-
-    def no_more(self) -> None:
-        pass
 
     def head(self) -> InferenceRequest | None:
         return next(iter(self._queue), None)
@@ -127,6 +112,3 @@ class QueueingBatcher:
 
     def pending(self) -> int:
         return len(self._queue)
-
-    def sequences(self) -> int:
-        return 0
