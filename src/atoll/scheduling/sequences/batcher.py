@@ -15,15 +15,15 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from itertools import count
 
-from atoll.errors import AtollError, InvalidArgumentError, OverloadedError, UnavailableError, UnsupportedError
+from atoll.errors import AtollError, InvalidArgumentError, OverloadedError, UnavailableError
 from atoll.request import InferenceRequest
 from atoll.scheduling.queueing.due_times import DueTimes
 from atoll.scheduling.queueing.queue_policy import nanoseconds
 from atoll.scheduling.scheduler import NextBatch, Refusal, Traits, WaitUntil
+from atoll.scheduling.sequences.facts import sequence_facts
 from atoll.scheduling.sequences.seat import SequenceSeat
 from atoll.scheduling.sequences.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Sequence, Step
 
-MAX_ID_LENGTH = 128  # of a string, in bytes, as in the real server
 _AT_ONCE = 1  # a moment that is always past
 
 
@@ -109,33 +109,17 @@ class SequenceBatcher:
 
     def _facts(self, request: InferenceRequest) -> tuple[CorrelationId, Step]:
         parameters = request.parameters or {}
-        start, end = parameters.get("sequence_start", False), parameters.get("sequence_end", False)
-        correlation_id = parameters.get("sequence_id", 0)
-        if not correlation_id:
-            if not self._rules.iterative:
-                raise InvalidArgumentError(
-                    f"inference request to model '{self._rules.model_name}' must specify a non-zero or non-empty "
-                    "correlation ID"
-                )
-            correlation_id = next(one for one in self._own_ids if one not in self._by_id)
-            request.parameters = {**parameters, "sequence_id": correlation_id, "sequence_start": True}
-            return correlation_id, ONLY if end else FIRST
-        if isinstance(correlation_id, str):
-            if len(correlation_id) > MAX_ID_LENGTH or (not correlation_id.isascii() and _is_too_long(correlation_id)):
-                raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
-        elif type(correlation_id) is not int or not 0 < correlation_id < 1 << 64:
+        correlation_id, step = sequence_facts(parameters, self._rules.model_name)
+        if correlation_id:
+            return correlation_id, step
+        if not self._rules.iterative:
             raise InvalidArgumentError(
-                f"correlation ID {correlation_id!r} of an inference request to model '{self._rules.model_name}' is "
-                "neither a whole number from 1 to 2**64 - 1 nor a string"
+                f"inference request to model '{self._rules.model_name}' must specify a non-zero or non-empty "
+                "correlation ID"
             )
-        if type(start) is not bool or type(end) is not bool:
-            raise InvalidArgumentError(
-                f"the flags of an inference request for sequence {correlation_id} to model '{self._rules.model_name}' "
-                f"are neither true nor false: sequence_start is {start!r}, sequence_end is {end!r}"
-            )
-        if start:
-            return correlation_id, ONLY if end else FIRST
-        return correlation_id, LAST if end else INNER
+        correlation_id = next(one for one in self._own_ids if one not in self._by_id)
+        request.parameters = {**parameters, "sequence_id": correlation_id, "sequence_start": True}
+        return correlation_id, ONLY if step.end else FIRST
 
     def _admit(self, sequence: Sequence) -> None:
         """Into a slot, or into the backlog. Raises OverloadedError."""
@@ -404,15 +388,6 @@ class SequenceBatcher:
                 self._backlog[sequence] = None
                 self._backlog.move_to_end(sequence, last=False)
         self._promote()
-
-
-def _is_too_long(correlation_id: str) -> bool:
-    try:
-        return len(correlation_id.encode()) > MAX_ID_LENGTH
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(
-            f"the correlation ID {correlation_id!r} is no text: it has half of a surrogate pair"
-        ) from None
 
 
 def _no_slot_in_time() -> UnavailableError:
