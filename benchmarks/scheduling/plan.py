@@ -5,9 +5,9 @@ from typing import Literal
 
 from benchmarks.plan import PROTOCOLS, Case, Protocol, Side, Tensor
 
-Subject = Literal["ensembles", "steps", "sequences"]
+Subject = Literal["ensembles", "threads", "steps", "sequences"]
 
-SUBJECTS: tuple[Subject, ...] = ("ensembles", "steps", "sequences")
+SUBJECTS: tuple[Subject, ...] = ("ensembles", "threads", "steps", "sequences")
 LIVE_SEQUENCES = 64
 _ROW = (Tensor("INPUT0", "FP32", (16,)),)
 
@@ -44,6 +44,14 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison(
         "ensembles",
         _case("atoll", "two_identities"),
+        _case("rival", "two_identities"),
+        clients=(1, 8, 32),
+        measure="throughput",
+        bound=1.5,
+    ),
+    Comparison(
+        "threads",
+        _case("atoll", "two_in_threads"),
         _case("rival", "two_identities"),
         clients=(1, 8, 32),
         measure="throughput",

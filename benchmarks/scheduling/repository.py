@@ -6,6 +6,7 @@ from pathlib import Path
 from onnx import TensorProto
 
 from benchmarks.make_models import Network, Port
+from benchmarks.servers import parameter_lines
 
 MODELS = Path(__file__).parent / "models"
 LIVE_STATE = 16  # FP32 elements of implicit state that each sequence of `with_state` has
@@ -30,6 +31,7 @@ def lay_out(target: Path, with_onnx: bool) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(MODELS, target, ignore=shutil.ignore_patterns("__pycache__"))
     if with_onnx:
+        _put_into_threads(target)
         for name in ("one_step", *_STEP_NAMES):
             _write(target / name, _add_one(), _BATCHED + "dynamic_batching { }\n", [("INPUT0", *_ROWS)])
         _write_ensemble(target / "three_steps")
@@ -70,6 +72,18 @@ def _add_one() -> Network:
     net = Network("add_one", seed=0)
     net.add("Add", "INPUT0", net.constant(np.ones(1, np.float32)), into="OUTPUT0")
     return net
+
+
+def _put_into_threads(target: Path) -> None:
+    """`two_in_threads`: the same ensemble, its models in threads of the server."""
+    text = (target / "two_identities" / "config.pbtxt").read_text()
+    for name in ("identity_first", "identity_second"):
+        shutil.copytree(target / name, target / f"{name}_thread")
+        with (target / f"{name}_thread" / "config.pbtxt").open("a") as config:
+            config.writelines(parameter_lines({"isolation": "thread"}))
+        text = text.replace(f'"{name}"', f'"{name}_thread"')
+    (target / "two_in_threads" / "1").mkdir(parents=True)
+    (target / "two_in_threads" / "config.pbtxt").write_text(text)
 
 
 def _write(folder: Path, net: Network, config: str, inputs: list[Port]) -> None:
