@@ -158,7 +158,7 @@ class InferCodec:
             found = read_parameters(mapping)
         except AtollError:
             return mapping  # build_request says what is wrong, when it is their turn
-        if not found.custom and len(encoded) <= _REMEMBERED_BYTES:
+        if len(encoded) <= _REMEMBERED_BYTES:
             _remember(self._parameters, encoded, found)
         return found
 

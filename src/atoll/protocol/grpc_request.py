@@ -73,7 +73,7 @@ def build_request(
         parameters = read_parameters(parameters)
     request.priority = parameters.priority
     request.timeout_us = parameters.timeout_us
-    request.parameters = parameters.custom or None
+    request.parameters = dict(parameters.custom) if parameters.custom else None  # they may be remembered
     if classes is not None:
         parameters = replace(parameters, classes=classes)  # it may be one that is remembered
     return request, parameters

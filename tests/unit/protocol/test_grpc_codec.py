@@ -613,3 +613,14 @@ def test_protobuf_reads_what_is_encoded(outputs, id, in_stream):
     assert got.id == id
     assert [(one.name, one.datatype, list(one.shape)) for one in got.outputs] == outputs
     assert list(got.raw_output_contents) == [one.array().tobytes() for one in tensors]
+
+
+def test_remembered_parameters_are_each_requests_own():
+    message = simple()
+    message.parameters["sequence_id"].int64_param = 7
+    message.parameters["mine"].string_param = "x"
+    codec, encoded = InferCodec(), message.SerializeToString()
+    first, second = (build_request(codec.parse(encoded), Sender(), None)[0] for _ in range(2))
+    assert first.parameters == second.parameters == {"sequence_id": 7, "mine": "x"}
+    first.parameters["sequence_id"] = 8
+    assert build_request(codec.parse(encoded), Sender(), None)[0].parameters == {"sequence_id": 7, "mine": "x"}
