@@ -108,6 +108,20 @@ class PerfAnalyzer:
         return str(document)
 
 
+_JSON_LENGTH = "Inference-Header-Content-Length"
+_SEQUENCES = """
+local count = 0
+local before, after = wrk.body:sub(1, %(json)d):match('^(.*)("binary_data_output".*)$')
+local data = wrk.body:sub(%(json)d + 1)
+function request()
+  local starts = tostring(count <= %(sequences)d) -- wrk asks for one request that it does not send
+  local said = '"sequence_id":' .. count %% %(sequences)d + 1 .. ',"sequence_start":' .. starts .. ','
+  count = count + 1
+  wrk.headers["Inference-Header-Content-Length"] = #before + #said + #after
+  return wrk.format(nil, nil, nil, before .. said .. after .. data)
+end"""  # as many live sequences as connections; each is started once
+
+
 class WrkAndH2load:
     """wrk for HTTP and h2load for gRPC: one connection for each request outstanding, and little work for the client."""
 
@@ -137,13 +151,19 @@ class WrkAndH2load:
         # JSON's string literals are Lua's as well for such names and paths.
         lines = [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
         opened = f'local file = assert(io.open({json.dumps(str(data))}, "rb"))'
-        script.write_text("\n".join(['wrk.method = "POST"', opened, 'wrk.body = file:read("*a")', *lines]) + "\n")
+        lines = ['wrk.method = "POST"', opened, 'wrk.body = file:read("*a")', *lines]
+        if case.sequence_length:
+            lines.append(_SEQUENCES % {"sequences": concurrency, "json": int(headers[_JSON_LENGTH])})
+        script.write_text("\n".join(lines) + "\n")
         url = f"http://127.0.0.1:{port}/v2/models/{case.model}/infer"
-        command = ["wrk", "--latency", "-t", self._threads(concurrency), "-c", str(concurrency)]
+        threads = "1" if case.sequence_length else self._threads(concurrency)  # which numbers the sequences
+        command = ["wrk", "--latency", "-t", threads, "-c", str(concurrency)]
         command += ["-d", f"{max(round(seconds), 1)}s", "--timeout", "30s", "-s", str(script), url]
         return parse_wrk(_run(command, seconds, self._directory))
 
     def _h2load(self, case: Case, port: int, concurrency: int, seconds: float) -> Reading:
+        if case.sequence_length:
+            raise LoadError("h2load sends one request again and again, and so no sequences")
         data, log = (self._directory / f"{case.model}.grpc", self._directory / "h2load.log")
         data.write_bytes(grpc_message(case))
         log.unlink(missing_ok=True)

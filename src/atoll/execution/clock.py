@@ -71,6 +71,8 @@ class Alarm:
 
     def set(self, due_ns: int) -> None:
         """Call the function then, on the monotonic clock."""
+        if due_ns == self._due_ns:  # looked at without the lock: if it rings now, the function is about to be called
+            return
         with self._lock:
             if self._closed or due_ns == self._due_ns:
                 return

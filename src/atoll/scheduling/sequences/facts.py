@@ -6,6 +6,7 @@ from atoll.errors import InvalidArgumentError, UnsupportedError
 from atoll.request import Parameter
 from atoll.scheduling.sequences.sequence import FIRST, INNER, LAST, ONLY, CorrelationId, Step
 
+_TOO_LARGE = 1 << 64
 MAX_ID_LENGTH = 128  # of a string, in bytes, as in the real server
 
 
@@ -16,10 +17,14 @@ def sequence_facts(parameters: Mapping[str, Parameter], model_name: str) -> tupl
     """
     start, end = parameters.get("sequence_start", False), parameters.get("sequence_end", False)
     correlation_id = parameters.get("sequence_id", 0)
+    if type(correlation_id) is int and 0 < correlation_id < _TOO_LARGE and type(start) is type(end) is bool:
+        if start:
+            return correlation_id, ONLY if end else FIRST
+        return correlation_id, LAST if end else INNER
     if isinstance(correlation_id, str):
         if len(correlation_id) > MAX_ID_LENGTH or (not correlation_id.isascii() and _is_too_long(correlation_id)):
             raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
-    elif correlation_id and (type(correlation_id) is not int or not 0 < correlation_id < 1 << 64):
+    elif correlation_id and (type(correlation_id) is not int or not 0 < correlation_id < _TOO_LARGE):
         raise InvalidArgumentError(
             f"correlation ID {correlation_id!r} of an inference request to model '{model_name}' is "
             "neither a whole number from 1 to 2**64 - 1 nor a string"
