@@ -45,10 +45,10 @@ class Deadlines:
 
     def exceeded(self, request: InferenceRequest) -> DeadlineExceededError:
         """What the request is answered with."""
-        allowed_ms = (request.deadline_ns - request.timeline.request_start) / 1e6
+        allowed_ms = max(request.deadline_ns - request.timeline.request_start, 0) / 1e6
         return DeadlineExceededError(
             f"[request id: {request.id or '<id_unknown>'}] model '{self.model_name}' did not answer within the "
-            f"{max(allowed_ms, 0):.0f} ms that the request had"
+            f"{round(allowed_ms, 2):g} ms that the request had"
         )
 
 
