@@ -1,6 +1,7 @@
 """How long a model's requests may take in all: its parameter `deadline_seconds`."""
 
 from atoll.config.model_config import ModelConfig
+from atoll.config.parameter_text import read_seconds, wrong_parameter
 from atoll.config.problems import Problem
 
 MAX_SECONDS = 10**6
@@ -9,10 +10,8 @@ _NS = 1_000_000_000
 
 def parse_deadline_ns(text: str) -> int | None:
     """A number of seconds, such as 0.25, in nanoseconds; None for what is no number above 0 and up to 10^6."""
-    if not text.isascii() or len(text) > 32 or not text.replace(".", "", 1).isdigit():
-        return None
-    seconds = float(text)
-    return max(int(seconds * _NS), 1) if 0 < seconds <= MAX_SECONDS else None
+    seconds = read_seconds(text, MAX_SECONDS)
+    return None if seconds is None else max(int(seconds * _NS), 1)
 
 
 def deadline_ns(config: ModelConfig) -> int:
@@ -26,5 +25,4 @@ def deadline_problems(config: ModelConfig, name: str) -> list[Problem]:
     if not text or parse_deadline_ns(text) is not None:
         return []
     wanted = f"a number of seconds above 0 and up to {MAX_SECONDS}, such as 0.5"
-    message = f"parameter 'deadline_seconds' of model '{name}' is '{text}' but must be {wanted}"
-    return [Problem("parameters.deadline_seconds", message, f"'{text}'", wanted, "")]
+    return [wrong_parameter(name, "deadline_seconds", text, wanted)]

@@ -1,8 +1,7 @@
 """What a configuration says of the response cache: `response_cache`, and the parameter `response_cache_ttl_seconds`."""
 
-import math
-
 from atoll.config.model_config import ModelConfig
+from atoll.config.parameter_text import read_seconds, wrong_parameter
 from atoll.config.problems import Problem
 
 TTL = "response_cache_ttl_seconds"
@@ -11,10 +10,7 @@ LONGEST_TTL_S = 10 * 365 * 86400.0  # ten years
 
 def parse_ttl(text: str) -> float | None:
     """A number of seconds above 0 and up to ten years; None for what is none."""
-    if not text.isascii() or len(text) > 32 or not text.replace(".", "", 1).isdigit():
-        return None
-    seconds = float(text)
-    return seconds if math.isfinite(seconds) and 0 < seconds <= LONGEST_TTL_S else None
+    return read_seconds(text, LONGEST_TTL_S)
 
 
 def is_cached(config: ModelConfig) -> bool:
@@ -44,6 +40,5 @@ def cache_problems(config: ModelConfig, name: str) -> list[Problem]:
     text = config.parameter(TTL)
     if text and parse_ttl(text) is None:
         wanted = "a number of seconds above 0, such as 60"
-        message = f"parameter '{TTL}' of model '{name}' is '{text}' but must be {wanted}"
-        problems.append(Problem(f"parameters.{TTL}", message, f"'{text}'", wanted, ""))
+        problems.append(wrong_parameter(name, TTL, text, wanted))
     return problems

@@ -7,17 +7,18 @@ the instances' threads.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from time import monotonic_ns
 
 from atoll.errors import AtollError, CancelledError, UnavailableError
 from atoll.execution.clock import Alarm, Clock
 from atoll.execution.in_flight import InFlight, not_accepted, not_executed
+from atoll.execution.permit import turn_of
 from atoll.execution.queue_exits import QueueExits
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.request import QUEUED, Defer, InferenceRequest, run_at_once
-from atoll.scheduling.scheduler import Scheduler, WaitUntil
+from atoll.scheduling.scheduler import NextBatch, Scheduler, WaitUntil
 
 logger = logging.getLogger(__name__)
 
@@ -146,18 +147,13 @@ class ForwardingPool:
     def _batch_by_seat(self) -> tuple[_Seat, Sequence[InferenceRequest]] | None:
         """The same, where what is queued is not for any instance: every one that has room is asked."""
         until_ns = 0
-        for seat in sorted(self._seats.values(), key=_turn) if self._limited else list(self._seats.values()):
+        for seat in self._in_turn():
             permit = seat.instance.permit
             has_room = seat.up and not self._stopping and seat.executing < seat.instance.limit(self._ahead)
             if has_room and self._scheduler.wants(seat.number):
                 if permit is not None and not permit.take(self.advance):
                     continue
-                now_ns = monotonic_ns()
-                batch = self._scheduler.next_batch(now_ns, seat.number)
-                if isinstance(batch, WaitUntil) and not self._patient:
-                    batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
-                if self._traits.expires:
-                    self._exits.watch()
+                batch = self._formed(seat)
                 if batch is not None and not isinstance(batch, WaitUntil):
                     return seat, batch
                 if batch is not None:
@@ -170,18 +166,26 @@ class ForwardingPool:
 
     def _next_batch(self, seat: _Seat) -> Sequence[InferenceRequest] | None:
         """What this seat is given now, with its permit. Under the lock."""
-        batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
+        batch = self._formed(seat)
         if isinstance(batch, WaitUntil):
-            if self._patient:
-                self._alarm.set(batch.ns)
-            else:
-                batch = self._scheduler.next_batch(batch.ns, seat.number)  # no company can come any more
-        if self._traits.expires:
-            self._exits.watch()
-        if batch is None or isinstance(batch, WaitUntil):
+            self._alarm.set(batch.ns)
+            batch = None
+        if batch is None:
             self._give_back()
-            return None
         return batch
+
+    def _formed(self, seat: _Seat) -> NextBatch:
+        """What the scheduler has for it, which is not to wait where no company can come any more."""
+        batch = self._scheduler.next_batch(monotonic_ns(), seat.number)
+        if isinstance(batch, WaitUntil) and not self._patient:
+            batch = self._scheduler.next_batch(batch.ns, seat.number)
+        self._exits.watch()
+        return batch
+
+    def _in_turn(self) -> Iterable[_Seat]:
+        """The seats; where they need permits, the one whose turn it is first."""
+        seats = self._seats.values()
+        return sorted(seats, key=lambda seat: turn_of(seat.instance.permit)) if self._limited else seats
 
     def _give_back(self) -> None:
         """There is nothing to execute now: not for one instance after the other, whose turn it would be then."""
@@ -196,7 +200,7 @@ class ForwardingPool:
             self._give_back()  # what they were waiting for others have done
             return None
         best = None
-        for seat in sorted(self._seats.values(), key=_turn) if self._limited else self._seats.values():
+        for seat in self._in_turn():
             executing = seat.executing
             if seat.up and not self._stopping and (best is None or executing < best.executing):
                 limit = seat.instance.limit(self._ahead)
@@ -407,11 +411,6 @@ class ForwardingPool:
 
 _LEAVING_NS = 30_000_000_000  # that an instance which was taken out of service gets to end
 _GRACE_S = 10.0  # a close that is given a deadline takes a little longer, where it has to kill
-
-
-def _turn(seat: _Seat) -> int:
-    permit = seat.instance.permit
-    return permit.turn if permit is not None else 0
 
 
 def _close(instance: RequestModelInstance, deadline_ns: int) -> bool:

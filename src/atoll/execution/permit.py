@@ -30,3 +30,8 @@ class Permit(Protocol):
 
     def close(self) -> None:
         """The instance is gone, with all that it held."""
+
+
+def turn_of(permit: Permit | None) -> int:
+    """The permit's turn; of an instance that needs none, 0: nobody is before it."""
+    return permit.turn if permit is not None else 0

@@ -3,6 +3,7 @@
 import threading
 
 from atoll.execution.instance import ModelInstance
+from atoll.execution.permit import turn_of
 from atoll.request import Defer, InferenceRequest
 
 
@@ -25,8 +26,7 @@ class Seat:
     @property
     def turn(self) -> int:
         """Whose turn it is among those that could execute: the lowest, where they need permits."""
-        permit = self.instance.permit
-        return permit.turn if permit is not None else 0
+        return turn_of(self.instance.permit)
 
 
 class Promise:

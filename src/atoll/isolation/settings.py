@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from atoll.backends.api import ModelSource
 from atoll.config.byte_size import parse_byte_size
 from atoll.config.model_config import ModelConfig
-from atoll.config.problems import Problem
+from atoll.config.parameter_text import wrong_parameter
 from atoll.errors import ConfigError
 
 MIB = 1 << 20
@@ -124,5 +124,5 @@ class _Said:
 
 
 def _wrong(model: str, key: str, text: str, wanted: str) -> ConfigError:
-    message = f"parameter '{key}' of model '{model}' is '{text}' but must be {wanted}"
-    return ConfigError(message, [Problem(f"parameters.{key}", message, f"'{text}'", wanted, "")])
+    problem = wrong_parameter(model, key, text, wanted)
+    return ConfigError(problem.message, [problem])

@@ -133,9 +133,7 @@ class Loader:
     def _ensemble(self, complete: CompleteModel, version: int, namespace: str) -> Model:
         config, models = complete.configs[version], complete.steps[version]
         labels = {**labels_of(config, models), **read_labels(config, complete.folder.directory)}
-        statistics = StatisticsRecorder(
-            config.name, str(version), labels=metric_labels(config.metric_tags, namespace), cached=is_cached(config)
-        )
+        statistics = _recorder(config, version, namespace)
         graph = build_graph(qualified(config), [one.config for one in models])
         steps = [(one.model_name, one.model_version) for one in graph.steps]
         pool: Pool = EnsemblePool(config, str(version), graph, statistics, self._engine.submit_step)
@@ -163,12 +161,7 @@ class Loader:
         config = complete.configs[version]
         folder = complete.folder
         labels = read_labels(config, folder.directory)
-        statistics = StatisticsRecorder(
-            config.name,
-            str(version),
-            labels=metric_labels(config.metric_tags, namespace),
-            cached=is_cached(config),
-        )
+        statistics = _recorder(config, version, namespace)
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         requests = backend.capabilities.requests
@@ -348,6 +341,11 @@ def _of_group_key(parts: _Parts, place: Placement, key: str, error: AtollError, 
     if parts.written is not None and parts.written.file is not None:
         problems, source = parts.written.locate(problems, int(parts.version)), str(parts.written.file)
     return config_error(problems, source)
+
+
+def _recorder(config: ModelConfig, version: int, namespace: str) -> StatisticsRecorder:
+    labels = metric_labels(config.metric_tags, namespace)
+    return StatisticsRecorder(config.name, str(version), labels=labels, cached=is_cached(config))
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:

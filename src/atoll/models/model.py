@@ -130,10 +130,7 @@ class Model:
     def submit(self, request: InferenceRequest) -> None:
         """Validate and queue a client's request. Raises AtollError where it is refused; its sender hears nothing."""
         if self._admission is None:
-            if self._own_admission is None:
-                self._queue(request)  # at once: nearly every request comes this way
-            else:
-                self.accept(request)
+            self.accept(request)
         else:
             self._admitted(request, self._admission, self.accept)
 

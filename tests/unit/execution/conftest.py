@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.execution.forwarding import Forwarding
 
 from atoll.config.model_config import ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput
 from atoll.execution.batching.batch import plan_batches
@@ -116,3 +117,17 @@ def make() -> Iterator[Make]:
         if not all(fake.closed for fake in harness.fakes):
             harness.stop()
     clock.close()
+
+
+@pytest.fixture
+def forwarding() -> Iterator[Callable[..., Forwarding]]:
+    """Makes pools of instances that take requests."""
+    made: list[Forwarding] = []
+
+    def build(**options: Any) -> Forwarding:
+        made.append(Forwarding(**options))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.stop()

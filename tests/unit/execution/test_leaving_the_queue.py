@@ -1,12 +1,12 @@
 """Requests that leave the queue without being executed, and batches that are for one instance only; in both pools."""
 
 import threading
-from time import monotonic_ns
 from typing import Any
 
 import pytest
-from tests.unit.execution.forwarding import Forwarding, Heard
+from tests.unit.execution.forwarding import Heard
 from tests.unit.execution.schedulers import Patience, Seated, Ticket
+from tests.unit.execution.waiting import wait_until
 
 from atoll.errors import CancelledError, UnavailableError
 from atoll.execution.driving import PROOF
@@ -16,26 +16,6 @@ from atoll.trampoline import soon
 PATIENCE_S = 30
 MS = 10**6
 HOUR_NS = 3600 * 10**9
-
-
-def wait_until(true: Any, what: str) -> None:
-    deadline = monotonic_ns() + PATIENCE_S * 10**9
-    while not true():
-        assert monotonic_ns() < deadline, f"it never came to this: {what}"
-        threading.Event().wait(0.001)
-
-
-@pytest.fixture
-def forwarding() -> Any:
-    made: list[Forwarding] = []
-
-    def build(**options: Any) -> Forwarding:
-        made.append(Forwarding(**options))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.stop()
 
 
 def cancelled(answer: Any) -> bool:

@@ -4,11 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
-from time import monotonic_ns
 from typing import Any
 
 import pytest
 from tests.unit.execution.forwarding import Forwarding
+from tests.unit.execution.waiting import wait_until
 
 from atoll.config.model_config import ModelRateLimiter
 from atoll.errors import CancelledError, InvalidArgumentError
@@ -27,29 +27,9 @@ def limiter() -> Iterator[RateLimiter]:
     clock.close()
 
 
-@pytest.fixture
-def forwarding() -> Iterator[Callable[..., Forwarding]]:
-    made: list[Forwarding] = []
-
-    def build(**options: Any) -> Forwarding:
-        made.append(Forwarding(**options))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.stop()
-
-
 def needs(name: str = "R", count: int = 1, priority: int = 0, shared: bool = False) -> ModelRateLimiter:
     resource = ModelRateLimiter.Resource(name=name, count=count, global_=shared)
     return ModelRateLimiter(resources=(resource,), priority=priority)
-
-
-def wait_until(true: Callable[[], object], what: str) -> None:
-    deadline = monotonic_ns() + PATIENCE_S * 10**9
-    while not true():
-        assert monotonic_ns() < deadline, f"it never came to this: {what}"
-        threading.Event().wait(0.001)
 
 
 def nothing() -> None:

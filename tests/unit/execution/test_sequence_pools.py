@@ -1,12 +1,12 @@
 """Sequences in both pools: who runs what, what empty slots hold, and what frees a slot."""
 
 import threading
-from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from typing import Any
 
 import pytest
 from tests.unit.execution.forwarding import FakeRequests, Forwarding, Heard
+from tests.unit.execution.waiting import wait_until
 from tests.unit.scheduling.sequences import Direct, Oldest, configuration
 
 from atoll.errors import InvalidArgumentError
@@ -21,13 +21,6 @@ HOUR_MS = 3600 * 1000
 
 def batcher(**facts: Any) -> Scheduler:
     return choose_scheduler(configuration(**{"idle_ms": HOUR_MS, **facts}))
-
-
-def wait_until(true: Callable[[], object], what: str) -> None:
-    deadline = monotonic_ns() + PATIENCE_S * 10**9
-    while not true():
-        assert monotonic_ns() < deadline, f"it never came to this: {what}"
-        threading.Event().wait(0.001)
 
 
 # ---- instances that take arrays
@@ -126,19 +119,6 @@ def test_a_pool_that_stops_answers_the_backlog(make: Any) -> None:
 
 
 # ---- instances that take requests
-
-
-@pytest.fixture
-def forwarding() -> Iterator[Callable[..., Forwarding]]:
-    made: list[Forwarding] = []
-
-    def build(**options: Any) -> Forwarding:
-        made.append(Forwarding(**options))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.stop()
 
 
 def tell(harness: Forwarding, correlation_id: int, flags: str = "") -> tuple[InferenceRequest, Heard]:
