@@ -11,8 +11,8 @@ from atoll.execution.batching.plan import BatchPlan, HostMemory
 from atoll.execution.batching.splitting import split
 from atoll.execution.sequences.controls import control_inputs, step_of
 from atoll.execution.sequences.states import SequenceStates
-from atoll.request import InferenceRequest, InferenceResponse
-from atoll.scheduling.sequences.sequence import ABSENT
+from atoll.request import InferenceRequest
+from atoll.scheduling.sequences.filler import filler_beside
 from atoll.scheduling.sequences.sequence import Sequence as RequestSequence
 from atoll.tensor import Array, Tensor
 
@@ -63,7 +63,7 @@ class SequenceTensors:
         """The request as a batch of its own; in its slot, where slots have a meaning, and nobody else in the others."""
         if not self._by_slot or len(batch) == 1:
             return (request,)
-        return [one if one is request else _absent(request) for one in batch]
+        return [one if one is request else filler_beside(request, request.inputs) for one in batch]
 
     # ---- out of it
 
@@ -106,17 +106,3 @@ class SequenceTensors:
                 sequence.states[name] = tensor.array()
         request.sequence = sequence
         request.inputs = given
-
-
-def _absent(like: InferenceRequest) -> InferenceRequest:
-    filler = InferenceRequest(like.model_name, like.inputs, _Nobody())
-    filler.filler = True
-    filler.step = ABSENT
-    return filler
-
-
-class _Nobody:
-    """Waits for a filler's answer."""
-
-    def send(self, response: InferenceResponse | None, final: bool) -> None:
-        pass

@@ -1,5 +1,7 @@
 """Requests of the engine's own for the slots of a batch that have nothing to execute. Pure."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
@@ -30,19 +32,21 @@ class Fillers:
             self._made = []
         made = self._made
         while len(made) < count:
-            made.append(self._make(request))
+            made.append(filler_beside(request, self._inputs))
         return made[:count]
 
-    def _make(self, request: InferenceRequest) -> InferenceRequest:
-        filler = InferenceRequest(
-            request.model_name, dict(self._inputs), _NOBODY, output_names=request.output_names, defer=request.defer
-        )
-        filler.filler = True
-        filler.step = ABSENT
-        filler.batch_key = request.batch_key
-        filler.timeline.request_start = filler.timeline.queue_start = request.timeline.queue_start
-        filler.move(QUEUED)
-        return filler
+
+def filler_beside(request: InferenceRequest, inputs: Mapping[str, Tensor]) -> InferenceRequest:
+    """One for another slot of the request's batch, with these inputs."""
+    filler = InferenceRequest(
+        request.model_name, dict(inputs), _NOBODY, output_names=request.output_names, defer=request.defer
+    )
+    filler.filler = True
+    filler.step = ABSENT
+    filler.batch_key = request.batch_key
+    filler.timeline.request_start = filler.timeline.queue_start = request.timeline.queue_start
+    filler.move(QUEUED)
+    return filler
 
 
 def _zeros(tensor: Tensor) -> Tensor:
