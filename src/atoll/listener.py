@@ -14,6 +14,7 @@ import uvloop
 from atoll.config.problems import suggestion
 from atoll.errors import InvalidArgumentError
 from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
+from atoll.frontends.context import FrontendContext
 from atoll.options import OPTIONS, Option
 from atoll.server import Server
 
@@ -109,13 +110,15 @@ class Listener:
 
     async def _serve(self, values: dict[str, Any]) -> None:
         self._closing = closing = asyncio.Event()
-        frontends = chosen_frontends(self._server, values)
-        await start_all(frontends)
-        self._frontends = frontends
+        context = FrontendContext.from_values(self._server, values)
+        frontends: dict[str, Frontend] = {}
         self._loop = loop = asyncio.get_running_loop()
-        self._server.lend_loop(loop)
-        self._up.set()
         try:
+            frontends = chosen_frontends(context, values)
+            await start_all(frontends)
+            self._frontends = frontends
+            self._server.lend_loop(loop)
+            self._up.set()
             await closing.wait()
             left_s = max(self._deadline - monotonic(), 0.1)
             await asyncio.gather(*(frontend.drain(left_s) for frontend in frontends.values()))
@@ -123,6 +126,7 @@ class Listener:
             for frontend in reversed(frontends.values()):
                 await frontend.stop()
             self._server.take_back_loop(loop)
+            context.close()
 
     # ---- stop
 

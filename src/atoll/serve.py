@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 
 from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
+from atoll.frontends.context import FrontendContext
 from atoll.models.fleet import LoadProgress
 from atoll.models.memory import keep_freed_memory
 from atoll.observability.logs import configure_logs, table
@@ -76,11 +77,13 @@ def serve(values: Mapping[str, Any]) -> int:
 async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     _log_models(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
-    frontends = chosen_frontends(server, values)
-    await start_all(frontends)
+    context = FrontendContext.from_values(server, values)
+    frontends: dict[str, Frontend] = {}
     loop = asyncio.get_running_loop()
-    server.lend_loop(loop)
     try:
+        frontends = chosen_frontends(context, values)
+        await start_all(frontends)
+        server.lend_loop(loop)
         await stop
         return await _shut_down(
             server, list(frontends.values()), values["shutdown_delay_secs"], values["exit_timeout_secs"]
@@ -89,6 +92,7 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
         for frontend in reversed(frontends.values()):
             await frontend.stop()
         server.take_back_loop(loop)
+        context.close()
 
 
 async def _shut_down(server: Server, frontends: list[Frontend], delay_s: int, timeout_s: int) -> int:

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
-from atoll.server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +28,16 @@ class Frontend(Protocol):
         """Close everything at once."""
 
 
-def chosen_frontends(server: Server, values: Mapping[str, Any]) -> dict[str, Frontend]:
+def chosen_frontends(context: FrontendContext, values: Mapping[str, Any]) -> dict[str, Frontend]:
     """Those that are on, under the names that the real server's log gives them. `values`: options by field name."""
+    server = context.server
     chosen: dict[str, Frontend] = {}
     if values["allow_grpc"]:
-        chosen["GRPCInferenceService"] = GrpcFrontend(server, GrpcOptions.from_values(values))
+        chosen["GRPCInferenceService"] = GrpcFrontend(server, GrpcOptions.from_values(values), context)
     if values["allow_http"]:
-        chosen["HTTPService"] = HttpFrontend(server, HttpOptions.from_values(values))
+        chosen["HTTPService"] = HttpFrontend(server, HttpOptions.from_values(values), context)
     if values["allow_metrics"]:
-        chosen["Metrics Service"] = MetricsFrontend(server, MetricsOptions.from_values(values))
+        chosen["Metrics Service"] = MetricsFrontend(server, MetricsOptions.from_values(values), context)
     return chosen
 
 

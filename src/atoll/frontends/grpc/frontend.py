@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import TransportName, choose_transport
 from atoll.frontends.grpc.servicer import Servicer
 from atoll.frontends.grpc.stream import StreamLimits
@@ -66,7 +67,8 @@ def _tls(values: Mapping[str, Any]) -> TlsFiles | None:
 class GrpcFrontend:
     """Serves a server over gRPC on the event loop that `start` runs on."""
 
-    def __init__(self, server: Server, options: GrpcOptions | None = None):
+    def __init__(self, server: Server, options: GrpcOptions | None = None, context: FrontendContext | None = None):
+        self._context = context or FrontendContext(server)
         self.addresses: list[tuple[str, int]] = []
         self._server = server
         self._options = options if options is not None else GrpcOptions()
@@ -79,7 +81,11 @@ class GrpcFrontend:
         transport_class, why = choose_transport(options.transport)
         logger.info("%s", why)
         self._servicer = servicer = Servicer(
-            self._server, asyncio.get_running_loop(), options.infer_response_compression, options.stream_limits
+            self._server,
+            asyncio.get_running_loop(),
+            options.infer_response_compression,
+            options.stream_limits,
+            self._context,
         )
         self._transport = transport_class(servicer.unary, servicer.stream, options.transport_options)
         port = await self._transport.start(options.host, options.port)

@@ -7,6 +7,7 @@ from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.classifying import send_classes
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
@@ -46,7 +47,9 @@ class Servicer:
         loop: AbstractEventLoop,
         compression: Compression = Compression.NONE,
         limits: StreamLimits | None = None,
+        context: FrontendContext | None = None,
     ):
+        self.context = context or FrontendContext(server)
         self._server = server
         self._compression = compression
         self._codec = InferCodec()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from atoll.config.json_form import to_json
+from atoll.frontends.apis import Api
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
@@ -52,17 +53,17 @@ def routes(server: "Server", infer: Endpoint, ready: Endpoint, sleepy: SleepyMod
     """Their table, and those of inference and readiness."""
     ask = Inquiries(server)
     table = [
-        Route("GET", "/v2", ask.server_metadata),
-        Route("GET", "/v2/health/live", ask.live, plain_errors=True),
-        Route("GET", "/v2/health/ready", ask.ready, plain_errors=True),
-        Route("GET", "/v2/models/stats", ask.statistics),
+        Route("GET", "/v2", ask.server_metadata, Api.METADATA),
+        Route("GET", "/v2/health/live", ask.live, Api.HEALTH, plain_errors=True),
+        Route("GET", "/v2/health/ready", ask.ready, Api.HEALTH, plain_errors=True),
+        Route("GET", "/v2/models/stats", ask.statistics, Api.STATISTICS),
     ]
     for model in (MODEL, MODEL_VERSION):
         table += [
-            Route("GET", model, sleepy.endpoint(ask.model_metadata)),
-            Route("GET", model + "/ready", ready, plain_errors=True),
-            Route("GET", model + "/config", sleepy.endpoint(ask.config)),
-            Route("GET", model + "/stats", sleepy.endpoint(ask.statistics)),
-            Route("POST", model + "/infer", infer, plain_errors=True),
+            Route("GET", model, sleepy.endpoint(ask.model_metadata), Api.METADATA),
+            Route("GET", model + "/ready", ready, Api.HEALTH, plain_errors=True),
+            Route("GET", model + "/config", sleepy.endpoint(ask.config), Api.MODEL_CONFIG),
+            Route("GET", model + "/stats", sleepy.endpoint(ask.statistics), Api.STATISTICS),
+            Route("POST", model + "/infer", infer, Api.INFERENCE, plain_errors=True),
         ]
     return table

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.port import Port, plain_address
@@ -37,7 +38,8 @@ class HttpOptions:
 class HttpFrontend:
     """Serves on the event loop on which it is started."""
 
-    def __init__(self, server: "Server", options: HttpOptions):
+    def __init__(self, server: "Server", options: HttpOptions, context: FrontendContext | None = None):
+        self._context = context or FrontendContext(server)
         self._server = server
         self._options = options
         self._service: HttpService | None = None
@@ -47,7 +49,9 @@ class HttpFrontend:
     async def start(self) -> None:
         """Listen. Raises OSError naming the address."""
         options = self._options
-        self._service = HttpService(self._server, asyncio.get_running_loop(), options.limits.max_body_size)
+        self._service = HttpService(
+            self._server, asyncio.get_running_loop(), options.limits.max_body_size, self._context
+        )
         self._port = Port(self._service.routes, options.limits)
         self.addresses = await self._port.listen(HttpConnection, options.host, options.port, options.reuse_port)
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError
+from atoll.frontends.apis import Api
 from atoll.frontends.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
@@ -35,12 +36,15 @@ class RepositoryEndpoints:
 
     def routes(self) -> Sequence[Route]:
         """The real server takes a repository's name in the path of the index, where it means nothing."""
-        table = [Route("POST", prefix + "/index", self.index, control=True) for prefix in (REPOSITORY, NAMED)]
+        table = [
+            Route("POST", prefix + "/index", self.index, Api.MODEL_REPOSITORY, control=True)
+            for prefix in (REPOSITORY, NAMED)
+        ]
         for action, endpoint in (("load", self.load), ("unload", self.unload)):
             path = "/models/{model}/" + action
             table += [
-                Route("POST", REPOSITORY + path, endpoint, control=True),
-                Route("POST", NAMED + path, _refuse_repository_name, control=True),
+                Route("POST", REPOSITORY + path, endpoint, Api.MODEL_REPOSITORY, control=True),
+                Route("POST", NAMED + path, _refuse_repository_name, Api.MODEL_REPOSITORY, control=True),
             ]
         return table
 

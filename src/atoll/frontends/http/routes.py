@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from atoll.frontends.apis import Api
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 
@@ -31,13 +32,14 @@ class NoRoute(Enum):
 class Route:
     """One method on one path; `{model}`, `{version}` and `{repository}` stand for one segment each.
 
-    `control`: it changes or reveals what the operator owns, so web pages of other origins are refused. `plain_errors`:
-    the real server labels this endpoint's refusals text/plain.
+    `api`: the part of the protocol that it belongs to. `control`: it changes or reveals what the operator owns, so web
+    pages of other origins are refused. `plain_errors`: the real server labels this endpoint's refusals text/plain.
     """
 
     method: str
     path: str
     endpoint: Endpoint
+    api: Api
     control: bool = False
     plain_errors: bool = False
 

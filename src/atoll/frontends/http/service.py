@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.readiness import ReadinessEndpoint
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 class HttpService:
     """To be made on the loop's thread. `close` when the server begins to stop."""
 
-    def __init__(self, server: "Server", loop: "AbstractEventLoop", max_body_size: int):
+    def __init__(
+        self, server: "Server", loop: "AbstractEventLoop", max_body_size: int, context: FrontendContext | None = None
+    ):
+        self.context = context or FrontendContext(server)
         sleepy = SleepyModels(server, loop)
         self._repository = RepositoryEndpoints(server, loop)
         self._readiness = ReadinessEndpoint(server, loop)

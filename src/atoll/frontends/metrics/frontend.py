@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.apis import Api
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.exchange import Exchange
@@ -42,7 +44,8 @@ class MetricsOptions:
 class MetricsFrontend:
     """Serves on the event loop on which it is started."""
 
-    def __init__(self, server: "Server", options: MetricsOptions):
+    def __init__(self, server: "Server", options: MetricsOptions, context: FrontendContext | None = None):
+        self._context = context or FrontendContext(server)
         self._server = server
         self._options = options
         self._cpu = CpuMeter(options.interval_s) if options.cpu else None
@@ -51,7 +54,9 @@ class MetricsFrontend:
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address."""
-        table = RouteTable([Route("GET", path, self._metrics, plain_errors=True) for path in ("/metrics", "/metrics/")])
+        table = RouteTable(
+            [Route("GET", path, self._metrics, Api.METRICS, plain_errors=True) for path in ("/metrics", "/metrics/")]
+        )
         self._port = Port(table, _LIMITS)
         self.addresses = await self._port.listen(HttpConnection, self._options.host, self._options.port, False)
 
