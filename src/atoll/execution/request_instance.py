@@ -20,6 +20,7 @@ from atoll.execution.permit import Permit
 from atoll.execution.reshaping_instance import in_models_shapes
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
+from atoll.observability.response_statistics import ResponseProgress
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, QUEUED, InferenceRequest, InferenceResponse, Parameter
 from atoll.tensor import Tensor
@@ -78,10 +79,13 @@ class RequestModelInstance:
         self._model_name = plan.model_name
         self._version = version
         self._statistics = statistics
+        self._responses = statistics.responses
         self._room: Room = _NoRoom()
         self._numbers = count(1)
         self._batches: dict[int, _Batch] = {}
-        self._held: dict[InferenceRequest, None] = {}  # begun, and not finally answered; whoever removes one ends it
+        self._held: dict[
+            InferenceRequest, ResponseProgress | None
+        ] = {}  # begun, and not finally answered; whoever removes one ends it
         self._last_release_ns = 0
         self._closed = False
         self._backend.open(self)
@@ -133,7 +137,7 @@ class RequestModelInstance:
         for request in answered:
             request.move(EXECUTING)
             request.timeline.compute_start = begin_ns
-            self._held[request] = None
+            self._held[request] = ResponseProgress(begin_ns) if self._responses is not None else None
             request.on_cancel = self._backend.cancel
         number = next(self._numbers)
         self._batches[number] = _Batch(requests, begin_ns, len(requests) - len(answered))
@@ -191,11 +195,11 @@ class RequestModelInstance:
         error: AtollError | None = None,
         final: bool = True,
     ) -> None:
-        if final:
-            if self._held.pop(request, self) is self:
-                return  # it was answered: the instance went down meanwhile
-        elif request not in self._held:
-            return
+        progress = self._held.pop(request, self) if final else self._held.get(request, self)
+        if progress is self:
+            return  # it was answered: the instance went down meanwhile
+        if self._responses is not None:
+            self._count_response(progress, error=error)
         if error is None:
             surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
@@ -207,9 +211,17 @@ class RequestModelInstance:
         if final:
             self._room.answered()
 
+    def _count_response(self, progress: object, *, empty: bool = False, error: AtollError | None = None) -> None:
+        assert self._responses is not None, "only a decoupled model's responses are counted. This is a bug"
+        assert isinstance(progress, ResponseProgress), "a request that it has has a progress. This is a bug"
+        self._responses.record(progress, monotonic_ns(), empty=empty, error=error)
+
     def finish(self, request: InferenceRequest) -> None:
-        if self._held.pop(request, self) is self:
+        progress = self._held.pop(request, self)
+        if progress is self:
             return
+        if self._responses is not None:
+            self._count_response(progress, empty=True)
         self._end(request, None)
         request.sender.send(None, True)
         self._room.answered()

@@ -345,7 +345,9 @@ def _of_group_key(parts: _Parts, place: Placement, key: str, error: AtollError, 
 
 def _recorder(config: ModelConfig, version: int, namespace: str) -> StatisticsRecorder:
     labels = metric_labels(config.metric_tags, namespace)
-    return StatisticsRecorder(config.name, str(version), labels=labels, cached=is_cached(config))
+    return StatisticsRecorder(
+        config.name, str(version), labels=labels, cached=is_cached(config), decoupled=config.decoupled
+    )
 
 
 def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:

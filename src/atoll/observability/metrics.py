@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.errors import ConfigError
-from atoll.observability.statistics import FAILURE_REASONS, Duration, ModelStatistics
+from atoll.observability.durations import Duration
+from atoll.observability.statistics import FAILURE_REASONS, ModelStatistics
 
 
 @dataclass(frozen=True, slots=True)

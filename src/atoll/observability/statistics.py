@@ -10,15 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import CancelledError, Code
+from atoll.observability.durations import NOTHING, Duration
+from atoll.observability.response_statistics import ResponseRecorder, ResponseStatistics
 from atoll.request import InferenceRequest, Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """How many times something happened, and how long it took in all, in nanoseconds."""
-
-    count: int = 0
-    ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +32,8 @@ class ModelStatistics:
     `inference_count` counts the items of successful batches, `execution_count` the executions. The durations of a
     batch count once for each of its requests, as in Triton. A hit of the response cache counts in `success`, `queue`
     and `cache_hit` alone; `cached`: whether the model's configuration enables that cache. `failures` counts failed
-    requests by reason. `labels` are those that its metrics have beside model, version and reason. `load_ns` is how long
-    loading it took; 0: unknown.
+    requests by reason. `response_stats`: of a decoupled model, its responses by their place. `labels` are those that
+    its metrics have beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
     """
 
     name: str
@@ -47,14 +41,14 @@ class ModelStatistics:
     last_inference_ms: int = 0
     inference_count: int = 0
     execution_count: int = 0
-    success: Duration = Duration()
-    fail: Duration = Duration()
-    queue: Duration = Duration()
-    compute_input: Duration = Duration()
-    compute_infer: Duration = Duration()
-    compute_output: Duration = Duration()
-    cache_hit: Duration = Duration()
-    cache_miss: Duration = Duration()
+    success: Duration = NOTHING
+    fail: Duration = NOTHING
+    queue: Duration = NOTHING
+    compute_input: Duration = NOTHING
+    compute_infer: Duration = NOTHING
+    compute_output: Duration = NOTHING
+    cache_hit: Duration = NOTHING
+    cache_miss: Duration = NOTHING
     batch_stats: tuple[BatchStatistics, ...] = ()
     failures: dict[str, int] = field(default_factory=dict)
     pending_request_count: int = 0
@@ -63,6 +57,7 @@ class ModelStatistics:
     labels: Mapping[str, str] = field(default_factory=dict)
     load_ns: int = 0
     cached: bool = False
+    response_stats: tuple[ResponseStatistics, ...] = ()
 
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
@@ -80,7 +75,16 @@ def failure_reason(error: Exception, executed: bool) -> str:
 class StatisticsRecorder:
     """The counters of one model version. Thread-safe; plain integers: recording costs about a microsecond a batch."""
 
-    def __init__(self, name: str, version: str, labels: Mapping[str, str] | None = None, *, cached: bool = False):
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        cached: bool = False,
+        decoupled: bool = False,
+    ):
+        self.responses = ResponseRecorder() if decoupled else None
         self.name = name
         self.version = version
         self._cached = cached
@@ -238,4 +242,5 @@ class StatisticsRecorder:
                 labels=self._labels,
                 load_ns=self._load_ns,
                 cached=self._cached,
+                response_stats=() if self.responses is None else self.responses.snapshot(),
             )

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
-from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
+from atoll.observability.durations import Duration
+from atoll.observability.response_statistics import ResponseStatistics
+from atoll.observability.statistics import BatchStatistics, ModelStatistics
 
 Document = dict[str, Any]
 
@@ -64,7 +66,7 @@ def _model_statistics(model: ModelStatistics) -> Document:
             "cache_hit": _duration(model.cache_hit),
             "cache_miss": _duration(model.cache_miss),
         },
-        "response_stats": {},
+        "response_stats": {str(place): _response_statistics(one) for place, one in enumerate(model.response_stats)},
         "batch_stats": [_batch_statistics(one) for one in model.batch_stats],
         "memory_usage": [],
     }
@@ -76,6 +78,17 @@ def _batch_statistics(batch: BatchStatistics) -> Document:
         "compute_input": _duration(batch.compute_input),
         "compute_infer": _duration(batch.compute_infer),
         "compute_output": _duration(batch.compute_output),
+    }
+
+
+def _response_statistics(responses: ResponseStatistics) -> Document:
+    return {
+        "compute_infer": _duration(responses.compute_infer),
+        "compute_output": _duration(responses.compute_output),
+        "success": _duration(responses.success),
+        "fail": _duration(responses.fail),
+        "empty_response": _duration(responses.empty_response),
+        "cancel": _duration(responses.cancel),
     }
 
 

@@ -21,7 +21,8 @@ from atoll.config.tensors import ModelInput, ModelOutput
 from atoll.errors import InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
-from atoll.observability.statistics import BatchStatistics, Duration, ModelStatistics
+from atoll.observability.durations import Duration
+from atoll.observability.statistics import BatchStatistics, ModelStatistics
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 
