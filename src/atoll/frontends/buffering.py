@@ -29,3 +29,27 @@ class BufferBudget:
     def give_back(self, size: int) -> None:
         """Bytes that were taken and are not held any more."""
         self.held -= size
+
+
+class BufferShare:
+    """What one connection holds of a budget."""
+
+    __slots__ = ("_budget", "held")
+
+    def __init__(self, budget: BufferBudget):
+        self._budget = budget
+        self.held = 0
+
+    def reach(self, size: int) -> bool:
+        """Whether that many bytes in all may be held; if so they are, until `give_back`."""
+        more = size - self.held
+        if more > 0:
+            if not self._budget.take(more):
+                return False
+            self.held = size
+        return True
+
+    def give_back(self) -> None:
+        """Nothing is held any more."""
+        self._budget.give_back(self.held)
+        self.held = 0

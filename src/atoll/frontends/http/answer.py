@@ -67,6 +67,17 @@ def render_head(answer: Answer, length: int, minor_version: int, keep_alive: boo
     )
 
 
+def render_stream_head(status: int, headers: bytes, chunked: bool, keep_alive: bool) -> bytes:
+    """The same for a body of unknown length: in chunks (HTTP/1.1), or up to the connection's end (HTTP/1.0)."""
+    return b"%b%b%b%b%b\r\n" % (
+        _VERSIONS[chunked],
+        _STATUS_LINES[status],
+        headers,
+        b"" if keep_alive else b"Connection: close\r\n",
+        b"Transfer-Encoding: chunked\r\n" if chunked else b"",
+    )
+
+
 def document(value: Any, status: int = 200) -> Answer:
     """A JSON document."""
     return Answer(status, [json_text.dump(value)], headers=JSON)

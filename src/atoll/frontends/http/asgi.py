@@ -4,17 +4,19 @@ Sizes of bodies are limited here; headers, connections and times are the busines
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
-from atoll.frontends.http.connection import call_endpoint
+from atoll.frontends.http.calling import call_endpoint
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import RequestHead, interpret
-from atoll.frontends.http.limits import MIB
+from atoll.frontends.http.limits import KIB, MIB
 from atoll.frontends.http.service import HttpService
 from atoll.protocol.http_answer import total_length
+from atoll.tensor import Buffer
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+HIGH_WATER = 64 * KIB
+
 AsgiApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
@@ -50,15 +54,11 @@ class _App:
         body = await self._body(receive)
         if body is None:
             return
-        answer: Answer | None
         if len(body) > self._max_body_size:
-            answer = answers.refusal(
-                413, f"the request body exceeds the maximum allowed value of {self._max_body_size} bytes."
-            )
+            text = f"the request body exceeds the maximum allowed value of {self._max_body_size} bytes."
+            await _Reply(head, send).deliver_whole(answers.refusal(413, text))
         else:
-            answer = await self._answer(head, memoryview(body), receive)
-        if answer is not None:
-            await _send(answer, head.method, send)
+            await self._answer(head, memoryview(body), receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -94,24 +94,94 @@ class _App:
                 break
         return body
 
-    async def _answer(self, head: RequestHead, body: memoryview, receive: Receive) -> Answer | None:
-        """The endpoint's answer; None where the client went away first."""
+    async def _answer(self, head: RequestHead, body: memoryview, receive: Receive, send: Send) -> None:
+        reply = _Reply(head, send)
         if head.refusal is not None:
-            return head.refusal
+            await reply.deliver_whole(head.refusal)
+            return
         assert head.route is not None, "a head has a route or a refusal. This is a bug"
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        exchange = Exchange(head, lambda _, answer: answered.set_result(answer))
+        exchange = Exchange(head, reply)
         at_once = call_endpoint(head.route, exchange, body)
         if at_once is not None:
-            return at_once
+            await reply.deliver_whole(at_once)
+            return
         gone = asyncio.ensure_future(_disconnected(receive))
+        delivered = asyncio.ensure_future(reply.deliver(exchange))
         try:
-            await asyncio.wait((answered, gone), return_when=asyncio.FIRST_COMPLETED)
-            return answered.result() if answered.done() else None
+            await asyncio.wait((delivered, gone), return_when=asyncio.FIRST_COMPLETED)
+            if delivered.done():
+                delivered.result()
         finally:
             gone.cancel()
-            if not answered.done():
+            delivered.cancel()
+            if not reply.complete:
                 exchange.abandon()
+
+
+class _Reply:
+    """What brings one exchange's answer to the server that runs the application: as messages, sent in their order."""
+
+    def __init__(self, head: RequestHead, send: Send):
+        self.complete = False  # the answer is, though perhaps not sent yet
+        self._bodiless = head.method == "HEAD"
+        self._send = send
+        self._messages: deque[Message] = deque()
+        self._size = 0  # of the bodies in them
+        self._behind = False
+        self._broken = False
+        self._news = asyncio.Event()
+
+    # ---- the endpoint's side
+
+    def send(self, exchange: Exchange, answer: Answer) -> None:
+        self.complete = True
+        for message in _messages(answer, self._bodiless):
+            self._put(message)
+
+    def begin(self, exchange: Exchange, status: int, headers: bytes) -> None:
+        self._put(_start(status, headers))
+
+    def write(self, exchange: Exchange, data: Buffer) -> bool:
+        if not self._bodiless and len(data):
+            self._put({"type": "http.response.body", "body": bytes(data), "more_body": True})
+            self._behind = self._size > HIGH_WATER
+        return not self._behind
+
+    def end(self, exchange: Exchange) -> None:
+        self.complete = True
+        self._put({"type": "http.response.body", "body": b""})
+
+    def break_off(self, exchange: Exchange) -> None:
+        self.complete = self._broken = True
+        self._news.set()
+
+    def _put(self, message: Message) -> None:
+        self._messages.append(message)
+        self._size += len(message.get("body", b""))
+        self._news.set()
+
+    # ---- the server's side
+
+    async def deliver_whole(self, answer: Answer) -> None:
+        """Sends an answer that is there already."""
+        for message in _messages(answer, self._bodiless):
+            await self._send(message)
+
+    async def deliver(self, exchange: Exchange) -> None:
+        """Sends what comes until it is complete. Raises ConnectionError for an answer that is broken off."""
+        while self._messages or not self.complete:
+            while self._messages:
+                message = self._messages.popleft()
+                await self._send(message)
+                self._size -= len(message.get("body", b""))
+            if self._behind:
+                self._behind = False
+                exchange.drained()
+            elif not self.complete:
+                self._news.clear()
+                await self._news.wait()
+        if self._broken:
+            raise ConnectionError("the answer ends in the middle")
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -119,14 +189,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _send(answer: Answer, method: str, send: Send) -> None:
-    lines = (answer.headers + answer.late_headers).split(b"\r\n")
-    headers = [tuple(line.split(b": ", 1)) for line in lines if line]
-    headers.append((b"Content-Length", b"%d" % total_length(answer.parts)))
-    start = {
-        "type": "http.response.start",
-        "status": answer.status,
-        "headers": [(name.lower(), value) for name, value in headers],
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else b"".join(answer.parts)})
+def _messages(answer: Answer, bodiless: bool) -> list[Message]:
+    length = b"Content-Length: %d\r\n" % total_length(answer.parts)
+    body = b"" if bodiless else b"".join(answer.parts)
+    start = _start(answer.status, answer.headers + answer.late_headers + length)
+    return [start, {"type": "http.response.body", "body": body}]
+
+
+def _start(status: int, headers: bytes) -> Message:
+    lines = (line.partition(b": ") for line in headers.split(b"\r\n") if line)
+    pairs = [(name.lower(), value) for name, _, value in lines]
+    return {"type": "http.response.start", "status": status, "headers": pairs}

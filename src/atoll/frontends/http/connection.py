@@ -5,60 +5,24 @@ and on TLS transports.
 """
 
 import asyncio
-import logging
-from enum import IntEnum
-from typing import Final, cast
+from typing import cast
 
-import numpy as np
-
-from atoll.errors import AtollError
+from atoll.frontends.buffering import BufferShare
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import CONTINUE, Answer, render_head
+from atoll.frontends.http.bodies import NOTHING, SizedBody
+from atoll.frontends.http.calling import call_endpoint
 from atoll.frontends.http.chunked import ChunkedBody, Progress
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import CHUNKED, RequestHead, malformed
-from atoll.frontends.http.limits import KIB, MIB
 from atoll.frontends.http.port import Port
-from atoll.frontends.http.routes import Route
+from atoll.frontends.http.states import ANSWER, BODY, CHUNKS, CLOSED, HEAD, LINGER, MOVES, STREAM, State
+from atoll.frontends.http.streaming import JOINED_SIZE, StreamedBody
 from atoll.protocol.http_answer import total_length
-
-logger = logging.getLogger(__name__)
+from atoll.tensor import Buffer
 
 HEAD_END = b"\r\n\r\n"
 NEVER = float("inf")
-JOINED_SIZE = 64 * KIB  # up to here one copy costs less than several buffers in a system call
-FIRST_ALLOCATION = 1 * MIB  # of a body whose length has only been claimed
-GROWTH = 4
-_NOTHING = memoryview(b"")
-
-
-class State(IntEnum):
-    """What the connection waits for."""
-
-    HEAD = 0  # a request's head, or its first byte
-    BODY = 1  # the rest of a body of known length
-    CHUNKS = 2  # the rest of a chunked body
-    ANSWER = 3  # the endpoint's answer
-    LINGER = 4  # refused: the client's end, while what it still sends is dropped
-    CLOSED = 5  # closing, or closed
-
-
-# An enum's member costs ten times as much to look up as a module's name.
-HEAD: Final = State.HEAD
-BODY: Final = State.BODY
-CHUNKS: Final = State.CHUNKS
-ANSWER: Final = State.ANSWER
-LINGER: Final = State.LINGER
-CLOSED: Final = State.CLOSED
-
-MOVES = {
-    HEAD: {BODY, CHUNKS, ANSWER, LINGER, CLOSED},
-    BODY: {ANSWER, LINGER, CLOSED},
-    CHUNKS: {ANSWER, LINGER, CLOSED},
-    ANSWER: {HEAD, CLOSED},
-    LINGER: {CLOSED},
-    CLOSED: {CLOSED},
-}
 
 
 class HttpConnection(asyncio.BufferedProtocol):
@@ -70,16 +34,15 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._limits = port.limits
         self._loop = port.loop
         self._transport: asyncio.Transport | None = None
-        self._take = self._send
+        self._share = BufferShare(port.bodies)
         # for one request
         self._state = HEAD
         self._head: RequestHead | None = None
-        self._body = _NOTHING
-        self._filled = 0
-        self._held = 0  # of the port's budget for bodies
+        self._body: SizedBody | None = None
         self._chunks: ChunkedBody | None = None
         self._head_began = False
         self._exchange: Exchange | None = None
+        self._stream: StreamedBody | None = None
         # between them
         self.deadline = NEVER
         self._waiting = bytearray()  # received, but not looked at yet, or not a whole head yet
@@ -102,25 +65,31 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport = None
         self.deadline = NEVER
         self._waiting = bytearray()
-        self._body = _NOTHING
-        self._give_back()
+        self._body = self._stream = None
+        self._share.give_back()
         self._port.release(self)
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.abandon()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._state is BODY and (self._filled < len(self._body) or self._grow()):
-            return self._body[self._filled :]
+        if self._state is BODY:
+            assert self._body is not None, "this state has a body. This is a bug"
+            room = self._body.room()
+            if room is not None:
+                return room
+            self._refuse_for_room()
         return self._port.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         state = self._state
         if state is BODY:
-            self._filled += nbytes
+            body = self._body
+            assert body is not None, "this state has a body. This is a bug"
             assert self._head is not None, "a body belongs to a head. This is a bug"
-            if self._filled == self._head.length:
-                self._dispatch(self._head, self._body)
+            body.filled += nbytes
+            if body.filled == body.length:
+                self._dispatch(self._head, body.memory)
                 self._advance_waiting()
             else:
                 self.deadline = self._loop.time() + self._limits.body_timeout_s
@@ -134,7 +103,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                     self._bound_waiting()
             else:
                 self._advance(data)
-        elif state is ANSWER:
+        elif state is ANSWER or state is STREAM:
             self._waiting += self._port.scratch[:nbytes]
             self._bound_waiting()
 
@@ -152,6 +121,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._state is HEAD:
             self.deadline = self._loop.time() + self._limits.idle_timeout_s
             self._advance_waiting()
+        elif self._state is STREAM:
+            self.deadline = NEVER
+            assert self._exchange is not None, "a stream belongs to an exchange. This is a bug"
+            self._exchange.drained()
 
     # ---- what the port calls
 
@@ -235,7 +208,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(head.refusal)
             return position
         if length == 0:
-            self._dispatch(head, _NOTHING)
+            self._dispatch(head, NOTHING)
             return position
         if length > self._limits.max_body_size:
             self._refuse(self._too_large(f"of {length} bytes "))
@@ -254,12 +227,9 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._chunks = ChunkedBody(self._limits.max_body_size)
             return position
         self._enter(BODY)
-        size = min(length, max(FIRST_ALLOCATION, available))
-        if not self._hold(size):
-            return len(data)
-        self._body = np.empty(size, np.uint8).data
-        self._body[:available] = memoryview(data)[position:]
-        self._filled = available
+        self._body = SizedBody(length, self._share)
+        if not self._body.begin(memoryview(data)[position:]):
+            self._refuse_for_room()
         return len(data)
 
     def _wait_for_head(self, data: bytes | bytearray, position: int) -> int:
@@ -278,30 +248,6 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._refuse(head.refusal)
         return len(data)
 
-    def _hold(self, size: int) -> bool:
-        """Take that many bytes of the port's budget for bodies; if there are not as many left, refuse the request."""
-        if self._port.bodies.take(size):
-            self._held += size
-            return True
-        self._refuse(answers.refusal(503, "the server holds as many requests' bodies as it can: try again later"))
-        return False
-
-    def _give_back(self) -> None:
-        if self._held:
-            self._port.bodies.give_back(self._held)
-            self._held = 0
-
-    def _grow(self) -> bool:
-        """More room for a body of which everything allocated so far has really come; False if it had to be refused."""
-        assert self._head is not None, "a body belongs to a head. This is a bug"
-        size = min(len(self._body) * GROWTH, self._head.length)
-        if not self._hold(size - len(self._body)):
-            return False
-        larger = np.empty(size, np.uint8).data
-        larger[: self._filled] = self._body
-        self._body = larger
-        return True
-
     def _take_chunks(self, data: bytes | bytearray, position: int) -> int:
         assert self._head is not None, "chunks belong to a head. This is a bug"
         assert self._chunks is not None, "this state has a decoder. This is a bug"
@@ -313,8 +259,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(self._too_large(""))
         elif progress is Progress.MALFORMED:
             self._refuse(answers.refusal(400, "malformed HTTP request: the chunked body is broken"))
-        elif self._hold(len(self._chunks.body) - self._held):
+        elif self._share.reach(len(self._chunks.body)):
             self.deadline = self._loop.time() + self._limits.body_timeout_s
+        else:
+            self._refuse_for_room()
         return position
 
     def _too_large(self, size: str) -> Answer:
@@ -328,10 +276,10 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _dispatch(self, head: RequestHead, body: memoryview) -> None:
         self._head_began = False
-        self._body = _NOTHING
+        self._body = None
         self._enter(ANSWER)
         self.deadline = NEVER
-        exchange = self._exchange = Exchange(head, self._take)
+        exchange = self._exchange = Exchange(head, self)
         answer = head.refusal
         if answer is None:
             route = head.route
@@ -340,12 +288,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         if answer is not None:
             exchange.answer(answer)
 
-    def _send(self, exchange: Exchange, answer: Answer) -> None:
+    def send(self, exchange: Exchange, answer: Answer) -> None:
         transport = self._transport
         if transport is None or exchange is not self._exchange:
             return
-        self._exchange = None
-        self._give_back()
         head = exchange.head
         parts = answer.parts
         length = total_length(parts)
@@ -357,6 +303,43 @@ class HttpConnection(asyncio.BufferedProtocol):
             transport.write(b"".join((first, *parts)))
         else:
             transport.writelines([first, *parts])
+        self._complete(keep_alive)
+
+    def begin(self, exchange: Exchange, status: int, headers: bytes) -> None:
+        transport = self._transport
+        if transport is None or exchange is not self._exchange:
+            return
+        self._enter(STREAM)
+        keep_alive = exchange.head.keep_alive and not self._port.draining
+        self._stream = StreamedBody(transport, exchange.head, keep_alive)
+        self._stream.begin(status, headers)
+
+    def write(self, exchange: Exchange, data: Buffer) -> bool:
+        stream = self._stream
+        if stream is None or exchange is not self._exchange:
+            return True
+        stream.write(data)
+        return not self._writing_paused
+
+    def end(self, exchange: Exchange) -> None:
+        stream = self._stream
+        if stream is None or exchange is not self._exchange:
+            return
+        self._stream = None
+        stream.end()
+        self._complete(stream.keep_alive and not self._port.draining)
+
+    def break_off(self, exchange: Exchange) -> None:
+        if self._transport is not None and exchange is self._exchange:
+            self._exchange = self._stream = None
+            self._enter(CLOSED)
+            self._transport.abort()
+
+    def _complete(self, keep_alive: bool) -> None:
+        """The answer is written: on to the next request, or to the end."""
+        self._exchange = None
+        if self._share.held:
+            self._share.give_back()
         if not keep_alive:
             self._close()
             return
@@ -371,9 +354,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         transport = self._transport
         assert transport is not None, "only an open connection is refused. This is a bug"
         self._enter(LINGER)
-        self._body = _NOTHING
-        self._give_back()
-        self._chunks = None
+        self._body = self._chunks = None
+        self._share.give_back()
         first = render_head(answer, total_length(answer.parts), 1, False)
         transport.write(b"".join((first, *answer.parts)))
         self.deadline = self._loop.time() + self._limits.linger_timeout_s
@@ -381,6 +363,9 @@ class HttpConnection(asyncio.BufferedProtocol):
             transport.write_eof()
         else:
             self._close()
+
+    def _refuse_for_room(self) -> None:
+        self._refuse(answers.refusal(503, "the server holds as many requests' bodies as it can: try again later"))
 
     def _close(self) -> None:
         assert self._transport is not None, "only an open connection is closed. This is a bug"
@@ -399,14 +384,3 @@ class HttpConnection(asyncio.BufferedProtocol):
         if state not in MOVES[self._state]:
             raise AssertionError(f"a connection cannot go from {self._state.name} to {state.name}. This is a bug")
         self._state = state
-
-
-def call_endpoint(route: Route, exchange: Exchange, body: memoryview) -> Answer | None:
-    """The endpoint's answer, whatever happens in it; None where it comes later."""
-    try:
-        return route.endpoint(exchange, body)
-    except AtollError as error:
-        return answers.refusal_of(error, plain=route.plain_errors)
-    except Exception:
-        logger.exception("%s %s failed", route.method, route.path)
-        return answers.refusal(500, "internal error while answering the request; the server's log has the details")

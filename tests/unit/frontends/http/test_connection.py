@@ -94,8 +94,8 @@ async def test_a_claimed_length_allocates_no_memory(running, start):
     client.send(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\nx")
     other = await running.connect()
     assert (await other.ask(LIVE)).status == 200
-    (receiving,) = [one for one in running.frontend._port.connections if len(one._body)]
-    assert len(receiving._body) <= 2**20
+    (receiving,) = [one for one in running.frontend._port.connections if one._body is not None]
+    assert len(receiving._body.memory) <= 2**20
 
 
 @pytest.mark.parametrize(
