@@ -12,7 +12,10 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. `kind`: bool, int, float, str, or list (repeatable strings). `choices` empty: anything of that kind."""
+    """One option. `kind`: bool, int, float, str, or list (repeatable strings). `choices` empty: anything of that kind.
+
+    `no_effect`: why it changes nothing here, for one that is only accepted, so that command lines can be pasted.
+    """
 
     name: str
     kind: type
@@ -24,6 +27,7 @@ class Option:
     minimum: int | None = None
     maximum: int | None = None
     source: str = ""
+    no_effect: str = ""
 
     @property
     def field(self) -> str:
@@ -45,6 +49,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("model-repository", list, (), "Path of a model repository; may be given several times. A bare model file is a repository of one model.", "Models", aliases=("model-store",)),
     Option("exit-on-error", bool, True, "Do not start when a model cannot be loaded. If false, the other models are served.", "Models"),
     Option("disable-auto-complete-config", bool, False, "Take the configurations as they are written, and fill in nothing from the model files.", "Models"),
+    Option("strict-model-config", bool, None, "Deprecated: --disable-auto-complete-config.", "Models"),
     Option("model-load-thread-count", int, 4, "How many models are loaded at the same time.", "Models", minimum=1),
     Option("model-load-retry-count", int, 0, "How often a model that fails to load is tried again.", "Models", minimum=0),
     Option("model-control-mode", str, "none", "none: load all models at start and change nothing. poll: follow changes of the repositories. explicit: load what --load-model names, and what clients ask for.", "Models", choices=("none", "poll", "explicit")),
@@ -52,7 +57,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("repository-settle-secs", float, 2.0, "Seconds for which a changed model's files must stay the same before polling loads it.", "Models", minimum=0, source=OURS),
     Option("load-model", list, (), "A model to load at start with --model-control-mode=explicit; may be given several times. '*' alone is all of them.", "Models"),
     Option("model-config-name", str, "", "Take each model's configuration from configs/NAME.pbtxt where it has that file.", "Models"),
-    Option("repoagent-directory", str, "", "Accepted and ignored: tritonserver's repository agents are shared libraries from there, Atoll's are installed packages.", "Models"),
+    Option("repoagent-directory", str, "", "Accepted: tritonserver's repository agents are shared libraries from there, Atoll's are installed packages.", "Models", no_effect="the shared libraries there are not loaded. Agents come as installed packages; the checksum agent is built in"),
     Option("model-namespacing", bool, False, "Serve models of one name from several repositories, each in the namespace of its repository.", "Models"),
     Option("model-memory-budget", str, "", "Memory that models may take: bytes, a number with KiB, MiB or GiB, or a percentage of the machine's. Models are then loaded when first asked for, and the least recently used idle ones make room.", "Models", source=OURS),
     Option("config", str, "", "File of server-wide settings: model_config_list, backend_config, model_config. What the command line says wins.", "Models", source=OURS),
@@ -63,15 +68,22 @@ OPTIONS: tuple[Option, ...] = (
     Option("backend-directory", str, "", "Directory of python-based backends: NAME/model.py in it runs the models whose configuration names that backend.", "Models"),
     Option("backend-config", list, (), "A setting of a backend, as NAME,KEY=VALUE; may be given several times.", "Models"),
     Option("cache-config", list, (), "A setting of the response cache, as NAME,KEY=VALUE; may be given several times. NAME is local (size), redis (host, port, ...) or an installed package's; KEY ttl, the seconds for which answers are kept, is for all.", "Response cache"),
-    Option("cache-directory", str, "", "Accepted and ignored: tritonserver's caches are shared libraries from there, Atoll's are installed packages.", "Response cache"),
+    Option("cache-directory", str, "", "Accepted: tritonserver's caches are shared libraries from there, Atoll's are installed packages.", "Response cache", no_effect="the shared libraries there are not loaded. Caches come as installed packages; local and redis are built in"),
     Option("response-cache-byte-size", int, None, "Deprecated: --cache-config local,size=BYTES.", "Response cache", minimum=0),
+    Option("cuda-memory-pool-byte-size", list, (), "Accepted: bytes of a pool of device memory, as DEVICE:BYTES.", "GPUs", no_effect="device memory is allocated by the models' own runtimes, and there is no pool beside them"),
+    Option("cuda-virtual-address-size", list, (), "Accepted: bytes of reserved device addresses, as DEVICE:BYTES.", "GPUs", no_effect="outputs on a device stay in memory that the models' own runtimes allocate"),
+    Option("enable-peer-access", bool, True, "Accepted: whether GPUs may reach each other's memory.", "GPUs", no_effect="tensors go from one model to another in the host's memory"),
+    Option("buffer-manager-thread-count", int, 0, "Accepted: threads that copy tensors.", "Models", no_effect="each instance's thread joins and splits its own batches, and large copies release Python's lock"),
     Option("rate-limit", str, "off", "execution_count: instances execute when they have the resources that their rate_limiter names, in turns by their priorities. off: as soon as they are free.", "Rate limiter", choices=("execution_count", "off")),
     Option("rate-limit-resource", list, (), "How much there is of a resource, as NAME:COUNT, or NAME:COUNT:DEVICE for one device; may be given several times. Without any, each resource is as large as the instance needs that needs most of it.", "Rate limiter"),
     Option("host-policy", list, (), "The cores or the NUMA node to which the instances with a host policy keep, as NAME,cpu-cores=0-3 or NAME,numa-node=0; may be given several times. cpu, model and gpu_N are the policies of instances whose group names none.", "Models"),
-    Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on.", "Logging", minimum=0),
+    Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on, the higher the more.", "Logging", minimum=0),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
     Option("log-warning", bool, True, "Log warnings.", "Logging"),
     Option("log-error", bool, True, "Log errors.", "Logging"),
+    Option("log-format", str, "default", "How a line of the log begins. default: severity, date and time to the microsecond. ISO8601: date and time as 2026-01-31T12:00:00Z, then the severity. json: each line is a JSON object.", "Logging", choices=("default", "ISO8601", "json")),
+    Option("log-file", str, "", "File to which the log is appended, instead of standard error. It is opened anew on SIGHUP, and when it was renamed.", "Logging"),
+    Option("access-log", str, "", "Where to write a JSON line for each request that is answered: a file, or 'stdout' or 'stderr'. A file is opened anew on SIGHUP, and when it was renamed.", "Access log", source=OURS),
     Option("allow-http", bool, True, "Listen for HTTP/REST requests.", "HTTP"),
     Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
     Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", minimum=0, maximum=MAX_PORT),
@@ -97,6 +109,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("grpc-max-connection-age", int, 0, "Milliseconds after which a connection is asked to go; 0 is never.", "gRPC", minimum=0),
     Option("grpc-max-connection-age-grace", int, 0, "Milliseconds that such a connection's calls still get; 0 is no limit.", "gRPC", minimum=0),
     Option("allow-metrics", bool, True, "Listen for Prometheus.", "Metrics"),
+    Option("allow-gpu-metrics", bool, True, "Report GPUs.", "Metrics", no_effect="GPUs are not measured yet"),
+    Option("metrics-config", list, (), "A setting of the metrics, as KEY=VALUE; may be given several times. counter_latencies=false leaves out the counters of durations.", "Metrics"),
     Option("allow-cpu-metrics", bool, True, "Report the machine's CPU and memory.", "Metrics"),
     Option("metrics-address", str, "", "Address on which metrics listen; that of HTTP if not given.", "Metrics"),
     Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", minimum=0, maximum=MAX_PORT),
