@@ -20,6 +20,7 @@ from atoll.observability.logs import configure_logs, table
 from atoll.observability.progress import LoadDisplay
 from atoll.options import library_options
 from atoll.server import Server
+from atoll.settled_options import settled
 
 logger = logging.getLogger(__name__)
 
@@ -41,21 +42,9 @@ def serve(values: Mapping[str, Any]) -> int:
         warning=values["log_warning"],
         error=values["log_error"],
     )
-    if values["repoagent_directory"]:
-        logger.warning(
-            "--repoagent-directory is ignored: the shared libraries there are not loaded. Agents come as installed "
-            "packages; the checksum agent is built in"
-        )
-    if values["cache_directory"]:
-        logger.warning(
-            "--cache-directory is ignored: the shared libraries there are not loaded. Caches come as installed "
-            "packages; local and redis are built in"
-        )
-    if values["response_cache_byte_size"] is not None:
-        logger.warning(
-            "--response-cache-byte-size is deprecated; use --cache-config=local,size=%d",
-            values["response_cache_byte_size"],
-        )
+    values, notices = settled(values)
+    for notice in notices:
+        logger.warning("%s", notice)
     keep_freed_memory(values["malloc_keep_bytes"])
     server = Server(values["model_repository"], **library_options(values))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until the event loop takes both over

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 FLOORS = [  # from the ground up; a room is a folder or a file directly under atoll/
     {"errors"},
     {"tensor", "options", "memory_region", "model_log", "timers", "trampoline"},
-    {"devices"},
+    {"devices", "settled_options"},
     {"config", "request"},
     {"backends", "scheduling", "observability", "calls", "caching"},
     {"execution", "isolation", "repositories", "protocol"},

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from atoll.errors import ConfigError
 from atoll.observability.durations import Duration
+from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
 from atoll.observability.statistics import FAILURE_REASONS, ModelStatistics
 
 
@@ -219,6 +220,7 @@ def render(
     cpu: CpuReading | None = None,
     pool: MemoryPoolReading | None = None,
     cache: CacheReading | None = None,
+    settings: MetricsSettings = DEFAULTS,
 ) -> str:
     """The page, in the Prometheus text format, version 0.0.4."""
     lines: list[str] = []
@@ -230,7 +232,8 @@ def render(
             for reason in FAILURE_REASONS
         ]
     for family in _FAMILIES:
-        _add_family(lines, family, models)
+        if settings.counter_latencies or not family.name.endswith("_duration_us"):
+            _add_family(lines, family, models)
     cached = [model for model in models if model.cached]
     for family in _CACHE_FAMILIES if cached else ():
         _add_family(lines, family, cached)

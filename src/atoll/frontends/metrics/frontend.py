@@ -13,6 +13,7 @@ from atoll.frontends.http.limits import KIB, ConnectionLimits
 from atoll.frontends.http.port import Port, plain_address
 from atoll.frontends.http.routes import Route, RouteTable
 from atoll.observability.metrics import CpuMeter, render
+from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -29,6 +30,7 @@ class MetricsOptions:
     port: int = 8002
     cpu: bool = True
     interval_s: float = 2.0
+    settings: MetricsSettings = DEFAULTS
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -38,6 +40,7 @@ class MetricsOptions:
             port=values["metrics_port"],
             cpu=values["allow_cpu_metrics"],
             interval_s=values["metrics_interval_ms"] / 1000,
+            settings=MetricsSettings.from_texts(values["metrics_config"]),
         )
 
 
@@ -77,6 +80,7 @@ class MetricsFrontend:
             cpu,
             getattr(self._server, "memory_pool", None),
             getattr(self._server, "response_cache", None),
+            self._options.settings,
         )
         text += self._server.custom_metrics.render()
         return Answer(200, [text.encode("utf-8", "surrogateescape")], headers=_HEADERS)

@@ -1,0 +1,31 @@
+"""What is said of a server's options before they are used: the deprecated ones become today's, and what has no effect
+here says so.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from atoll.options import OPTIONS
+
+
+def settled(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """The values, by field name, with the deprecated options' meaning in the place of the others'; and what the
+    operator should know about those that were given.
+    """
+    result = dict(values)
+    notices = []
+    strict = values["strict_model_config"]
+    if strict is not None:
+        result["disable_auto_complete_config"] = strict
+        notices.append("'--strict-model-config' has been deprecated! Use '--disable-auto-complete-config' instead.")
+    size = values["response_cache_byte_size"]
+    if size is not None:
+        notices.append(f"--response-cache-byte-size is deprecated; use --cache-config=local,size={size}")
+    return result, [*notices, *_without_effect(values)]
+
+
+def _without_effect(values: Mapping[str, Any]) -> Iterator[str]:
+    for option in OPTIONS:
+        given = values[option.field]
+        if option.no_effect and given != option.default and given != list(option.default or ()):
+            yield f"--{option.name} has no effect: {option.no_effect}"
