@@ -27,5 +27,6 @@ def settled(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
 def _without_effect(values: Mapping[str, Any]) -> Iterator[str]:
     for option in OPTIONS:
         given = values[option.field]
-        if option.no_effect and given != option.default and given != list(option.default or ()):
+        unset = not given if option.kind is list else given == option.default
+        if option.no_effect and not unset:
             yield f"--{option.name} has no effect: {option.no_effect}"
