@@ -154,6 +154,8 @@ class InferCodec:
         if known is not None:
             return known
         mapping = _ModelInferRequest.FromString(encoded).parameters
+        if not len(mapping):  # nothing in it is known
+            return None
         try:
             found = read_parameters(mapping)
         except AtollError:
