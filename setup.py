@@ -1,4 +1,6 @@
-"""Builds the native gRPC transport where a C compiler and libnghttp2 are found; the rest is in pyproject.toml."""
+"""Builds the native gRPC transport where a C compiler and libnghttp2 are found, and the guard of shared memory where a
+compiler is; the rest is in pyproject.toml.
+"""
 
 import os
 import re
@@ -44,9 +46,17 @@ def nghttp2_extension() -> Extension:
     )
 
 
+def guard_extension() -> Extension:
+    return Extension(
+        "atoll.frontends.shared_memory._guarded",
+        ["src/atoll/frontends/shared_memory/_guarded.pyx"],
+        extra_compile_args=["-O2", "-g0"],
+    )
+
+
 # the generated C stays out of the package, and so out of the wheel
-extensions = cythonize([nghttp2_extension()], include_path=["src"], build_dir="build/cython")
+extensions = cythonize([nghttp2_extension(), guard_extension()], include_path=["src"], build_dir="build/cython")
 for extension in extensions:
     # here, because cythonize makes new objects that have forgotten it
-    extension.optional = os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1"
+    extension.optional = os.environ.get("ATOLL_REQUIRE_NGHTTP2", "") != "1"  # that demands both
 setup(ext_modules=extensions)
