@@ -218,6 +218,22 @@ class Server:
         """
         self._fleet.unload(name, unload_dependents=unload_dependents)
 
+    def register_model_repository(self, location: str | Path, names: Mapping[str, str] | None = None) -> None:
+        """Look into one more repository, with `model_control_mode="explicit"` only; nothing is loaded yet.
+
+        `names`: names under which models are served, by their folders' names; a folder that it leaves out keeps its
+        own. Raises NotFoundError where there is no repository, AlreadyExistsError where it, or one of the new names, is
+        registered, UnsupportedError in another mode.
+        """
+        self._fleet.register(str(location), names or {})
+
+    def unregister_model_repository(self, location: str | Path) -> None:
+        """Look into it no more, registered or given at start. What was loaded from it is served until it is unloaded.
+
+        Raises NotFoundError for one that is not looked into, UnsupportedError as above.
+        """
+        self._fleet.unregister(str(location))
+
     def add_model(
         self,
         name: str,
@@ -387,6 +403,10 @@ class Server:
             return model.metadata((model.version,))
         ready = sorted((one for one in self._table.versions(name).values() if one.ready), key=lambda m: int(m.version))
         return model.metadata(tuple(one.version for one in ready))
+
+    def is_leaving(self, name: str) -> bool:
+        """Whether a model that was unloaded still answers what it had taken, and so is not freed yet."""
+        return self._fleet.is_leaving(name)
 
     def statistics(self, name: str = "", version: str | int = "") -> list[ModelStatistics]:
         """The statistics of one version, of all of a model's, or of every model. Raises InvalidArgumentError if there

@@ -33,11 +33,19 @@ class Listing:
 
 
 class Catalog:
-    """The repositories in the operator's order."""
+    """The repositories in the operator's order, and after them those that were added later."""
 
     def __init__(self, repositories: Sequence[Repository], *, namespacing: bool):
         self.repositories = tuple(repositories)
         self.namespacing = namespacing
+
+    def add(self, repository: Repository) -> None:
+        """One more, the last in order. Of the caller it is demanded that nobody else adds or removes meanwhile."""
+        self.repositories = (*self.repositories, repository)
+
+    def remove(self, repository: Repository) -> None:
+        """It is looked into no more; what was loaded from it stays."""
+        self.repositories = tuple(one for one in self.repositories if one is not repository)
 
     def list(self) -> Listing:
         """Every model of every repository. Never raises: what cannot be asked is named in the listing."""

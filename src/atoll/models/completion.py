@@ -291,7 +291,8 @@ def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
     backend = backend_of(config)
     if not backend and not config.platform:
         backend = guess_backend(_files(folder))
-    return replace(config, name=config.name or folder.name, backend=backend)
+    name = folder.name if folder.renamed else config.name or folder.name
+    return replace(config, name=name, backend=backend)
 
 
 def _demand_versions(folder: ModelFolder, where: str) -> None:

@@ -341,7 +341,11 @@ class ModelControl:
                 self._table.leave(key, before.models.values())
             self._table.serve(key, ())
             self._dismiss(record, before, before.models, users)
-            if before.temporary is not None and key not in self._catalog.list().models:
+            if before.temporary is None:
+                lost = before.repository not in self._catalog.repositories
+            else:
+                lost = key not in self._catalog.list().models
+            if lost:
                 self._forget(record)
         if self._catalog.namespacing and not asleep:
             self._ensembles.follow(key)  # there may be another of that name
@@ -363,6 +367,14 @@ class ModelControl:
         self.unload_key(key)
         with self._records.operation(key) as record:
             self._forget(record)
+
+    def forget_lost(self) -> None:
+        """Nothing is remembered of models that no repository has any more, unless they are served or being loaded."""
+        listed = self._catalog.list().models
+        for record in self._records.all():
+            if record.served is None and record.key not in listed and not record.operation.locked():
+                with self._records.operation(record.key) as turn:
+                    self._forget(turn)
 
     # ---- what follows a change
 
@@ -406,6 +418,14 @@ class ModelControl:
         for key, record in records.items():
             entries += record.entries(self._table.is_asleep(key.name))
         return sorted(entries, key=lambda entry: entry.place)
+
+    def is_leaving(self, name: str) -> bool:
+        """Whether versions of it that are not served any more still have requests to answer."""
+        return any(
+            entry.state == ModelState.UNLOADING.value
+            for record in self._records.of_name(name)
+            for entry in record.entries(asleep=False)
+        )
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""

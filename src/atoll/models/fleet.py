@@ -33,6 +33,7 @@ from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.polling import Poller
+from atoll.models.registration import Registration
 from atoll.models.residency import Residency, Then
 from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
@@ -97,6 +98,7 @@ class Fleet:
         self._catalog = Catalog(
             [*repositories, *settings.listed, self._functions], namespacing=options.model_namespacing
         )
+        self._registration = Registration(self._catalog, self._open, explicit=options.model_control_mode == "explicit")
         self.table = ModelTable(namespacing=options.model_namespacing)
         self.custom_metrics = CustomMetrics()
         self.processes = Processes()
@@ -281,6 +283,19 @@ class Fleet:
         self._control.unload(name, unload_dependents=unload_dependents)
         self._failures.pop(name, None)
 
+    def register(self, location: str, names: Mapping[str, str]) -> None:
+        """See `Server.register_model_repository`."""
+        self._registration.register(location, names)
+
+    def unregister(self, location: str) -> None:
+        """See `Server.unregister_model_repository`."""
+        self._registration.unregister(location)
+        self._control.forget_lost()
+
+    def is_leaving(self, name: str) -> bool:
+        """See `Server.is_leaving`."""
+        return self._control.is_leaving(name)
+
     def wake(self, name: str, then: Then) -> None:
         """See `Server.wake`."""
         if self._residency is None:
@@ -372,6 +387,7 @@ class Fleet:
         clean = self._control.stop(deadline_ns)
         for repository in self._catalog.repositories:
             repository.close()
+        self._registration.close()
         self.memory_pool.close()
         self.processes.close()
         self.caching.close()

@@ -16,6 +16,7 @@ class ModelFolder:
     `versions` maps each version to the directory of its files, ascending. `repository` is the repository's location as
     the operator gave it. `model_filename` is set for a bare file, and overrides the backend's default name. A model
     that lies in memory alone brings all that is written of it, as `config`, and the `backend` that runs it.
+    `renamed`: it is served under another name than its folder's, and its configuration's name means nothing.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ModelFolder:
     model_filename: str = ""
     config: ModelConfig | None = None
     backend: Backend | None = None
+    renamed: bool = False
 
 
 class Repository(Protocol):
