@@ -1,6 +1,9 @@
-"""What a model says in the server's log: in its instance's name, at its own file and line."""
+"""What a model says in the server's log: in its instance's name, at its own file and line; and who wants details."""
 
 import logging
+import threading
+import weakref
+from typing import Protocol
 
 logger = logging.getLogger("atoll.model")
 
@@ -12,8 +15,44 @@ def log_level(name: str) -> int:
     return _LEVELS.get(name, logging.INFO)
 
 
-def log_as_model(instance: str, level: str, message: str, file: str, line: int) -> None:
-    """Write a line, unless its level is off."""
+def log_as_model(instance: str, level: str, message: str, file: str, line: int, request_id: str = "") -> None:
+    """Write a line, unless its level is off. `request_id`: of the request that the model executes, if it is one alone
+    and has an id.
+    """
     number = log_level(level)
     if logger.isEnabledFor(number):
-        logger.handle(logger.makeRecord(logger.name, number, file, line, "[%s] %s", (instance, message), None))
+        about = {"instance": instance}
+        if request_id:
+            about["request_id"] = request_id
+        arguments = (instance, message)
+        logger.handle(logger.makeRecord(logger.name, number, file, line, "[%s] %s", arguments, None, extra=about))
+
+
+class Listener(Protocol):
+    """Runs models elsewhere, where nobody can look whether details are wanted."""
+
+    def set_log_verbose(self, verbose: bool) -> None:
+        """From any thread; must neither block nor raise."""
+
+
+_listeners: "weakref.WeakSet[Listener]" = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def is_verbose() -> bool:
+    """Whether lines of the level VERBOSE are wanted."""
+    return logger.isEnabledFor(logging.DEBUG)
+
+
+def hear_verbosity(listener: Listener) -> None:
+    """Tell this one, for as long as it lives, each time that details are switched on or off."""
+    with _lock:
+        _listeners.add(listener)
+
+
+def tell_verbosity(verbose: bool) -> None:
+    """Details have been switched on or off."""
+    with _lock:
+        listeners = list(_listeners)
+    for one in listeners:
+        one.set_log_verbose(verbose)

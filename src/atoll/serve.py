@@ -16,7 +16,9 @@ from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.frontends.context import FrontendContext
 from atoll.models.fleet import LoadProgress
 from atoll.models.memory import keep_freed_memory
-from atoll.observability.logs import configure_logs, table
+from atoll.observability.log_lines import table
+from atoll.observability.log_settings import LogSettings
+from atoll.observability.logs import ServerLog, configure_logs
 from atoll.observability.progress import LoadDisplay
 from atoll.options import library_options
 from atoll.server import Server
@@ -35,13 +37,18 @@ def serve(values: Mapping[str, Any]) -> int:
     cannot be loaded (and exit_on_error is on) and OSError when an address cannot be bound.
     """
     display = LoadDisplay(sys.stderr) if sys.stderr.isatty() else None
-    configure_logs(
-        stream=display,
-        verbose=values["log_verbose"] > 0,
-        info=values["log_info"],
-        warning=values["log_warning"],
-        error=values["log_error"],
-    )
+    log = configure_logs(LogSettings.from_values(values), stream=display)
+    try:
+        return _serve_logged(values, display, log)
+    finally:
+        log.close()
+
+
+def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: ServerLog) -> int:
+    if (
+        values["log_file"] or values["access_log"]
+    ):  # elsewhere the signal means what it always does: the terminal is gone
+        signal.signal(signal.SIGHUP, lambda *_: log.reopen())
     values, notices = settled(values)
     for notice in notices:
         logger.warning("%s", notice)
@@ -69,6 +76,8 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
     context = FrontendContext.from_values(server, values)
     frontends: dict[str, Frontend] = {}
     loop = asyncio.get_running_loop()
+    if values["log_file"] or values["access_log"]:
+        loop.add_signal_handler(signal.SIGHUP, context.reopen_logs)
     try:
         frontends = chosen_frontends(context, values)
         await start_all(frontends)

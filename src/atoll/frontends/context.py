@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.access_log import AccessLog
+from atoll.observability.logs import server_log
+
 if TYPE_CHECKING:
     from atoll.server import Server
 
@@ -13,11 +16,22 @@ class FrontendContext:
     """Each field is usable from any thread. What is None is switched off, and costs a request nothing."""
 
     server: "Server"
+    access_log: AccessLog | None = None
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name. Raises InvalidArgumentError naming an option that cannot be so."""
-        return cls(server)
+        return cls(server, access_log=AccessLog(values["access_log"]) if values.get("access_log") else None)
+
+    def reopen_logs(self) -> None:
+        """Log rotation has moved the files away: open them anew."""
+        log = server_log()
+        if log is not None:
+            log.reopen()
+        if self.access_log is not None:
+            self.access_log.reopen()
 
     def close(self) -> None:
         """The frontends have ended: free what they shared."""
+        if self.access_log is not None:
+            self.access_log.close()

@@ -1,76 +1,162 @@
-"""How log lines look: severity, date, microseconds, process and place, as tritonserver's default format has them."""
+"""The log of a server process: what it shows, in which form, and where it goes; each can be changed while it runs.
+
+Lines are formatted by who says them and written by a thread: a disk that is full or a pipe that nobody reads costs log
+lines, never requests.
+"""
 
 import logging
 import os
-import sys
-import time
-from collections.abc import Sequence
-from typing import Protocol
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
-_SEVERITY = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "E"}
+from atoll.errors import InvalidArgumentError
+from atoll.model_log import tell_verbosity
+from atoll.observability.line_writer import LineWriter
+from atoll.observability.log_files import LogFile, LogStream, Output, TextStream, standard_error
+from atoll.observability.log_lines import JsonFormatter, LineFormatter, table
+from atoll.observability.log_settings import FORMATS, LogSettings
 
+__all__ = ["ServerLog", "configure_logs", "server_log", "table"]
 
-class LogStream(Protocol):
-    """Where log lines go."""
-
-    def write(self, text: str, /) -> int:
-        """Some of a line, or more."""
-
-    def flush(self) -> None:
-        """Let it be seen."""
-
-
-class TritonFormatter(logging.Formatter):
-    """`I1121 01:44:47.123456 4711 server.py:12] text`, in UTC."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One record as one or more lines."""
-        moment = time.strftime("%m%d %H:%M:%S", time.gmtime(record.created))
-        micros = int(record.created % 1 * 1_000_000)
-        severity = _SEVERITY.get(record.levelno, "I")
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return f"{severity}{moment}.{micros:06d} {os.getpid()} {record.filename}:{record.lineno}] {text}"
+ESCAPE_VARIABLE: Final = "TRITON_SERVER_ESCAPE_LOG_MESSAGES"
+_WAITING_BYTES: Final = 8 << 20
+_NAMES: Final = ("atoll", "asyncio")  # asyncio tells there of exceptions that nobody has caught
 
 
-class _Enabled(logging.Filter):
-    """Lets through the severities that are switched on, one by one, as the options do."""
+class ServerLog:
+    """Takes what is logged under "atoll" from when it is made until `close`. Thread-safe.
 
-    def __init__(self, verbose: bool, info: bool, warning: bool, error: bool):
+    Raises InvalidArgumentError where the file cannot be written or the format is none.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        *,
+        stream: LogStream | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ):
+        self._escape = environment.get(ESCAPE_VARIABLE) != "0"  # the real server, too, knows no other word for no
+        self._settings = settings
+        self._lock = threading.Lock()
+        formatter = self._formatter(settings.format)
+        self._writer: LineWriter[str] = LineWriter("log", _output(settings, stream), _render, capacity=_WAITING_BYTES)
+        self._handler = _Handler(self._writer)
+        self._handler.addFilter(self._shows)
+        self._handler.setFormatter(formatter)
+        for name in _NAMES:
+            logger = logging.getLogger(name)
+            logger.handlers[:] = [self._handler]
+            logger.propagate = False
+        self._apply(settings)
+
+    @property
+    def settings(self) -> LogSettings:
+        """As they are now."""
+        return self._settings
+
+    def change(self, **changes: Any) -> LogSettings:
+        """Change some of `LogSettings`' fields, and return all of them; `file` cannot be changed. Raises
+        InvalidArgumentError, and changes nothing, for a format that is none.
+        """
+        with self._lock:
+            settings = replace(self._settings, **changes)
+            formatter = self._formatter(settings.format)
+            if settings.file != self._settings.file:
+                raise InvalidArgumentError("the log's file cannot be changed while the server runs")
+            self._handler.setFormatter(formatter)
+            self._apply(settings)
+        return settings
+
+    def reopen(self) -> None:
+        """Open the file anew before the next line. Also from a signal handler."""
+        self._writer.reopen()
+
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until all that was said is written; False where that takes longer."""
+        return self._writer.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write what there is; what is logged from now on is dropped."""
+        global _current
+        for name in _NAMES:
+            logger = logging.getLogger(name)
+            if self._handler in logger.handlers:
+                logger.removeHandler(self._handler)
+                logger.propagate = True
+                logger.setLevel(logging.NOTSET)
+        if _current is self:
+            _current = None
+        self._writer.close()
+
+    def _apply(self, settings: LogSettings) -> None:
+        self._settings = settings
+        logging.getLogger("atoll").setLevel(settings.lowest)
+        tell_verbosity(settings.verbose_level > 0)
+
+    def _shows(self, record: logging.LogRecord) -> bool:
+        return self._settings.shows(record.levelno)
+
+    def _formatter(self, form: str) -> logging.Formatter:
+        if form not in FORMATS:
+            raise InvalidArgumentError(f"'{form}' is no format of the log: it is {', '.join(FORMATS[:-1])} or json")
+        return JsonFormatter() if form == "json" else LineFormatter(form == "ISO8601", self._escape)
+
+
+class _Handler(logging.Handler):
+    def __init__(self, writer: LineWriter[str]):
         super().__init__()
-        self._on = {logging.DEBUG: verbose, logging.INFO: info, logging.WARNING: warning, logging.ERROR: error}
+        self._writer = writer
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self._on.get(record.levelno, True)
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self._writer.put(line, len(line))
+
+
+def _render(lines: Sequence[str], lost: int) -> bytes:
+    text = "\n".join(lines)
+    if lost:
+        text = f"{lost} lines of this log were lost: they could not be written, or not as fast as they came\n{text}"
+    return (text + "\n").encode("utf-8", "backslashreplace") if text else b""
+
+
+def _output(settings: LogSettings, stream: LogStream | None) -> Output:
+    if not settings.file:
+        return standard_error() if stream is None else TextStream(stream)
+    try:
+        return LogFile(settings.file)
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"the log's file '{settings.file}' cannot be written: {error.strerror}. --log-file must name a file in a "
+            "directory that exists and may be written to"
+        ) from error
+
+
+_current: ServerLog | None = None
 
 
 def configure_logs(
-    *,
-    verbose: bool = False,
-    info: bool = True,
-    warning: bool = True,
-    error: bool = True,
-    stream: LogStream | None = None,
-) -> None:
-    """Send Atoll's log to `stream` (standard error, if None) with these severities. For a server process, not for a
-    library.
+    settings: LogSettings, *, stream: LogStream | None = None, environment: Mapping[str, str] = os.environ
+) -> ServerLog:
+    """Make Atoll's log this process's, in the place of an earlier one: for a server process, not for a library.
+
+    `stream` stands in for standard error where no file is named. Raises InvalidArgumentError.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(TritonFormatter())
-    handler.addFilter(_Enabled(verbose, info, warning, error))
-    root = logging.getLogger("atoll")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    root.propagate = False
+    global _current
+    before = _current
+    log = ServerLog(settings, stream=stream, environment=environment)
+    _current = log
+    if before is not None:
+        before.close()
+    return log
 
 
-def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table for the log, as wide as its contents."""
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
-
-    def line(cells: tuple[str, ...]) -> str:
-        return "|" + "|".join(f" {cell:<{width}} " for cell, width in zip(cells, widths, strict=True)) + "|"
-
-    return "\n".join(["", rule, line(header), rule, *(line(row) for row in rows), rule])
+def server_log() -> ServerLog | None:
+    """The log of this process; None where that is the business of the program that Atoll is a library in."""
+    return _current
