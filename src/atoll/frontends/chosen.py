@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
+from atoll.frontends.listening.address import shown
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,9 @@ logger = logging.getLogger(__name__)
 class Frontend(Protocol):
     """What requests come in through."""
 
-    addresses: list[tuple[str, int]]
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """What is listened on: hosts and ports, and `unix:/path` with port 0."""
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address."""
@@ -49,7 +52,7 @@ async def start_all(frontends: Mapping[str, Frontend]) -> None:
             await frontend.start()
             started.append(frontend)
             for host, port in frontend.addresses:
-                logger.info("Started %s at %s:%d", name, host, port)
+                logger.info("Started %s at %s", name, shown(host, port))
                 _warn_if_open(name, host)
     except BaseException:
         for frontend in reversed(started):
@@ -58,6 +61,8 @@ async def start_all(frontends: Mapping[str, Frontend]) -> None:
 
 
 def _warn_if_open(name: str, host: str) -> None:
+    if host.startswith("unix:"):
+        return
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,70 +1,68 @@
 """The HTTP/REST frontend of a server process."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.context import FrontendContext
-from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.limits import ConnectionLimits
-from atoll.frontends.http.port import Port, plain_address
+from atoll.frontends.http.listening import HttpListening
 from atoll.frontends.http.service import HttpService
+from atoll.frontends.listening.options import ListenOptions, socket_mode
+from atoll.frontends.listening.tls import TlsFiles
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from atoll.server import Server
 
 
-@dataclass(frozen=True, slots=True)
-class HttpOptions:
-    """Where to listen, and what a client may cost. Port 0 lets the system choose."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions(ListenOptions):
+    """Where to listen, and what a client may cost."""
 
-    host: str = "127.0.0.1"
     port: int = 8000
-    reuse_port: bool = False
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """From the server's options, by field name."""
+        """From the server's options, by field name. Raises InvalidArgumentError for TLS without its files."""
         return cls(
-            host=plain_address(values["http_address"]),
+            host=values["http_address"],
             port=values["http_port"],
             reuse_port=values["reuse_http_port"],
-            limits=ConnectionLimits(max_body_size=values["http_max_input_size"]),
+            tls=TlsFiles.from_values(values, "http"),
+            loops=values["http_thread_count"],
+            socket_mode=socket_mode(values),
+            limits=ConnectionLimits.from_values(values),
         )
 
 
 class HttpFrontend:
-    """Serves on the event loop on which it is started."""
+    """Accepts connections on the event loop on which it is started."""
 
     def __init__(self, server: "Server", options: HttpOptions, context: FrontendContext | None = None):
         self._context = context or FrontendContext(server)
         self._server = server
         self._options = options
-        self._service: HttpService | None = None
-        self._port: Port | None = None
-        self.addresses: list[tuple[str, int]] = []
+        self._listening = HttpListening(options, options.limits, self._service)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """What is listened on."""
+        return self._listening.addresses
 
     async def start(self) -> None:
-        """Listen. Raises OSError naming the address."""
-        options = self._options
-        self._service = HttpService(
-            self._server, asyncio.get_running_loop(), options.limits.max_body_size, self._context
-        )
-        self._port = Port(self._service.routes, options.limits)
-        self.addresses = await self._port.listen(HttpConnection, options.host, options.port, options.reuse_port)
+        """Listen. Raises OSError naming the address, or the file of a certificate that cannot be used."""
+        await self._listening.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        if self._service is not None:
-            self._service.close()
-        if self._port is not None:
-            await self._port.drain(timeout_s)
+        await self._listening.drain(timeout_s)
 
     async def stop(self) -> None:
         """Close everything at once."""
-        if self._service is not None:
-            self._service.close()
-        if self._port is not None:
-            await self._port.stop()
+        await self._listening.stop()
+
+    def _service(self, loop: "AbstractEventLoop") -> HttpService:
+        return HttpService(self._server, loop, self._options.limits.max_body_size, self._context)

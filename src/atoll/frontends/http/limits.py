@@ -1,6 +1,8 @@
 """What one client may make an HTTP port spend: sizes, counts and times, each with its default."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from atoll.frontends.buffering import default_buffer_bytes
 
@@ -32,3 +34,24 @@ class ConnectionLimits:
     idle_timeout_s: float = 300.0
     write_timeout_s: float = 60.0
     linger_timeout_s: float = 5.0
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """From the server's options, by field name."""
+        return cls(
+            max_body_size=values["http_max_input_size"],
+            max_connections=values["http_max_connections"],
+            header_timeout_s=values["http_header_timeout_secs"],
+            body_timeout_s=values["http_body_timeout_secs"],
+            idle_timeout_s=values["http_idle_timeout_secs"],
+        )
+
+    def shared_by(self, loops: int) -> "ConnectionLimits":
+        """What each of so many event loops allows, so that all of them together keep to this."""
+        if loops == 1:
+            return self
+        return replace(
+            self,
+            max_buffered_size=max(self.max_body_size, self.max_buffered_size // loops),
+            max_connections=-(-self.max_connections // loops),
+        )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.answer import Answer
-from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, ConnectionLimits
-from atoll.frontends.http.port import Port, plain_address
-from atoll.frontends.http.routes import Route, RouteTable
+from atoll.frontends.http.listening import HttpListening
+from atoll.frontends.http.routes import Endpoint, Route, RouteTable
+from atoll.frontends.listening.options import ListenOptions, socket_mode
+from atoll.frontends.listening.tls import TlsFiles
 from atoll.observability.metrics import CpuMeter, render
 from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
 
@@ -22,11 +23,10 @@ _HEADERS = b"Content-Type: text/plain; charset=utf-8\r\n"
 _LIMITS = ConnectionLimits(max_body_size=64 * KIB)  # a scrape has no body
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsOptions:
-    """Where to listen, and what to report. Port 0 lets the system choose."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsOptions(ListenOptions):
+    """Where to listen, and what to report."""
 
-    host: str = "127.0.0.1"
     port: int = 8002
     cpu: bool = True
     interval_s: float = 2.0
@@ -36,8 +36,10 @@ class MetricsOptions:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name."""
         return cls(
-            host=plain_address(values["metrics_address"] or values["http_address"]),
+            host=values["metrics_address"] or _beside(values["http_address"]),
             port=values["metrics_port"],
+            tls=TlsFiles.from_values(values, "http", values["metrics_use_ssl"]),
+            socket_mode=socket_mode(values),
             cpu=values["allow_cpu_metrics"],
             interval_s=values["metrics_interval_ms"] / 1000,
             settings=MetricsSettings.from_texts(values["metrics_config"]),
@@ -52,26 +54,24 @@ class MetricsFrontend:
         self._server = server
         self._options = options
         self._cpu = CpuMeter(options.interval_s) if options.cpu else None
-        self._port: Port | None = None
-        self.addresses: list[tuple[str, int]] = []
+        self._listening = HttpListening(options, _LIMITS, lambda loop: _Service(self._metrics), "metrics")
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """What is listened on."""
+        return self._listening.addresses
 
     async def start(self) -> None:
-        """Listen. Raises OSError naming the address."""
-        table = RouteTable(
-            [Route("GET", path, self._metrics, Api.METRICS, plain_errors=True) for path in ("/metrics", "/metrics/")]
-        )
-        self._port = Port(table, _LIMITS)
-        self.addresses = await self._port.listen(HttpConnection, self._options.host, self._options.port, False)
+        """Listen. Raises OSError naming the address, or the file of a certificate that cannot be used."""
+        await self._listening.start()
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        if self._port is not None:
-            await self._port.drain(timeout_s)
+        await self._listening.drain(timeout_s)
 
     async def stop(self) -> None:
         """Close everything at once."""
-        if self._port is not None:
-            await self._port.stop()
+        await self._listening.stop()
 
     def _metrics(self, exchange: Exchange, body: memoryview) -> Answer:
         cpu = None if self._cpu is None else self._cpu.read()
@@ -84,3 +84,19 @@ class MetricsFrontend:
         )
         text += self._server.custom_metrics.render()
         return Answer(200, [text.encode("utf-8", "surrogateescape")], headers=_HEADERS)
+
+
+class _Service:
+    """The one document, under both of its paths."""
+
+    def __init__(self, metrics: Endpoint):
+        paths = ("/metrics", "/metrics/")
+        self.routes = RouteTable([Route("GET", path, metrics, Api.METRICS, plain_errors=True) for path in paths])
+
+    def close(self) -> None:
+        """Nothing here takes long."""
+
+
+def _beside(http_address: str) -> str:
+    """Metrics listen where HTTP does, but two of them cannot have one Unix socket."""
+    return "127.0.0.1" if http_address.startswith("unix:") else http_address

@@ -6,8 +6,6 @@ import json
 import pytest
 from tests.unit.frontends.http.wire import infer, request
 
-from atoll.frontends.http.port import plain_address
-
 LIVE = request("GET", "/v2/health/live")
 
 
@@ -94,7 +92,7 @@ async def test_a_claimed_length_allocates_no_memory(running, start):
     client.send(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\nx")
     other = await running.connect()
     assert (await other.ask(LIVE)).status == 200
-    (receiving,) = [one for one in running.frontend._port.connections if one._body is not None]
+    (receiving,) = [one for one in running.frontend._listening.ports[0].connections if one._body is not None]
     assert len(receiving._body.memory) <= 2**20
 
 
@@ -109,18 +107,18 @@ async def test_what_all_bodies_may_hold_together_is_bounded(start, framing):
         piece = b"2C4020\r\n" + piece
     first = await running.connect()
     first.send(head + piece)
-    while running.frontend._port.bodies.held < 2_800_000:
+    while running.frontend._listening.ports[0].bodies.held < 2_800_000:
         await asyncio.sleep(0.001)
     second = await running.connect()
     second.send(head + piece)
     refused = await second.reply()
     assert (refused.status, b"as many requests' bodies as it can" in refused.body) == (503, True)
     first.close()
-    while running.frontend._port.bodies.held:
+    while running.frontend._listening.ports[0].bodies.held:
         await asyncio.sleep(0.001)
     third = await running.connect()
     assert (await third.ask(infer("echo", bytes(3_000_000)))).status == 200
-    assert running.frontend._port.bodies.held == 0
+    assert running.frontend._listening.ports[0].bodies.held == 0
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,7 @@ async def test_a_client_that_goes_away_cancels_its_request(running):
     client.send(infer("wait"))
     await asyncio.to_thread(running.server.arrived.wait)
     (request_,) = running.server.requests
-    (connection,) = running.frontend._port.connections
+    (connection,) = running.frontend._listening.ports[0].connections
     lost = asyncio.Event()
     connection._exchange.on_gone = lambda on_gone=connection._exchange.on_gone: (on_gone(), lost.set())
     client.close()
@@ -243,7 +241,7 @@ async def test_a_slow_reader_stops_its_own_requests(running):
     client.send(infer("echo", b"\0" * 4_000_000) * 8)
     while not running.server.requests:
         await asyncio.sleep(0)
-    (connection,) = running.frontend._port.connections
+    (connection,) = running.frontend._listening.ports[0].connections
     while not connection._writing_paused:
         await asyncio.sleep(0)
     other = await running.connect()
@@ -262,9 +260,9 @@ async def test_a_reader_that_takes_nothing_is_dropped(start):
     client = await running.connect()
     client.writer.transport.pause_reading()
     client.send(infer("echo", b"\0" * 16_000_000))
-    while not running.frontend._port.connections:
+    while not running.frontend._listening.ports[0].connections:
         await asyncio.sleep(0)
-    while running.frontend._port.connections:
+    while running.frontend._listening.ports[0].connections:
         await asyncio.sleep(0.01)
 
 
@@ -297,11 +295,3 @@ async def test_an_address_in_use_is_named(running):
     _, port = running.frontend.addresses[0]
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
         await HttpFrontend(running.server, HttpOptions(port=port)).start()
-
-
-@pytest.mark.parametrize(
-    ("given", "plain"),
-    [("127.0.0.1", "127.0.0.1"), ("ipv6:[::1]", "::1"), ("[::1]", "::1"), ("::", "::"), ("localhost", "localhost")],
-)
-def test_addresses_in_the_real_servers_forms(given, plain):
-    assert plain_address(given) == plain

@@ -1,0 +1,106 @@
+"""One address that speaks HTTP, on as many event loops as asked: bound once, with a port and a service on each loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from atoll.frontends.http.connection import HttpConnection
+from atoll.frontends.http.limits import ConnectionLimits
+from atoll.frontends.http.port import Port
+from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.listening.acceptor import Acceptor, Lane
+from atoll.frontends.listening.loops import EventLoops
+from atoll.frontends.listening.options import ListenOptions
+
+
+class Service(Protocol):
+    """What is served on one event loop."""
+
+    routes: RouteTable
+
+    def close(self) -> None:
+        """The server is stopping: begin nothing more that takes long; what has begun goes on."""
+
+
+class HttpListening:
+    """A day: made, `start`, requests, `drain` or `stop`, all on one event loop."""
+
+    def __init__(
+        self,
+        options: ListenOptions,
+        limits: ConnectionLimits,
+        make_service: Callable[[asyncio.AbstractEventLoop], Service],
+        name: str = "http",
+    ):
+        """`make_service` is called on each event loop's thread. `name`: of the threads, if there are to be any."""
+        self._options = options
+        self._limits = limits
+        self._make_service = make_service
+        self._loops = EventLoops(options.loops, name)
+        self._acceptor: Acceptor | None = None
+        self._shares: list[_Share] = []
+        self.addresses: list[tuple[str, int]] = []
+
+    @property
+    def ports(self) -> list[Port]:
+        """One for each event loop."""
+        return [share.port for share in self._shares]
+
+    async def start(self) -> None:
+        """Listen. Raises OSError naming the address, or the option and file of a certificate."""
+        try:
+            self._loops.start()
+            limits = self._limits.shared_by(len(self._loops.loops))
+            for loop in self._loops.loops:
+                self._shares.append(await self._loops.run(loop, self._make_share(loop, limits)))
+            lanes = [Lane(share.port.loop, share.connection, share.load) for share in self._shares]
+            self._acceptor = Acceptor(self._options, lanes, ["http/1.1"])
+            self.addresses = await self._acceptor.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        await asyncio.gather(
+            *(self._loops.run(share.port.loop, share.drain(timeout_s)) for share in self._shares),
+        )
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close everything at once."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        shares, self._shares = self._shares, []
+        for share in shares:
+            await self._loops.run(share.port.loop, share.stop())
+        await self._loops.stop()
+
+    async def _make_share(self, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> "_Share":
+        service = self._make_service(loop)
+        return _Share(service, Port(service.routes, limits))
+
+
+class _Share:
+    """What one event loop has of it."""
+
+    def __init__(self, service: Service, port: Port):
+        self._service = service
+        self.port = port
+        port.open()
+
+    def connection(self) -> HttpConnection:
+        return HttpConnection(self.port)
+
+    def load(self) -> int:
+        return len(self.port.connections)
+
+    async def drain(self, timeout_s: float) -> None:
+        self._service.close()
+        await self.port.drain(timeout_s)
+
+    async def stop(self) -> None:
+        self._service.close()
+        self.port.stop()

@@ -1,0 +1,1 @@
+"""Listening for connections: addresses, sockets, certificates, and the event loops among which they are dealt out."""
