@@ -67,13 +67,20 @@ class Server:
     """An inference server in this process. Usable from any number of threads and event loops at once.
 
     `model_repository`: one or more paths of model repositories in Triton's layout, or of bare model files. The other
-    options are those of `ServerOptions`; each is documented in `atoll.options`.
+    options are those of `ServerOptions`; each is documented in `atoll.options`. `custom_metrics`: where the models'
+    own metrics are kept, if they are to share a page with others.
     """
 
-    def __init__(self, model_repository: str | Path | Sequence[str | Path] = (), **options: Any):
+    def __init__(
+        self,
+        model_repository: str | Path | Sequence[str | Path] = (),
+        *,
+        custom_metrics: CustomMetrics | None = None,
+        **options: Any,
+    ):
         paths = [model_repository] if isinstance(model_repository, (str, Path)) else list(model_repository)
         self.options = ServerOptions(model_repository=tuple(str(path) for path in paths), **options)
-        self._fleet = Fleet(self.options, os.environ)
+        self._fleet = Fleet(self.options, os.environ, custom_metrics)
         self._table = self._fleet.table
         self._lock = threading.Lock()
         self._started = False
@@ -266,6 +273,14 @@ class Server:
     def remove_model(self, name: str) -> None:
         """Serve a function no more. It answers what it has taken. Raises NotFoundError for what was not added."""
         self._fleet.remove_function(name)
+
+    def poll_model_repository(self) -> None:
+        """Look at the repositories now, and load and unload what has changed; with `model_control_mode="poll"` only.
+
+        Files count once they have rested for `repository_settle_secs`. What fails to load is logged. Raises
+        UnavailableError in another mode.
+        """
+        self._fleet.poll()
 
     def wake(self, name: str, then: Callable[[AtollError | None], None]) -> None:
         """Load a model of which somebody heard ModelAsleepError. Returns at once; `then` is called from any thread with

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic_ns
 
 from atoll.caching.settings import read_cache_settings
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
@@ -68,7 +69,9 @@ OnProgress = Callable[[LoadProgress], None]
 class Fleet:
     """Day of a fleet: `start`; any number of `load`, `unload`, `wake`; `stop`. Thread-safe."""
 
-    def __init__(self, options: ServerOptions, environment: Mapping[str, str]):
+    def __init__(
+        self, options: ServerOptions, environment: Mapping[str, str], custom_metrics: CustomMetrics | None = None
+    ):
         self._options = options
         policies = HostPolicies(options.host_policy)
         supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
@@ -100,7 +103,7 @@ class Fleet:
         )
         self._registration = Registration(self._catalog, self._open, explicit=options.model_control_mode == "explicit")
         self.table = ModelTable(namespacing=options.model_namespacing)
-        self.custom_metrics = CustomMetrics()
+        self.custom_metrics = custom_metrics or CustomMetrics()
         self.processes = Processes()
         self.clock = Clock()
         self.caching = caching
@@ -295,6 +298,12 @@ class Fleet:
     def is_leaving(self, name: str) -> bool:
         """See `Server.is_leaving`."""
         return self._control.is_leaving(name)
+
+    def poll(self) -> None:
+        """See `Server.poll_model_repository`."""
+        if self._poller is None:
+            raise UnavailableError("polling is disabled")
+        self._poller.look(monotonic_ns())
 
     def wake(self, name: str, then: Then) -> None:
         """See `Server.wake`."""

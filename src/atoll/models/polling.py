@@ -47,6 +47,7 @@ class Poller:
         self._retries: dict[ModelKey, _Retry] = {}
         self._complaints: dict[str, str] = {}
         self.clashes: Mapping[ModelKey, AtollError] = {}  # at the last look
+        self._turn = threading.Lock()  # one look at a time
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
 
@@ -92,7 +93,12 @@ class Poller:
         return min(self._interval_ns, self._settle_ns) if self._unsettled() else self._interval_ns
 
     def look(self, now_ns: int) -> None:
-        """Compare what is there now with what was, and act on what has settled."""
+        """Compare what is there now with what was, and act on what has settled. From any thread."""
+        with self._turn:
+            if not self._stop.is_set():
+                self._look(now_ns)
+
+    def _look(self, now_ns: int) -> None:
         listing = self._catalog.list()
         for location, error in listing.unreachable.items():
             self._complain(
