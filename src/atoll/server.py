@@ -51,6 +51,7 @@ EXTENSIONS = (
     "binary_tensor_data",
     "parameters",
     "statistics",
+    "logging",
 )
 NS_PER_SECOND = 1_000_000_000
 READINESS_S = 5.0  # that a model's own code gets to say whether it is ready

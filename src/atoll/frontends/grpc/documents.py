@@ -28,7 +28,6 @@ _LATER = (
     "CudaSharedMemoryRegister",
     "CudaSharedMemoryUnregister",
     "TraceSetting",
-    "LogSettings",
 )
 
 Answer = Callable[[Any], Any]

@@ -8,6 +8,7 @@ from functools import partial
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
@@ -65,6 +66,7 @@ class Servicer:
             **Documents(server, self._waking).procedures(),
             **self._repository.procedures(),
             **self._readiness.procedures(),
+            **log_settings.procedures(),
             SERVICE + "ModelInfer": self.model_infer,
         }
         self.stream: Mapping[str, StreamHandler] = {SERVICE + "ModelStreamInfer": streams.serve}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.inference import InferEndpoint
+from atoll.frontends.http.log_settings import routes as log_routes
 from atoll.frontends.http.readiness import ReadinessEndpoint
 from atoll.frontends.http.repository import RepositoryEndpoints
 from atoll.frontends.http.routes import RouteTable
@@ -27,7 +28,9 @@ class HttpService:
         self._repository = RepositoryEndpoints(server, loop)
         self._readiness = ReadinessEndpoint(server, loop)
         infer = InferEndpoint(server, loop, max_body_size, sleepy)
-        self.routes = RouteTable([*routes(server, infer, self._readiness, sleepy), *self._repository.routes()])
+        self.routes = RouteTable(
+            [*routes(server, infer, self._readiness, sleepy), *self._repository.routes(), *log_routes()]
+        )
 
     def close(self) -> None:
         """Load and unload nothing more; what has begun goes on."""
