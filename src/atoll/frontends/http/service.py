@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.endpoints import routes
+from atoll.frontends.http.generate import GenerateEndpoints
 from atoll.frontends.http.inference import InferEndpoint
 from atoll.frontends.http.log_settings import routes as log_routes
 from atoll.frontends.http.readiness import ReadinessEndpoint
@@ -27,10 +28,15 @@ class HttpService:
         sleepy = SleepyModels(server, loop)
         self._repository = RepositoryEndpoints(server, loop)
         self._readiness = ReadinessEndpoint(server, loop)
-        infer = InferEndpoint(server, loop, max_body_size, sleepy)
-        self.routes = RouteTable(
-            [*routes(server, infer, self._readiness, sleepy), *self._repository.routes(), *log_routes()]
-        )
+        infer = InferEndpoint(server, loop, max_body_size, sleepy, self.context.access_log is not None)
+        table = [
+            *routes(server, infer, self._readiness, sleepy),
+            *GenerateEndpoints(server, loop, sleepy).routes(),
+            *self._repository.routes(),
+            *log_routes(),
+        ]
+        access = self.context.access
+        self.routes = RouteTable(table, None if access is None else access.http)
 
     def close(self) -> None:
         """Load and unload nothing more; what has begun goes on."""
