@@ -53,7 +53,8 @@ async def start_all(frontends: Mapping[str, Frontend]) -> None:
             started.append(frontend)
             for host, port in frontend.addresses:
                 logger.info("Started %s at %s", name, shown(host, port))
-                _warn_if_open(name, host)
+            if frontend.addresses:
+                _warn_if_open(name, frontend.addresses[0][0])
     except BaseException:
         for frontend in reversed(started):
             await frontend.stop()

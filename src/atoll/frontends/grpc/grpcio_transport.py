@@ -1,11 +1,12 @@
 """The gRPC transport on grpc.aio: always installed, the fallback, and the yardstick of correctness for the other one.
 
 grpcio bounds the size of a message but not what is buffered in all, and knows nothing of its connections: the caps on
-buffered bytes and the handshake timer of `TransportOptions` have no effect here.
+buffered bytes and on connections and the handshake timer of `TransportOptions` have no effect here.
 """
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +16,7 @@ import grpc
 import grpc.aio
 
 from atoll.frontends.grpc.failures import status_of
+from atoll.frontends.grpc.grpcio_credentials import server_credentials
 from atoll.frontends.grpc.metadata import checked
 from atoll.frontends.grpc.transport import (
     PENDING,
@@ -27,6 +29,8 @@ from atoll.frontends.grpc.transport import (
     TransportOptions,
     UnaryHandler,
 )
+from atoll.frontends.listening.address import grpc_target, parse_address
+from atoll.frontends.listening.sockets import SocketFile, make_way
 
 _LOG = logging.getLogger(__name__)
 _SEND_HIGH_WATER = 1 << 20
@@ -224,41 +228,49 @@ class GrpcioTransport:
         self._stream = dict(stream)
         self._options = options
         self._server: Any = None
+        self._file: SocketFile | None = None
         self._calls: set[GrpcioCall] = set()
 
     async def start(self, host: str, port: int) -> int:
+        place = parse_address(host, port)
+        address = grpc_target(place)
+        if place.path:
+            make_way(place.path)
         self._server = grpc.aio.server(options=_channel_arguments(self._options))
         self._server.add_generic_rpc_handlers(
             (_Procedures(self._serve_unary, self._serve_stream, self._unary, self._stream),)
         )
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         tls = self._options.tls
         try:
             if tls is None:
                 bound = self._server.add_insecure_port(address)
             else:
-                credentials = grpc.ssl_server_credentials(
-                    [(tls.key.read_bytes(), tls.certificate.read_bytes())],
-                    root_certificates=tls.root.read_bytes() if tls.root is not None else None,
-                    require_client_auth=tls.mutual,
-                )
-                bound = self._server.add_secure_port(address, credentials)
+                bound = self._server.add_secure_port(address, server_credentials(tls))
         except RuntimeError as refused:
             bound, reason = 0, str(refused)
         else:
             reason = "grpcio gives no reason"
         if not bound:
             raise OSError(f"cannot listen for gRPC on {address}: {reason}")
+        if place.path:
+            os.chmod(place.path, self._options.socket_mode)
+            self._file = SocketFile.at(place.path)
         await self._server.start()
-        return int(bound)
+        return 0 if place.path else int(bound)
 
     async def drain(self, timeout_s: float) -> None:
         if self._server is not None:
             await self._server.stop(timeout_s)
+            self._remove_file()
 
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop(None)
+            self._remove_file()
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.remove()
 
     @property
     def connections(self) -> int | None:

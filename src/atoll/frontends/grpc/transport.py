@@ -12,8 +12,10 @@ sent on it after it has ended goes nowhere, silently, because a client may go aw
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from pathlib import Path
 from typing import Final, Protocol
+
+from atoll.frontends.listening.options import SOCKET_MODE
+from atoll.frontends.listening.tls import TlsFiles
 
 __all__ = [
     "PENDING",
@@ -163,16 +165,6 @@ StreamHandler = Callable[[StreamCall], Awaitable[None]]
 """Returning means status OK, once all that was written has been sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files. `mutual` demands of every client a certificate signed by `root`."""
-
-    certificate: Path
-    key: Path
-    root: Path | None = None
-    mutual: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportOptions:
     """Limits and timers. What Triton has too (`tritonserver --help`) has its name, less `grpc-`, and its default."""
@@ -183,6 +175,8 @@ class TransportOptions:
     """Of one call's request headers, counted as HTTP/2 does (32 bytes on top of each)."""
     max_concurrent_streams: int = 1024
     """Calls in flight per connection."""
+    max_connections: int = 16 * 1024
+    """Who comes beyond is disconnected."""
     max_buffered_bytes: int | None = None
     """Over all connections: messages half received, requests of unary calls until they are answered, stream
     messages not yet taken, and responses not yet sent. None: a quarter of the machine's memory."""
@@ -204,6 +198,8 @@ class TransportOptions:
 
     tls: TlsFiles | None = None
     reuse_port: bool = False
+    socket_mode: int = SOCKET_MODE
+    """Permissions of a Unix socket's file."""
 
 
 class Transport(Protocol):
@@ -217,7 +213,9 @@ class Transport(Protocol):
     ) -> None: ...
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port (the chosen one for port 0). OSError if it cannot."""
+        """Listens; returns the port (the chosen one for port 0; 0 for a Unix socket). OSError if it cannot.
+
+        `host`: see listening/address.py."""
 
     async def drain(self, timeout_s: float) -> None:
         """Takes no new connection or call (GOAWAY), lets the calls in flight finish for at most so long, then stops."""

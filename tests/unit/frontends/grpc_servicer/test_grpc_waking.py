@@ -76,7 +76,7 @@ def test_who_gives_up_is_not_answered(serving, engine, ask):
     assert asked.exception(WAIT_S).code() is grpc.StatusCode.DEADLINE_EXCEEDED
     ran = []
     engine.models_by_name["at_once"].answer = ran.append
-    serving.eventually(lambda: serving.frontend._transport.calls_in_flight == 0)
+    serving.eventually(lambda: serving.frontend.calls_in_flight == 0)
     engine.woken()
     assert serving.stub.ModelInfer(ask("soon")).model_name == "soon"
     assert not ran
@@ -144,7 +144,7 @@ def test_a_stream_that_is_cancelled_while_its_model_loads(serving, engine, ask):
     stream.answers.cancel()
     ran = []
     engine.models_by_name["at_once"].answer = ran.append
-    serving.eventually(lambda: serving.frontend._transport.calls_in_flight == 0)
+    serving.eventually(lambda: serving.frontend.calls_in_flight == 0)
     engine.woken()
     assert serving.stub.ModelInfer(ask("soon")).model_name == "soon"
     assert not ran

@@ -87,7 +87,7 @@ def test_who_gives_up_before_its_call_has_begun(serving):
     entered(serving, 8)
     queued = serving.stub.RepositoryModelLoad.future(load("ninth"), timeout=0.2)
     assert queued.exception(WAIT_S).code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    serving.eventually(lambda: serving.frontend._transport.calls_in_flight == 8)
+    serving.eventually(lambda: serving.frontend.calls_in_flight == 8)
     serving.engine.let_go.set()
     for one in loading:
         one.result(WAIT_S)

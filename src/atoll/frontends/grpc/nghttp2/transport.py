@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Mapping
 from functools import partial
 from typing import cast
@@ -10,15 +9,21 @@ from typing import cast
 from atoll.frontends.grpc.nghttp2._nghttp2 import Connection, Endpoint, library_version
 from atoll.frontends.grpc.nghttp2.limits import limits_of
 from atoll.frontends.grpc.nghttp2.supervision import Supervisor
-from atoll.frontends.grpc.transport import StreamHandler, TlsFiles, TransportOptions, UnaryHandler
+from atoll.frontends.grpc.transport import StreamHandler, TransportOptions, UnaryHandler
+from atoll.frontends.listening.acceptor import Acceptor, Lane
+from atoll.frontends.listening.options import ListenOptions
 
-__all__ = ["Nghttp2Transport", "library_version"]
+__all__ = ["PROTOCOLS", "Nghttp2Transport", "library_version"]
 
-_BACKLOG = 1024
+PROTOCOLS = ["h2"]
 
 
 class Nghttp2Transport:
-    """`atoll.frontends.grpc.transport.Transport` on libnghttp2."""
+    """`atoll.frontends.grpc.transport.Transport` on libnghttp2.
+
+    One of several on event loops of their own that share an address: `open` in the place of `start`, on its loop, and
+    who accepts gets its `lane`.
+    """
 
     def __init__(
         self, unary: Mapping[str, UnaryHandler], stream: Mapping[str, StreamHandler], options: TransportOptions
@@ -27,29 +32,35 @@ class Nghttp2Transport:
         self._stream = stream
         self._options = options
         self._endpoint: Endpoint | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    def open(self) -> Lane:
+        """Serves the connections that the lane is given."""
         loop = asyncio.get_running_loop()
         supervise = partial(Supervisor, options=self._options, loop=loop)
-        endpoint = Endpoint(loop, self._unary, self._stream, limits_of(self._options), supervise)
-        tls = None if self._options.tls is None else tls_context(self._options.tls)
-        self._server = await loop.create_server(
-            lambda: cast(asyncio.BufferedProtocol, Connection(endpoint)),
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self._options.handshake_timeout_ms / 1000,
-            reuse_port=self._options.reuse_port,
-            backlog=_BACKLOG,
+        self._endpoint = endpoint = Endpoint(loop, self._unary, self._stream, limits_of(self._options), supervise)
+        most = self._options.max_connections
+
+        def make() -> asyncio.BaseProtocol:
+            if len(endpoint.connections) >= most:
+                return _TurnedAway()
+            return cast(asyncio.BaseProtocol, Connection(endpoint))
+
+        return Lane(loop, make, lambda: len(endpoint.connections))
+
+    async def start(self, host: str, port: int) -> int:
+        options = self._options
+        listen = ListenOptions(
+            host=host, port=port, reuse_port=options.reuse_port, tls=options.tls, socket_mode=options.socket_mode
         )
-        self._endpoint = endpoint
-        return int(self._server.sockets[0].getsockname()[1])
+        self._acceptor = Acceptor(listen, [self.open()], PROTOCOLS, options.handshake_timeout_ms / 1000)
+        return (await self._acceptor.start())[0][1]
 
     async def drain(self, timeout_s: float) -> None:
-        if self._endpoint is None or self._server is None:
+        if self._endpoint is None:
             return
-        self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for _ in range(2):  # those that were accepted in this turn of the loop are made in the next
             await asyncio.sleep(0)
         for connection in list(self._endpoint.connections):
@@ -62,9 +73,10 @@ class Nghttp2Transport:
         await self.stop()
 
     async def stop(self) -> None:
-        if self._endpoint is None or self._server is None:
+        if self._endpoint is None:
             return
-        self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for connection in list(self._endpoint.connections):
             connection.abort()
         await self._empty(self._endpoint)
@@ -88,17 +100,11 @@ class Nghttp2Transport:
         await empty
 
 
-def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """A server's context that speaks HTTP/2; OSError (ssl.SSLError is one) if a file cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(files.certificate, files.key)
-    context.set_alpn_protocols(["h2"])
-    if files.root is not None:
-        context.load_verify_locations(files.root)
-    if files.mutual:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+class _TurnedAway(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 def _set(future: "asyncio.Future[None]") -> None:
