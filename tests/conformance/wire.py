@@ -46,6 +46,17 @@ class Exchange:
             if separator:
                 status, headers = _head(head)
                 if status >= 200:
+                    if headers.get("transfer-encoding") == "chunked":
+                        whole = _from_chunks(rest)
+                        if whole is not None:
+                            body, end = whole
+                            data[:] = rest[end:]
+                            return cls(status, headers, body)
+                        more = connection.recv(1 << 16)
+                        if not more:
+                            return cls(0, {}, bytes(data))
+                        data += more
+                        continue
                     length = int(headers.get("content-length", "0"))
                     if len(rest) >= length:
                         data[:] = rest[length:]
@@ -82,6 +93,22 @@ def chunked(body: bytes, size: int) -> bytes:
     """A body in chunks of `size` bytes."""
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def _from_chunks(data: bytes) -> tuple[bytes, int] | None:
+    """The body and where it ends; None where it is not all there."""
+    body, position = b"", 0
+    while True:
+        line_end = data.find(b"\r\n", position)
+        if line_end < 0:
+            return None
+        size = int(data[position:line_end], 16)
+        position = line_end + 2 + size + 2
+        if len(data) < position:
+            return None
+        if not size:
+            return body, position
+        body += data[position - 2 - size : position - 2]
 
 
 def _head(head: bytes) -> tuple[int, dict[str, str]]:

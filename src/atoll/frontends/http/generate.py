@@ -92,34 +92,30 @@ class GenerateEndpoints:
 class OneResponse:
     """Where the response goes of a request that must have exactly one."""
 
-    __slots__ = ("_endpoints", "_exchange", "_response", "request")
+    __slots__ = ("_document", "_endpoints", "_exchange", "_status", "request")
 
     def __init__(self, endpoints: GenerateEndpoints, exchange: Exchange):
         self._endpoints = endpoints
         self._exchange = exchange
-        self._response: InferenceResponse | None = None
+        self._status = 200
+        self._document: bytes | None = None
         self.request: InferenceRequest | None = None
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         self._endpoints.post(self._deliver, response, final)
 
     def _deliver(self, response: InferenceResponse | None, final: bool) -> None:
-        first, exchange = self._response, self._exchange
-        if exchange.gone or self.request is None:
+        if self._exchange.gone or self.request is None:
             return
-        if response is not None and first is None:
-            self._response = first = response
-            response = None
-        if response is not None or (final and first is None):
-            request, self.request = self.request, None
-            request.cancel()  # what else it would say is not wanted
-            status = 200 if first is None or first.error is None else _status_of(first.error)
-            exchange.answer(Answer(status, [encode_error(_NOT_ONE)], JSON))  # the real server's statuses
-        elif final:
+        if response is not None and self._document is None:
+            self._status, self._document = _document(response)
+        elif response is not None or self._document is None:
+            self._document = encode_error(_NOT_ONE)  # the status stays, as in the real server
+            self.request.cancel()  # what else it would say is not wanted
+            final = True
+        if final:
             self.request = None
-            assert first is not None, "a request without a response was answered above. This is a bug"
-            status, document = _document(first)
-            exchange.answer(Answer(status, [document], JSON))
+            self._exchange.answer(Answer(self._status, [self._document], JSON))
 
 
 class EventStream:

@@ -1,0 +1,26 @@
+"""Asks the real server to generate: python -m tests.conformance.generate.record_generate"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.generate import generate_questions
+from tests.conformance.generate.generate_repository import write_repository
+from tests.conformance.process import ServerProcess, start_real_triton
+from tests.conformance.record import RECORDS, as_record, ask_http
+from tests.conformance.recording import write_down
+
+
+def answers(server: ServerProcess) -> dict[str, Any]:
+    """A server's, by question."""
+    return {one.name: as_record(ask_http(server, one)) for one in generate_questions.questions()}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """The real server's answers."""
+    with start_real_triton(write_repository(folder / "models"), folder / "log") as server:
+        return answers(server)
+
+
+if __name__ == "__main__":
+    sys.exit(write_down(record, RECORDS / "generate.json"))
