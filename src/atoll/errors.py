@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 
 class Code(Enum):
-    """What kind of failure it is, in the terms of Triton's TRITONSERVER_Error_Code and one of our own."""
+    """What kind of failure it is, in the terms of Triton's TRITONSERVER_Error_Code and some of our own."""
 
     UNKNOWN = "Unknown"
     INTERNAL = "Internal"
@@ -20,7 +20,11 @@ class Code(Enum):
     UNSUPPORTED = "Unsupported"
     ALREADY_EXISTS = "Already exists"
     CANCELLED = "Cancelled"
-    DEADLINE_EXCEEDED = "Deadline exceeded"  # not one of Triton's
+    # not Triton's:
+    DEADLINE_EXCEEDED = "Deadline exceeded"
+    UNAUTHENTICATED = "Unauthenticated"
+    PERMISSION_DENIED = "Permission denied"
+    RESOURCE_EXHAUSTED = "Resource exhausted"
 
 
 class AtollError(Exception):
@@ -79,6 +83,24 @@ class OverloadedError(UnavailableError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimitedError(OverloadedError):
+    """This client has sent as many requests as it may: this one may be sent again after `retry_after_s` seconds."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class UnauthenticatedError(AtollError):
+    """Nobody says who asks: the key is missing, unknown or has expired."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class PermissionDeniedError(AtollError):
+    """Who asks may not do this."""
+
+    code = Code.PERMISSION_DENIED
+
+
 class DeadlineExceededError(AtollError):
     """The request was not answered by the moment that it, or its model, had set."""
 
@@ -118,5 +140,7 @@ BY_CODE: Mapping[str, type[AtollError]] = {
         AlreadyExistsError,
         CancelledError,
         DeadlineExceededError,
+        UnauthenticatedError,
+        PermissionDeniedError,
     )
 } | {OVERLOADED: OverloadedError}

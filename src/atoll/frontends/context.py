@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access_log import AccessLog
 from atoll.observability.logs import server_log
 
@@ -17,11 +18,14 @@ class FrontendContext:
 
     server: "Server"
     access_log: AccessLog | None = None
+    access: AccessControl | None = None
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name. Raises InvalidArgumentError naming an option that cannot be so."""
-        return cls(server, access_log=AccessLog(values["access_log"]) if values.get("access_log") else None)
+        access = AccessControl.from_values(values)
+        access_log = AccessLog(values["access_log"]) if values.get("access_log") else None
+        return cls(server, access_log, access)
 
     def reopen_logs(self) -> None:
         """Log rotation has moved the files away: open them anew."""
@@ -33,5 +37,7 @@ class FrontendContext:
 
     def close(self) -> None:
         """The frontends have ended: free what they shared."""
+        if self.access is not None:
+            self.access.close()
         if self.access_log is not None:
             self.access_log.close()

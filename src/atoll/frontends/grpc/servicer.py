@@ -2,7 +2,7 @@
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
@@ -70,16 +70,27 @@ class Servicer:
             SERVICE + "ModelInfer": self.model_infer,
         }
         self.stream: Mapping[str, StreamHandler] = {SERVICE + "ModelStreamInfer": streams.serve}
+        gate = None if self.context.access is None else self.context.access.grpc
+        if gate is not None:
+            self.unary = gate.unary(self.unary, self.model_infer)
+            self.stream = gate.stream(self.stream, streams.serve)
 
     def close(self) -> None:
         """The server is stopping: load and unload nothing more; what has begun goes on."""
         self._repository.close()
         self._readiness.close()
 
-    def model_infer(self, call: Call, message: bytes, attempt: int = 0) -> Message | Pending:
-        """Hands the request to the engine; the answer comes through its sender, usually after this has returned."""
+    def model_infer(
+        self, call: Call, message: bytes, attempt: int = 0, permit: Callable[[str], None] | None = None
+    ) -> Message | Pending:
+        """Hands the request to the engine; the answer comes through its sender, usually after this has returned.
+
+        `permit` is asked first whether the model may be used; it raises AtollError where not.
+        """
         try:
             parsed = self._codec.parse(message)
+            if permit is not None:
+                permit(parsed.model_name)
             parsed.model_version = model_version(parsed.model_version)
             model = self._server.model(parsed.model_name, parsed.model_version)
             if model.decoupled:

@@ -7,6 +7,7 @@ is read when there is room for it, and responses that the client does not take i
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,11 +60,15 @@ class StreamInfer:
         self.limits = limits
         self._compression = compression
 
-    async def serve(self, call: StreamCall) -> None:
-        """Reads requests until the client has sent its last one, and ends when all are answered."""
+    async def serve(self, call: StreamCall, permit: Callable[[str], None] | None = None) -> None:
+        """Reads requests until the client has sent its last one, and ends when all are answered.
+
+        `permit` is asked for each request whether its model may be used; it raises AtollError where not.
+        """
         if self._compression:
             call.compression = self._compression
         stream = _Stream(self, call)
+        stream.permit = permit
         call.on_cancel(stream.withdraw)
         try:
             async for message in call:
@@ -90,6 +95,7 @@ class _Stream:
         self.service = service
         self.failure: GrpcError | None = None
         self._call = call
+        self.permit: Callable[[str], None] | None = None
         self._task = asyncio.current_task()
         self._ends_at_error = any(name == "triton_grpc_error" and value == "true" for name, value in call.metadata)
         self._entries: set[Entry] = set()  # in flight
@@ -135,6 +141,8 @@ class _Stream:
     def _submit(self, entry: "Entry", parsed: InferMessage, message: bytes, attempt: int = 0) -> None:
         service = self.service
         try:
+            if self.permit is not None and not attempt:
+                self.permit(parsed.model_name)
             parsed.model_version = model_version(parsed.model_version)
             model = service.server.model(parsed.model_name, parsed.model_version)
             entry.decoupled = model.decoupled

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from atoll.errors import AtollError, Code, OverloadedError
+from atoll.errors import AtollError, Code, OverloadedError, UnauthenticatedError
 from atoll.protocol import documents, json_text
 from atoll.tensor import Buffer
 
@@ -12,18 +12,23 @@ STATUS_OF = {
     Code.UNAVAILABLE: 503,
     Code.UNSUPPORTED: 501,
     Code.DEADLINE_EXCEEDED: 504,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
 }
 OTHER_ERRORS = 400
 
 REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Not Allowed",  # the real server's words
     408: "Request Timeout",
     413: "Payload Too Large",
     414: "URI Too Long",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -51,19 +56,20 @@ class Answer:
         self.late_headers = late_headers
 
 
-def render_head(answer: Answer, length: int, minor_version: int, keep_alive: bool) -> bytes:
-    """The status line and the headers of an answer whose body has `length` bytes."""
+def render_head(answer: Answer, length: int, minor_version: int, keep_alive: bool, further: bytes = b"") -> bytes:
+    """The status line and the headers of an answer whose body has `length` bytes; `further`: more finished lines."""
     if not keep_alive:
         connection = b"Connection: close\r\n"
     else:
         connection = b"" if minor_version else b"Connection: keep-alive\r\n"
-    return b"%b%b%b%bContent-Length: %d\r\n%b\r\n" % (
+    return b"%b%b%b%bContent-Length: %d\r\n%b%b\r\n" % (
         _VERSIONS[minor_version],
         _STATUS_LINES[answer.status],
         answer.headers,
         connection,
         length,
         answer.late_headers,
+        further,
     )
 
 
@@ -76,6 +82,11 @@ def render_stream_head(status: int, headers: bytes, chunked: bool, keep_alive: b
         b"" if keep_alive else b"Connection: close\r\n",
         b"Transfer-Encoding: chunked\r\n" if chunked else b"",
     )
+
+
+def with_headers(answer: Answer, headers: bytes) -> Answer:
+    """The same answer with more finished lines."""
+    return Answer(answer.status, answer.parts, answer.headers, answer.late_headers + headers)
 
 
 def document(value: Any, status: int = 200) -> Answer:
@@ -98,5 +109,9 @@ def refusal(status: int, text: str, *, plain: bool = True, headers: bytes = b"")
 
 def refusal_of(error: AtollError, *, plain: bool = False) -> Answer:
     """The answer that says what went wrong."""
-    headers = b"Retry-After: %d\r\n" % error.retry_after_s if isinstance(error, OverloadedError) else b""
+    headers = b""
+    if isinstance(error, OverloadedError):
+        headers = b"Retry-After: %d\r\n" % error.retry_after_s
+    elif isinstance(error, UnauthenticatedError):
+        headers = b"WWW-Authenticate: Bearer\r\n"
     return refusal(STATUS_OF.get(error.code, OTHER_ERRORS), str(error), plain=plain, headers=headers)

@@ -4,10 +4,13 @@ Sizes of bodies are limited here; headers, connections and times are the busines
 """
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from atoll.errors import InvalidArgumentError
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.calling import call_endpoint
@@ -15,6 +18,7 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import RequestHead, interpret
 from atoll.frontends.http.limits import KIB, MIB
 from atoll.frontends.http.service import HttpService
+from atoll.options import OPTIONS
 from atoll.protocol.http_answer import total_length
 from atoll.tensor import Buffer
 
@@ -29,15 +33,25 @@ HIGH_WATER = 64 * KIB
 AsgiApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def asgi_app(server: "Server", max_body_size: int = 64 * MIB) -> AsgiApp:
-    """An ASGI 3 application with this server's HTTP endpoints; starting and stopping the server is the caller's."""
-    return _App(server, max_body_size)
+def asgi_app(server: "Server", max_body_size: int = 64 * MIB, **options: Any) -> AsgiApp:
+    """An ASGI 3 application with this server's HTTP endpoints; starting and stopping the server is the caller's.
+
+    `options` are those of `atoll serve` that say who may use it, with `_` for `-`: http_restricted_api, api_key_file,
+    api_key_exempt and cors_*. Raises InvalidArgumentError for another one, and for values that cannot be.
+    """
+    known = {one.field: one.default for one in OPTIONS if one.section == "Access" or one.name == "http-restricted-api"}
+    for name in options:
+        if name not in known:
+            raise InvalidArgumentError(f"asgi_app: there is no option '{name}'; it takes {', '.join(known)}")
+    return _App(server, max_body_size, FrontendContext.from_values(server, {**known, **options}))
 
 
 class _App:
-    def __init__(self, server: "Server", max_body_size: int):
+    def __init__(self, server: "Server", max_body_size: int, context: FrontendContext):
         self._server = server
         self._max_body_size = max_body_size
+        self._context = context
+        self._free = weakref.finalize(self, context.close)  # for servers that never tell of their end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: HttpService | None = None
 
@@ -51,6 +65,10 @@ class _App:
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         head = self._head(scope)
+        if head.stranger:
+            assert head.refusal is not None, "a stranger's head carries its refusal. This is a bug"
+            await _Reply(head, send).deliver_whole(head.refusal)
+            return
         body = await self._body(receive)
         if body is None:
             return
@@ -66,6 +84,8 @@ class _App:
             stopping = message["type"] == "lifespan.shutdown"
             if stopping and self._service is not None:
                 self._service.close()
+            if stopping:
+                self._free()
             await send({"type": message["type"] + ".complete"})
             if stopping:
                 return
@@ -73,7 +93,7 @@ class _App:
     def _head(self, scope: Message) -> RequestHead:
         loop = asyncio.get_running_loop()
         if self._service is None or loop is not self._loop:
-            self._loop, self._service = loop, HttpService(self._server, loop, self._max_body_size)
+            self._loop, self._service = loop, self._make_service(loop)
         raw_path = scope.get("raw_path")
         path = scope["path"] if raw_path is None else raw_path.partition(b"?")[0].decode("utf-8", "surrogateescape")
         headers = [
@@ -81,6 +101,9 @@ class _App:
             for name, value in scope["headers"]
         ]
         return interpret(self._service.routes, scope["method"], path.removeprefix(scope.get("root_path", "")), headers)
+
+    def _make_service(self, loop: asyncio.AbstractEventLoop) -> HttpService:
+        return HttpService(self._server, loop, self._max_body_size, self._context)
 
     async def _body(self, receive: Receive) -> bytearray | None:
         """The body, up to one piece beyond the limit; None where the client has gone."""
@@ -124,6 +147,7 @@ class _Reply:
     def __init__(self, head: RequestHead, send: Send):
         self.complete = False  # the answer is, though perhaps not sent yet
         self._bodiless = head.method == "HEAD"
+        self._headers = head.answer_headers
         self._send = send
         self._messages: deque[Message] = deque()
         self._size = 0  # of the bodies in them
@@ -135,11 +159,11 @@ class _Reply:
 
     def send(self, exchange: Exchange, answer: Answer) -> None:
         self.complete = True
-        for message in _messages(answer, self._bodiless):
+        for message in _messages(answer, self._headers, self._bodiless):
             self._put(message)
 
     def begin(self, exchange: Exchange, status: int, headers: bytes) -> None:
-        self._put(_start(status, headers))
+        self._put(_start(status, headers + self._headers))
 
     def write(self, exchange: Exchange, data: Buffer) -> bool:
         if not self._bodiless and len(data):
@@ -164,7 +188,7 @@ class _Reply:
 
     async def deliver_whole(self, answer: Answer) -> None:
         """Sends an answer that is there already."""
-        for message in _messages(answer, self._bodiless):
+        for message in _messages(answer, self._headers, self._bodiless):
             await self._send(message)
 
     async def deliver(self, exchange: Exchange) -> None:
@@ -189,10 +213,10 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _messages(answer: Answer, bodiless: bool) -> list[Message]:
+def _messages(answer: Answer, further: bytes, bodiless: bool) -> list[Message]:
     length = b"Content-Length: %d\r\n" % total_length(answer.parts)
     body = b"" if bodiless else b"".join(answer.parts)
-    start = _start(answer.status, answer.headers + answer.late_headers + length)
+    start = _start(answer.status, answer.headers + answer.late_headers + further + length)
     return [start, {"type": "http.response.body", "body": body}]
 
 

@@ -23,6 +23,7 @@ from atoll.tensor import Buffer
 
 HEAD_END = b"\r\n\r\n"
 NEVER = float("inf")
+STRANGERS_SIZE = 64 << 10  # of a body that is taken in although its sender may not use the endpoint
 
 
 class HttpConnection(asyncio.BufferedProtocol):
@@ -211,12 +212,18 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._dispatch(head, NOTHING)
             return position
         if length > self._limits.max_body_size:
+            self._head = head
             self._refuse(self._too_large(f"of {length} bytes "))
             return position
         available = len(data) - position
         if 0 < length <= available:
             self._dispatch(head, memoryview(data)[position : position + length])
             return position + length
+        if head.stranger and not 0 < length <= STRANGERS_SIZE:
+            assert head.refusal is not None, "a stranger's head carries its refusal. This is a bug"
+            self._head = head
+            self._refuse(answers.with_headers(head.refusal, head.answer_headers))
+            return position
         self._head = head
         self.deadline = self._loop.time() + self._limits.body_timeout_s
         if head.expects_continue:
@@ -296,7 +303,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         parts = answer.parts
         length = total_length(parts)
         keep_alive = head.keep_alive and not self._port.draining
-        first = render_head(answer, length, head.minor_version, keep_alive)
+        first = render_head(answer, length, head.minor_version, keep_alive, head.answer_headers)
         if head.method == "HEAD":
             transport.write(first)
         elif length <= JOINED_SIZE:
@@ -312,7 +319,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._enter(STREAM)
         keep_alive = exchange.head.keep_alive and not self._port.draining
         self._stream = StreamedBody(transport, exchange.head, keep_alive)
-        self._stream.begin(status, headers)
+        self._stream.begin(status, headers + exchange.head.answer_headers)
 
     def write(self, exchange: Exchange, data: Buffer) -> bool:
         stream = self._stream
@@ -359,10 +366,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         first = render_head(answer, total_length(answer.parts), 1, False)
         transport.write(b"".join((first, *answer.parts)))
         self.deadline = self._loop.time() + self._limits.linger_timeout_s
-        if transport.can_write_eof():
+        if transport.can_write_eof():  # not over TLS: there the client closes, or the deadline does
             transport.write_eof()
-        else:
-            self._close()
 
     def _refuse_for_room(self) -> None:
         self._refuse(answers.refusal(503, "the server holds as many requests' bodies as it can: try again later"))

@@ -5,6 +5,7 @@ A client sends the same head again and again, byte for byte; looking it up costs
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httptools
@@ -16,13 +17,17 @@ from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.compression import choose
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.origin import is_foreign
-from atoll.frontends.http.routes import NoRoute, Route, RouteTable
+from atoll.frontends.http.routes import Route, RouteTable
 from atoll.protocol.model_version import model_version
+
+if TYPE_CHECKING:
+    from atoll.frontends.access.keys import ApiKey
 
 CHUNKED = -1
 IMPOSSIBLE = 2**63  # a length that no limit allows
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
+_ECHOED = re.compile(r"[!-~]{1,256}")  # an X-Request-Id that goes back as it came: printable, and no longer than this
 
 
 class RequestHead:
@@ -32,10 +37,13 @@ class RequestHead:
     where the request ends cannot be known, so the connection ends with the refusal. `json_length` is the
     Inference-Header-Content-Length (None: not given), `json_size`
     its number (-1: not given). `deadline_ns`: how long the request may take, 0: for ever, -1: not to be read.
+    `answer_headers`: finished lines that every answer to it carries. `key`: the API key that it came with. `stranger`:
+    who sent it may not use the endpoint, so its body need not be waited for.
     """
 
     __slots__ = (
         "accept_coding",
+        "answer_headers",
         "arguments",
         "content_coding",
         "deadline_ns",
@@ -44,17 +52,21 @@ class RequestHead:
         "json_length",
         "json_size",
         "keep_alive",
+        "key",
         "length",
         "malformed",
         "method",
         "minor_version",
+        "path",
         "refusal",
         "route",
+        "stranger",
     )
 
     def __init__(self, method: str, headers: list[tuple[str, str]]):
         self.method = method
         self.headers = headers
+        self.path = ""
         self.arguments: Mapping[str, str] = {}
         self.route: Route | None = None
         self.refusal: Answer | None = None
@@ -68,28 +80,44 @@ class RequestHead:
         self.content_coding = ""
         self.deadline_ns = 0
         self.accept_coding = ""
+        self.answer_headers = b""
+        self.key: ApiKey | None = None
+        self.stranger = False
 
 
 class HeadParser:
     """Parses heads and remembers the latest ones. One per port."""
 
-    def __init__(self, routes: RouteTable, limits: ConnectionLimits, remembered: int = 1024, longest: int = 2048):
+    def __init__(
+        self,
+        routes: RouteTable,
+        limits: ConnectionLimits,
+        remembered: int = 1024,
+        longest: int = 2048,
+    ):
         self._routes = routes
         self._limits = limits
         self._known: dict[bytes, RequestHead] = {}
         self._remembered = remembered
         self._longest = longest
+        if routes.gate is not None:
+            routes.gate.tell(self)
 
     def parse(self, data: bytes) -> RequestHead:
         """The head in `data`, which ends with the empty line."""
-        head = self._known.get(data)
+        known = self._known  # taken first: what `forget` overtakes is remembered where nobody looks any more
+        head = known.get(data)
         if head is None:
             head = self._parse(data)
             if len(data) <= self._longest:
-                if len(self._known) >= self._remembered:
-                    del self._known[next(iter(self._known))]
-                self._known[data] = head
+                if len(known) >= self._remembered:
+                    del known[next(iter(known))]
+                known[data] = head
         return head
+
+    def forget(self) -> None:
+        """What was decided about heads holds no longer. May be called on any thread."""
+        self._known = {}
 
     def _parse(self, data: bytes) -> RequestHead:
         limits = self._limits
@@ -123,6 +151,7 @@ class HeadParser:
 def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[str, str]]) -> RequestHead:
     """The head with its headers understood and its route found. Header names are lower-case."""
     head = RequestHead(method, headers)
+    head.path = path
     origin = host = None
     for name, value in headers:
         if name == "content-length":
@@ -140,29 +169,47 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
             head.expects_continue = True
         elif name == "atoll-deadline-seconds":
             head.deadline_ns = parse_deadline_ns(value) or -1
+        elif name == "x-request-id" and _ECHOED.fullmatch(value):
+            head.answer_headers += b"X-Request-Id: %b\r\n" % value.encode()
         elif name == "origin":
             origin = value
         elif name == "host":
             host = value
-    found, places = routes.find(method, path)
-    if isinstance(found, NoRoute):
-        wrong_method = found is NoRoute.WRONG_METHOD
-        status, text = (405, "Method Not Allowed") if wrong_method else (404, "Not Found")
-        head.refusal = answers.refusal(status, text, plain=bool(places))
+    gate = routes.gate
+    if gate is not None:
+        gate.greet(head, origin)
+    destination = routes.find(path)
+    if destination is None:
+        head.refusal = answers.refusal(404, "Not Found")
         return head
-    assert isinstance(places, dict), "a route comes with its places. This is a bug"
-    head.route = found
+    methods, places = destination.methods, destination.places
+    if gate is not None:
+        head.refusal = gate.examine(head, origin, methods, places)
+        if head.refusal is not None:
+            head.stranger = True
+            return head
+    found = methods.get(method)
+    if found is None:
+        plain = next(iter(methods.values())).plain_errors
+        head.refusal = answers.refusal(405, "Method Not Allowed", plain=plain)
+        return head
+    head.route = found if gate is None or head.key is None else gate.metered(found, head.key)
     head.arguments, head.refusal = _normal_version(places)
     if head.deadline_ns < 0 and head.refusal is None:
         text = f"Atoll-Deadline-Seconds must be a number of seconds above 0 and up to {MAX_SECONDS}, such as 0.5"
         head.refusal = answers.refusal(400, text)
     if found.control and origin is not None and is_foreign(origin, host or ""):
-        head.refusal = answers.refusal(
-            403,
-            f"requests from web pages of another origin ('{origin}') may not use this endpoint: "
-            "call it from a program, or from a page of this server's own address",
-        )
+        named = gate is not None and gate.names_origin(origin)
+        head.refusal = head.refusal if named else _foreign(origin)
     return head
+
+
+def _foreign(origin: str) -> Answer:
+    return answers.refusal(
+        403,
+        f"requests from web pages of another origin ('{origin}') may not use this endpoint: call it from a program, "
+        "or from a page of this server's own address, or name the origin in --cors-allow-origin",
+    )
 
 
 def malformed(status: int, text: str) -> RequestHead:

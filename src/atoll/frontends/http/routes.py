@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from atoll.frontends.apis import Api
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
+
+if TYPE_CHECKING:
+    from atoll.frontends.access.http_gate import HttpGate
 
 # An endpoint gets the exchange and the request's body. It returns the answer, or None where `exchange.answer` brings it
 # later.
@@ -18,14 +20,8 @@ _PLACES = {
     "{model}": "(?P<model>[^/]+)",
     "{version}": "(?P<version>[0-9]+)",
     "{repository}": "(?P<repository>[^/]+)",
+    "{region}": "(?P<region>[^/]+)",
 }
-
-
-class NoRoute(Enum):
-    """Why a request leads nowhere."""
-
-    UNKNOWN_PATH = "unknown path"
-    WRONG_METHOD = "wrong method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +40,19 @@ class Route:
     plain_errors: bool = False
 
 
-class RouteTable:
-    """Finds the route of a request; the first path that fits counts."""
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a path leads: its routes by method, all of one API, and what stands in its places."""
 
-    def __init__(self, routes: Sequence[Route]):
+    methods: Mapping[str, Route]
+    places: Mapping[str, str]
+
+
+class RouteTable:
+    """Finds what a path leads to; the first one that fits counts. `gate`: who may go there, None: everybody."""
+
+    def __init__(self, routes: Sequence[Route], gate: "HttpGate | None" = None):
+        self.gate = gate
         self._paths: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:
@@ -56,17 +61,16 @@ class RouteTable:
                 methods = by_path[route.path] = {}
                 self._paths.append((_pattern(route.path), methods))
             methods[route.method] = route
+        for path, methods in by_path.items():
+            assert len({one.api for one in methods.values()}) == 1, f"{path} belongs to two APIs. This is a bug"
 
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | tuple[NoRoute, bool]:
-        """The route and what stands in its places; or why there is none, and whether that refusal is plain."""
+    def find(self, path: str) -> Destination | None:
+        """None: nowhere."""
         for pattern, methods in self._paths:
             places = pattern.fullmatch(path)
             if places is not None:
-                route = methods.get(method)
-                if route is not None:
-                    return route, places.groupdict()
-                return NoRoute.WRONG_METHOD, next(iter(methods.values())).plain_errors
-        return NoRoute.UNKNOWN_PATH, True
+                return Destination(methods, places.groupdict())
+        return None
 
 
 def _pattern(path: str) -> re.Pattern[str]:

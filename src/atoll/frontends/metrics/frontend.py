@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from atoll.frontends.access.control import AccessControl
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.answer import Answer
@@ -54,7 +55,7 @@ class MetricsFrontend:
         self._server = server
         self._options = options
         self._cpu = CpuMeter(options.interval_s) if options.cpu else None
-        self._listening = HttpListening(options, _LIMITS, lambda loop: _Service(self._metrics), "metrics")
+        self._listening = HttpListening(options, _LIMITS, lambda loop: _Service(self._metrics, self._context.access), "metrics")
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -89,9 +90,10 @@ class MetricsFrontend:
 class _Service:
     """The one document, under both of its paths."""
 
-    def __init__(self, metrics: Endpoint):
+    def __init__(self, metrics: Endpoint, access: AccessControl | None):
         paths = ("/metrics", "/metrics/")
-        self.routes = RouteTable([Route("GET", path, metrics, Api.METRICS, plain_errors=True) for path in paths])
+        table = [Route("GET", path, metrics, Api.METRICS, plain_errors=True) for path in paths]
+        self.routes = RouteTable(table, None if access is None else access.hosted)
 
     def close(self) -> None:
         """Nothing here takes long."""

@@ -93,7 +93,7 @@ class TritonError:
 
 setattr(TritonError, "__ErrorCode", ErrorCode)
 
-_CODES = {code: ErrorCode[code.name] for code in Code if code.name in ErrorCode.__members__}
+_CODES = {code: ErrorCode.__members__.get(code.name, ErrorCode.INTERNAL) for code in Code}
 _CODES[Code.DEADLINE_EXCEEDED] = ErrorCode.UNAVAILABLE  # as models know a request that came too late
 _ERRORS: dict[ErrorCode, type[AtollError]] = {
     ErrorCode.UNKNOWN: AtollError,

@@ -44,7 +44,7 @@ def test_a_deadline_of_the_servers_is_unavailable_to_a_model() -> None:
     assert TritonError.of(DeadlineExceededError("late")).code() is ErrorCode.UNAVAILABLE
 
 
-@pytest.mark.parametrize("code", [code for code in Code if code is not Code.DEADLINE_EXCEEDED])
+@pytest.mark.parametrize("code", [code for code in Code if code.name in ErrorCode.__members__])
 def test_the_servers_errors_keep_their_code_both_ways(code: Code) -> None:
     cause = next(one for one in [AtollError, *AtollError.__subclasses__()] if one.code is code)
     error = TritonError.of(cause("why"))

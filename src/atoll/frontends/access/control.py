@@ -1,0 +1,82 @@
+"""What the options say about access, put together: one gate for HTTP, one for gRPC, and the keys that both ask."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from atoll.errors import InvalidArgumentError, UnauthenticatedError
+from atoll.frontends.access.cors import Cors, cors_from_values
+from atoll.frontends.access.credentials import token_of
+from atoll.frontends.access.grpc_gate import GrpcGate
+from atoll.frontends.access.http_gate import HttpGate
+from atoll.frontends.access.keyring import KeyRing
+from atoll.frontends.access.restrictions import Restrictions, grpc_restrictions, http_restrictions
+from atoll.frontends.apis import Api
+
+logger = logging.getLogger(__name__)
+
+
+class AccessControl:
+    """`http` and `grpc` are None where nothing is asked of requests; `hosted` is for HTTP endpoints that are not the
+    v2 protocol's, which restricted APIs do not concern. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        http: Restrictions,
+        grpc: Restrictions,
+        keys: KeyRing | None = None,
+        exempt: frozenset[Api] = frozenset(),
+        cors: Cors | None = None,
+    ):
+        self._keys = keys
+        self._exempt = exempt
+        asked = keys is not None or cors is not None
+        self.http = HttpGate(http, keys, exempt, cors) if http or asked else None
+        self.hosted = HttpGate({}, keys, exempt, cors) if asked else None
+        self.grpc = GrpcGate(grpc, keys, exempt) if grpc or keys is not None else None
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self | None:
+        """From the server's options, by field name; None where all of it is off. Raises InvalidArgumentError."""
+        http = http_restrictions(values.get("http_restricted_api", ()))
+        grpc = grpc_restrictions(values.get("grpc_restricted_protocol", ()))
+        exempt = _exempt(values.get("api_key_exempt", "health,documentation"))
+        cors = cors_from_values(values, sorted({one.name for one in http.values()}))
+        file = values.get("api_key_file")
+        keys = KeyRing(file) if file else None
+        if not (http or grpc or keys or cors):
+            return None
+        if keys is not None:
+            keys.watch()
+        return cls(http, grpc, keys, exempt, cors)
+
+    def asks_for_key(self, api: Api) -> bool:
+        """Whether this API is answered only to who has an API key."""
+        return self._keys is not None and api not in self._exempt
+
+    def caller(self, headers: Iterable[tuple[str, str | bytes]]) -> str:
+        """The name of the API key in a request's headers or a call's metadata, "" for none: for the access log.
+
+        It costs what finding the key had cost. For HTTP it stands in the head already: `head.key`.
+        """
+        if self._keys is None:
+            return ""
+        try:
+            return self._keys.find(token_of(headers)).name
+        except UnauthenticatedError:
+            return ""
+
+    def close(self) -> None:
+        """The server has ended."""
+        if self._keys is not None:
+            self._keys.close()
+
+
+def _exempt(text: str) -> frozenset[Api]:
+    names = [one.strip() for one in text.split(",") if one.strip()]
+    known = {one.value: one for one in Api}
+    for name in names:
+        if name not in known:
+            raise InvalidArgumentError(f"--api-key-exempt: there is no API '{name}'; expected {', '.join(known)}")
+    return frozenset(known[name] for name in names)
