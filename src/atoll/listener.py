@@ -20,7 +20,7 @@ from atoll.server import Server
 
 logger = logging.getLogger(__name__)
 
-_SECTIONS = ("Access", "HTTP", "gRPC", "Metrics", "Access log")
+_SECTIONS = ("Access", "HTTP", "gRPC", "Metrics", "Access log", "Shared memory")
 _LOCAL = {"http_address": "127.0.0.1", "grpc_address": "127.0.0.1"}  # metrics listen where HTTP does
 _EXIT_S = 5.0  # that requests in flight get where the program ends without a word
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access_log import AccessLog
+from atoll.frontends.shared_memory.regions import RegionTable
 from atoll.observability.logs import server_log
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ class FrontendContext:
     server: "Server"
     access_log: AccessLog | None = None
     access: AccessControl | None = None
+    regions: RegionTable | None = None
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name. Raises InvalidArgumentError naming an option that cannot be so."""
         access = AccessControl.from_values(values)
         access_log = AccessLog(values["access_log"]) if values.get("access_log") else None
-        return cls(server, access_log, access)
+        regions = RegionTable() if values.get("allow_client_shm") else None
+        return cls(server, access_log, access, regions)
 
     def reopen_logs(self) -> None:
         """Log rotation has moved the files away: open them anew."""
@@ -41,3 +44,5 @@ class FrontendContext:
             self.access.close()
         if self.access_log is not None:
             self.access_log.close()
+        if self.regions is not None:
+            self.regions.close()

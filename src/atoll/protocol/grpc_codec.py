@@ -16,6 +16,7 @@ from atoll.protocol.grpc_parameters import Parameters, read_parameters, write_pa
 from atoll.protocol.grpc_tensors import datatype_named
 from atoll.protocol.parameters_key import ParametersKey, parameters_key
 from atoll.protocol.schema import message_class
+from atoll.protocol.shared_memory import PlacedInput, PlacedOutput, place_from_message
 from atoll.request import InferenceResponse, Parameter
 from atoll.tensor import Buffer, DataType, Tensor
 
@@ -51,7 +52,7 @@ class InferCodec:
     def __init__(self) -> None:
         self._messages = MessageMemory()
         self._inputs: dict[bytes, InputEntry] = {}
-        self._outputs: dict[bytes, str] = {}
+        self._outputs: dict[bytes, str | PlacedOutput] = {}
         self._parameters: dict[bytes, Parameters] = {}
         self._parameters_written: dict[ParametersKey, bytes] = {}
         self._models: dict[tuple[str, str], bytes] = {}
@@ -145,7 +146,7 @@ class InferCodec:
 
     def _input(self, piece: bytes) -> InputEntry:
         entry = _input_entry(_InferInputTensor.FromString(piece))
-        if isinstance(entry, tuple) and len(piece) <= _REMEMBERED_BYTES:
+        if isinstance(entry, (tuple, PlacedInput)) and len(piece) <= _REMEMBERED_BYTES:
             _remember(self._inputs, piece, entry)
         return entry
 
@@ -166,7 +167,7 @@ class InferCodec:
 
     def _output(self, piece: bytes) -> Any:
         entry = _output_entry(_InferRequestedOutputTensor.FromString(piece))
-        if isinstance(entry, str) and len(piece) <= _REMEMBERED_BYTES:
+        if isinstance(entry, (str, PlacedOutput)) and len(piece) <= _REMEMBERED_BYTES:
             _remember(self._outputs, piece, entry)
         return entry
 
@@ -274,13 +275,26 @@ def _too_many() -> InvalidArgumentError:
 
 
 def _input_entry(tensor: Any) -> InputEntry:
-    if tensor.HasField("contents") or len(tensor.parameters):
+    if tensor.HasField("contents"):
         return tensor
+    if len(tensor.parameters):
+        try:
+            place = place_from_message(tensor)
+        except AtollError:
+            return tensor  # build_request says what is wrong, when it is its turn
+        if place is not None:
+            return PlacedInput(tensor.name, datatype_named(tensor.datatype), tuple(tensor.shape), place)
     return tensor.name, datatype_named(tensor.datatype), tuple(tensor.shape)
 
 
 def _output_entry(output: Any) -> Any:
-    return output if len(output.parameters) else output.name
+    if not len(output.parameters):
+        return output.name
+    try:
+        place = place_from_message(output)
+    except AtollError:
+        return output
+    return output if place is None or "classification" in output.parameters else PlacedOutput(output.name, place)
 
 
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from atoll.protocol.grpc_parameters import Parameters
+from atoll.protocol.shared_memory import PlacedInput, PlacedOutput
 from atoll.tensor import Buffer, DataType
 
 InputEntry = tuple[str, DataType, tuple[int, ...]] | Any
-"""What is known of an input: its description where that is all the message has on it, else protobuf's object."""
+"""What is known of an input: its description where that is all the message has on it, a PlacedInput where its data is
+in shared memory, else protobuf's object.
+"""
 
 RAW_INPUTS: Final = 7 << 3 | 2
 """The tag of raw_input_contents: field 7, a length follows."""
@@ -25,7 +28,7 @@ class InferMessage:
     """None, Parameters, or protobuf's map of InferParameter where there is something wrong with them."""
     inputs: list[InputEntry]
     outputs: list[Any]
-    """Each a name, or protobuf's object if it has parameters."""
+    """Each a name, a PlacedOutput, or protobuf's object if it has other parameters."""
     raw: Sequence[Buffer]
 
 
@@ -91,7 +94,7 @@ class MessageMemory:
 
     def remember(self, message: bytes, read: InferMessage) -> None:
         """Keep the structure of a message that was read in full, if it is one that may come again."""
-        if read.id or not read.raw or not _is_plain(read):
+        if read.id or not _is_plain(read):
             return
         position = len(message)
         data: list[tuple[int, int]] = []
@@ -104,7 +107,7 @@ class MessageMemory:
             if position < 0 or not message.startswith(prefix, position):
                 return  # the data is not what comes last
             between.append((prefix, position))
-        head_end = data[-1][0]
+        head_end = data[-1][0] if data else len(message)
         if head_end > self.LONGEST_HEAD:
             return
         if len(self._known) >= self.LENGTHS:
@@ -119,6 +122,6 @@ def _is_plain(read: InferMessage) -> bool:
     """Whether nothing in it is protobuf's object, which whoever gets it might change."""
     return (
         (read.parameters is None or isinstance(read.parameters, Parameters))
-        and all(isinstance(entry, tuple) for entry in read.inputs)
-        and all(isinstance(output, str) for output in read.outputs)
+        and all(isinstance(entry, (tuple, PlacedInput)) for entry in read.inputs)
+        and all(isinstance(output, (str, PlacedOutput)) for output in read.outputs)
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atoll.errors import InvalidArgumentError
-from atoll.protocol.grpc_tensors import refuse_shared_memory
+from atoll.protocol.shared_memory import REGION, Place, Placement, place_from_message
 from atoll.request import Parameter
 
 _KINDS: Final = ("bool_param", "int64_param", "string_param", "double_param", "uint64_param")
@@ -24,6 +24,8 @@ class Parameters:
     """In a stream: mark the end of the responses by an empty one, if the model ended them without one."""
     classes: dict[str, int] | None = None
     """Of the outputs, not of the request: how many classes of each item are wanted, by output; None where none are."""
+    placement: Placement | None = None
+    """Of the tensors, too: those in shared memory; None where none are."""
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
@@ -63,14 +65,17 @@ def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
     return found
 
 
-def read_output_parameters(output: Any) -> int:
-    """Of an InferRequestedOutputTensor: how many classes it asks for, 0 for the data itself.
+def read_output_parameters(output: Any) -> int | Place:
+    """Of an InferRequestedOutputTensor: where it is to go, if that is shared memory; else how many classes it asks for,
+    0 for the data itself.
 
     Unknown parameters are ignored, as the real server does.
     """
-    refuse_shared_memory(output)
+    place = place_from_message(output)
     if "classification" not in output.parameters:
-        return 0
+        return place or 0
+    if place is not None:
+        raise InvalidArgumentError(f"output can't set both '{REGION}' and 'classification'")
     parameter = output.parameters["classification"]
     if parameter.WhichOneof("parameter_choice") != "int64_param":
         raise InvalidArgumentError("invalid value type for 'classification' parameter, expected int64_param")

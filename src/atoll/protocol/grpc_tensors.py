@@ -1,10 +1,10 @@
-"""Tensors in gRPC messages that are not plain raw data: typed contents, and references to shared memory."""
+"""Tensors in gRPC messages that are not raw data: typed contents."""
 
 from typing import Any, Final
 
 import numpy as np
 
-from atoll.errors import InvalidArgumentError, NotFoundError
+from atoll.errors import InvalidArgumentError
 from atoll.protocol.integers import narrowed
 from atoll.tensor import BY_PROTOCOL_NAME, Array, DataType, Tensor, pack
 
@@ -83,16 +83,3 @@ def _holds(shape: tuple[int, ...], count: int) -> bool:
             return False
         product *= dim
     return product == count
-
-
-def refuse_shared_memory(tensor: Any) -> None:
-    """Raises if this input or output of a message refers to shared memory: no region can be registered here."""
-    if "shared_memory_region" not in tensor.parameters:
-        return
-    region = tensor.parameters["shared_memory_region"].string_param
-    if "shared_memory_byte_size" not in tensor.parameters:
-        raise InvalidArgumentError(
-            "'shared_memory_byte_size' must be specified along with 'shared_memory_region' parameter "
-            f"for tensor '{tensor.name}'"
-        )
-    raise NotFoundError(f"Unable to find shared memory region: '{region}'")

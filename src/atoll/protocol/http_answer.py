@@ -4,6 +4,7 @@ from atoll.protocol import json_text
 from atoll.protocol.http_codec import OutputForm
 from atoll.protocol.json_tensors import json_from_array
 from atoll.protocol.parameters_key import ParametersKey, parameters_key
+from atoll.protocol.shared_memory import PlacedResponse
 from atoll.request import InferenceResponse
 from atoll.tensor import Buffer, Tensor
 
@@ -28,7 +29,11 @@ class ResponseEncoder:
         parts: list[Buffer] = [b""]
         binary, default = form.binary, form.binary_default
         any_binary = False
-        for output in response.outputs:
+        outputs = response.outputs
+        if type(response) is PlacedResponse:
+            placed = response.placed
+            outputs = [one for one in outputs if one.name not in placed]
+        for output in outputs:
             if binary.get(output.name, default) if binary else default:
                 data = output.packed()
                 parts.append(data)
@@ -37,6 +42,8 @@ class ResponseEncoder:
             else:
                 data = json_from_array(output.array(), output.datatype)
                 descriptions.append(b'%s"data":%s}' % (_describe(output), data))
+        if type(response) is PlacedResponse:
+            descriptions = _with_placed(response, descriptions)
         text = b"%s%s]}" % (self._opening(response), b",".join(descriptions))
         parts[0] = text
         return parts, len(text) if any_binary else 0
@@ -77,6 +84,12 @@ class ResponseEncoder:
             found = b'%s"parameters":{"binary_data_size":%d}}' % (_describe(output), size)
             self._descriptions[key] = found
         return found
+
+
+def _with_placed(response: PlacedResponse, others: list[bytes]) -> list[bytes]:
+    """The descriptions of all outputs, in their order; those in shared memory are said to be there by nothing more."""
+    following = iter(others)
+    return [_describe(one)[:-1] + b"}" if one.name in response.placed else next(following) for one in response.outputs]
 
 
 def _describe(output: Tensor) -> bytes:

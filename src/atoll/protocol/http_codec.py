@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from atoll.config.model_config import ModelConfig
-from atoll.errors import InternalError, InvalidArgumentError, NotFoundError
+from atoll.errors import InternalError, InvalidArgumentError
 from atoll.protocol import json_text
 from atoll.protocol.json_tensors import tensor_from_json
+from atoll.protocol.shared_memory import (
+    NO_REGIONS,
+    REGION,
+    Placement,
+    Regions,
+    output_place_from_json,
+    place_from_json,
+)
 from atoll.request import Parameter
 from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor, element_count
 
@@ -40,9 +48,9 @@ class OutputForm:
 
 
 class InferBody:
-    """What the body of an inference request says."""
+    """What the body of an inference request says. `placement`: its tensors in shared memory; None where none are."""
 
-    __slots__ = ("form", "id", "inputs", "output_names", "parameters", "priority", "timeout_us")
+    __slots__ = ("form", "id", "inputs", "output_names", "parameters", "placement", "priority", "timeout_us")
 
     def __init__(self, form: OutputForm | None = None) -> None:
         self.id = ""
@@ -51,13 +59,14 @@ class InferBody:
         self.parameters: dict[str, Parameter] | None = None
         self.priority = 0
         self.timeout_us = 0
+        self.placement: Placement | None = None
         self.form = OutputForm() if form is None else form
 
 
-def decode_infer(body: memoryview, header_length: int, model_name: str) -> InferBody:
+def decode_infer(body: memoryview, header_length: int, model_name: str, regions: Regions = NO_REGIONS) -> InferBody:
     """Read `header_length` bytes of JSON and the binary tensors that follow them.
 
-    Tensors' buffers are views of `body`; nothing is checked against the model. Raises AtollError.
+    Tensors' buffers are views of `body`, or of shared memory; nothing is checked against the model. Raises AtollError.
     """
     document = json_text.parse(body[:header_length])
     if type(document) is not dict:
@@ -75,10 +84,10 @@ def decode_infer(body: memoryview, header_length: int, model_name: str) -> Infer
         if inputs is _MISSING:
             raise _absent("inputs")
         raise InternalError(f"Unable to parse 'inputs': {_ARRAY}")
-    _read_inputs(inputs, body, header_length, result, model_name)
+    _read_inputs(inputs, body, header_length, result, model_name, regions)
     outputs = document.get("outputs", _MISSING)
     if outputs is not _MISSING:
-        _read_outputs(outputs, result)
+        _read_outputs(outputs, result, regions)
     return result
 
 
@@ -121,7 +130,9 @@ def _absent(member: str) -> InternalError:
     return InternalError(f"Unable to parse '{member}': attempt to access non-existing object member '{member}'")
 
 
-def _read_inputs(inputs: list[Any], body: memoryview, position: int, result: InferBody, model_name: str) -> None:
+def _read_inputs(
+    inputs: list[Any], body: memoryview, position: int, result: InferBody, model_name: str, regions: Regions
+) -> None:
     found = result.inputs
     end = len(body)
     for one in inputs:
@@ -132,8 +143,9 @@ def _read_inputs(inputs: list[Any], body: memoryview, position: int, result: Inf
             parameters = _EMPTY
         size = parameters.get("binary_data_size", _MISSING)
         data = one.get("data", _MISSING)
-        if (size is _MISSING) is (data is _MISSING) or "shared_memory_region" in parameters:
-            _check_source(one, parameters)
+        placed = False
+        if (size is _MISSING) is (data is _MISSING) or REGION in parameters:
+            placed = _is_placed(one, parameters)
         name = one.get("name", _MISSING)
         if type(name) is not str:
             raise (_absent("name") if name is _MISSING else InternalError(f"Unable to parse 'name': {_STRING}"))
@@ -146,12 +158,20 @@ def _read_inputs(inputs: list[Any], body: memoryview, position: int, result: Inf
             )
         datatype = BY_PROTOCOL_NAME.get(type_name)
         if datatype is None:
-            raise InvalidArgumentError(f"invalid datatype for input {name}")
+            if not placed:
+                raise InvalidArgumentError(f"invalid datatype for input {name}")
+            datatype = DataType.INVALID  # the engine refuses it, as it knows what the model expects
         shape = _read_shape(one.get("shape", _MISSING), name)
         if name in found:
             raise InvalidArgumentError(
                 f"[request id: {result.id or '<id_unknown>'}] input '{name}' already exists in request"
             )
+        if placed:
+            if result.placement is None:
+                result.placement = Placement(regions)
+            data = result.placement.input(name, place_from_json(parameters))
+            found[name] = Tensor(name, datatype, shape, buffer=data)
+            continue
         if size is _MISSING:
             found[name] = tensor_from_json(data, datatype, shape, name)
             continue
@@ -168,11 +188,11 @@ def _read_inputs(inputs: list[Any], body: memoryview, position: int, result: Inf
         raise InvalidArgumentError(f"unexpected additional input data for model '{model_name}'")
 
 
-def _check_source(one: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """An input's data is in exactly one place."""
+def _is_placed(one: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """True of an input whose data is in shared memory. Raises where it is nowhere, or in more than one place."""
     present = [key for key, holder in _SOURCES if key in (one if holder == "input" else parameters)]
-    if present == ["shared_memory_region"]:
-        raise NotFoundError(f"Unable to find shared memory region: '{parameters['shared_memory_region']}'")
+    if present == [REGION]:
+        return True
     listed = " ".join(f"'{key}'" for key in present)
     raise InvalidArgumentError(
         "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
@@ -180,7 +200,7 @@ def _check_source(one: Mapping[str, Any], parameters: Mapping[str, Any]) -> None
     )
 
 
-_SOURCES = (("data", "input"), ("binary_data_size", "parameters"), ("shared_memory_region", "parameters"))
+_SOURCES = (("data", "input"), ("binary_data_size", "parameters"), (REGION, "parameters"))
 
 
 def _read_shape(shape: Any, name: str) -> tuple[int, ...]:
@@ -235,7 +255,7 @@ def _read_parameters(parameters: Any, result: InferBody) -> None:
         result.parameters = kept
 
 
-def _read_outputs(outputs: Any, result: InferBody) -> None:
+def _read_outputs(outputs: Any, result: InferBody, regions: Regions) -> None:
     if type(outputs) is not list:
         raise InternalError(f"Unable to parse 'outputs': {_ARRAY}")
     binary = result.form.binary
@@ -246,22 +266,32 @@ def _read_outputs(outputs: Any, result: InferBody) -> None:
         parameters = one.get("parameters", _EMPTY)
         wanted = False  # an output that is named is JSON unless it says otherwise, whatever binary_data_output says
         if type(parameters) is dict and parameters:
+            if REGION in parameters:
+                _place_output(name, parameters, result, regions)
+                continue
             wanted = parameters.get("binary_data", False)
             if type(wanted) is not bool:
                 raise InternalError(f"Unable to parse 'binary_data': {_BOOLEAN}")
             if len(parameters) > 1 or "binary_data" not in parameters:
-                classes = _read_output_parameters(parameters)
+                classes = _read_classes(parameters)
                 if classes and name not in binary:
                     result.form.classes = {**(result.form.classes or {}), name: classes}
         binary.setdefault(name, wanted)  # named twice: the first one counts, as in the real server
     result.output_names = tuple(binary)
 
 
-def _read_output_parameters(parameters: dict[str, Any]) -> int:
+def _place_output(name: str, parameters: Mapping[str, Any], result: InferBody, regions: Regions) -> None:
+    place = output_place_from_json(parameters)
+    if name in result.form.binary:
+        return  # named twice
+    result.form.binary[name] = False
+    if result.placement is None:
+        result.placement = Placement(regions)
+    result.placement.output(name, place)
+
+
+def _read_classes(parameters: dict[str, Any]) -> int:
     """How many classes are asked for; 0 means the data itself."""
-    region = parameters.get("shared_memory_region", _MISSING)
-    if region is not _MISSING:
-        raise NotFoundError(f"Unable to find shared memory region: '{region}'")
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes < 1 << 64:
         raise InternalError(f"Unable to set 'classification': {_INTEGER}")

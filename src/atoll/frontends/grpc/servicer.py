@@ -12,6 +12,7 @@ from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
+from atoll.frontends.grpc.shared_memory import SharedMemoryCalls
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
 from atoll.frontends.grpc.transport import (
@@ -26,10 +27,12 @@ from atoll.frontends.grpc.transport import (
 )
 from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waking
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
+from atoll.protocol.shared_memory import NO_REGIONS, Regions
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.server import Server
 
@@ -54,18 +57,28 @@ class Servicer:
         self._server = server
         self._compression = compression
         self._codec = InferCodec()
+        self._regions: Regions = self.context.regions or NO_REGIONS
         self._mailbox = Mailbox(loop)
         self._defer = loop.call_soon
         self._waking = Waking(server, loop)
         self._repository = RepositoryCalls(server, loop)
         self._readiness = Readiness(server, loop)
+        self._shared_memory = SharedMemoryCalls(self.context.regions, loop)
         streams = StreamInfer(
-            server, self._codec, self._mailbox, self._waking, self._defer, compression, limits or StreamLimits()
+            server,
+            self._codec,
+            self._mailbox,
+            self._waking,
+            self._defer,
+            compression,
+            limits or StreamLimits(),
+            self._regions,
         )
         self.unary: Mapping[str, UnaryHandler] = {
             **Documents(server, self._waking).procedures(),
             **self._repository.procedures(),
             **self._readiness.procedures(),
+            **self._shared_memory.procedures(),
             **log_settings.procedures(),
             SERVICE + "ModelInfer": self.model_infer,
         }
@@ -79,6 +92,7 @@ class Servicer:
         """The server is stopping: load and unload nothing more; what has begun goes on."""
         self._repository.close()
         self._readiness.close()
+        self._shared_memory.close()
 
     def model_infer(
         self, call: Call, message: bytes, attempt: int = 0, permit: Callable[[str], None] | None = None
@@ -96,9 +110,11 @@ class Servicer:
             if model.decoupled:
                 raise UnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
             sender = UnarySender(call, self._codec, self._mailbox)
-            request, parameters = build_request(parsed, sender, self._defer)
+            request, parameters = build_request(parsed, sender, self._defer, self._regions)
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
+            if parameters.placement is not None:
+                send_by_region(request, parameters.placement)
             if self._compression:
                 call.compression = self._compression
             model.submit(request)

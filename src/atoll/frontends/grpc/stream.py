@@ -16,11 +16,13 @@ from atoll.frontends.classifying import send_classes
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waiter, Waking
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
+from atoll.protocol.shared_memory import NO_REGIONS, Regions
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
 
@@ -51,6 +53,7 @@ class StreamInfer:
         defer: Defer,
         compression: Compression,
         limits: StreamLimits,
+        regions: Regions = NO_REGIONS,
     ):
         self.server = server
         self.codec = codec
@@ -58,6 +61,7 @@ class StreamInfer:
         self.waking = waking
         self.defer = defer
         self.limits = limits
+        self.regions = regions
         self._compression = compression
 
     async def serve(self, call: StreamCall, permit: Callable[[str], None] | None = None) -> None:
@@ -146,10 +150,12 @@ class _Stream:
             parsed.model_version = model_version(parsed.model_version)
             model = service.server.model(parsed.model_name, parsed.model_version)
             entry.decoupled = model.decoupled
-            request, parameters = build_request(parsed, entry, service.defer)
+            request, parameters = build_request(parsed, entry, service.defer, service.regions)
             entry.empty_final = parameters.enable_empty_final_response
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
+            if parameters.placement is not None:
+                send_by_region(request, parameters.placement)
             entry.request = request
             if not attempt:
                 self._entries.add(entry)

@@ -14,9 +14,11 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
+from atoll.protocol.shared_memory import NO_REGIONS, Regions
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import Buffer
 
@@ -33,13 +35,23 @@ _OF_THE_MODEL = (Code.NOT_FOUND, Code.UNAVAILABLE)
 class InferEndpoint:
     """POST .../infer. Belongs to one event loop."""
 
-    def __init__(self, server: "Server", loop: asyncio.AbstractEventLoop, max_body_size: int, sleepy: SleepyModels):
+    def __init__(
+        self,
+        server: "Server",
+        loop: asyncio.AbstractEventLoop,
+        max_body_size: int,
+        sleepy: SleepyModels,
+        logged: bool = False,
+        regions: Regions | None = None,
+    ):
+        """`logged`: requests stand in the access log. `regions`: the memory that clients share; None: none."""
+        self._logged = logged
         self._server = server
         self._sleepy = sleepy
         self._loop = loop
         self._defer = loop.call_soon
         self._max_body_size = max_body_size
-        self._decode = InferDecoder().decode
+        self._decode = InferDecoder(regions or NO_REGIONS).decode
         self._encode = ResponseEncoder().encode
         self.post = Mailbox(loop).post
 
@@ -104,6 +116,8 @@ class InferEndpoint:
                 raise UnsupportedError("HTTP end point doesn't support models with decoupled transaction policy")
             if decoded.form.classes is not None:
                 send_classes(request, decoded.form.classes, model)
+            if decoded.placement is not None:
+                send_by_region(request, decoded.placement)
             exchange.on_gone = request.cancel
             model.submit(request)
         except AtollError as error:

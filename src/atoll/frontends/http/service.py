@@ -10,6 +10,7 @@ from atoll.frontends.http.log_settings import routes as log_routes
 from atoll.frontends.http.readiness import ReadinessEndpoint
 from atoll.frontends.http.repository import RepositoryEndpoints
 from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.http.shared_memory import SharedMemoryEndpoints
 from atoll.frontends.http.waking import SleepyModels
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ class HttpService:
         sleepy = SleepyModels(server, loop)
         self._repository = RepositoryEndpoints(server, loop)
         self._readiness = ReadinessEndpoint(server, loop)
-        infer = InferEndpoint(server, loop, max_body_size, sleepy, self.context.access_log is not None)
+        self._shared_memory = SharedMemoryEndpoints(self.context.regions, loop)
+        regions = self.context.regions
+        infer = InferEndpoint(server, loop, max_body_size, sleepy, self.context.access_log is not None, regions)
         table = [
             *routes(server, infer, self._readiness, sleepy),
             *GenerateEndpoints(server, loop, sleepy).routes(),
             *self._repository.routes(),
+            *self._shared_memory.routes(),
             *log_routes(),
         ]
         access = self.context.access
@@ -42,3 +46,4 @@ class HttpService:
         """Load and unload nothing more; what has begun goes on."""
         self._repository.close()
         self._readiness.close()
+        self._shared_memory.close()

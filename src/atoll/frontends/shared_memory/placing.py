@@ -1,0 +1,58 @@
+"""Between a model and the sender of a request with tensors in regions: its outputs go to where they are wanted.
+
+That happens on the thread that has the response, so the event loop copies nothing.
+"""
+
+import logging
+
+from atoll.errors import AtollError, InternalError
+from atoll.protocol.shared_memory import PlacedResponse, Placement, too_small
+from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
+
+logger = logging.getLogger(__name__)
+
+
+def send_by_region(request: InferenceRequest, placement: Placement) -> None:
+    """Let the request's sender have responses whose placed outputs are in their regions already, and errors in place of
+    those that came of regions which were cut short meanwhile.
+    """
+    request.sender = _PlacingSender(request.sender, placement)
+
+
+class _PlacingSender:
+    __slots__ = ("_placement", "_sender")
+
+    def __init__(self, sender: ResponseSender, placement: Placement):
+        self._sender = sender
+        self._placement = placement
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        if response is not None and response.error is None:
+            response = self._placed(response)
+        self._sender.send(response, final)
+
+    def _placed(self, response: InferenceResponse) -> InferenceResponse:
+        try:
+            for region in self._placement.sources:
+                region.check()
+            targets = self._placement.targets
+            if not targets:
+                return response
+            written = []
+            for tensor in response.outputs:
+                target = targets.get(tensor.name)
+                if target is None:
+                    continue
+                region, place = target
+                needed = region.write(place.offset, tensor, place.byte_size)
+                if needed > place.byte_size:
+                    raise too_small(tensor.name, place.byte_size, needed)
+                region.check()
+                written.append(tensor.name)
+            return PlacedResponse(response, written)
+        except AtollError as error:
+            failure = error
+        except Exception as bug:
+            logger.exception("the outputs of model '%s' cannot be written to shared memory", response.model_name)
+            failure = InternalError(f"writing the outputs to shared memory failed: {type(bug).__name__}: {bug}")
+        return InferenceResponse(response.model_name, response.model_version, response.id, error=failure)
