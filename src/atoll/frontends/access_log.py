@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from atoll.errors import InvalidArgumentError
 from atoll.observability.line_writer import LineWriter
@@ -110,9 +110,16 @@ class AccessLog:
         return document
 
 
-def facts_of(request: InferenceRequest) -> Facts:
-    """What is logged of a request that was handed to the engine."""
-    return Facts(short(request.id), request.model_name, request.model_version, request.timeline)
+class Version(Protocol):
+    """A model's version that takes a request."""
+
+    name: str
+    version: str
+
+
+def facts_of(request: InferenceRequest, model: Version) -> Facts:
+    """What is logged of a request that is about to be handed to the engine."""
+    return Facts(short(request.id), model.name, model.version, request.timeline)
 
 
 def short(text: str) -> str:

@@ -4,12 +4,16 @@ import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
+from atoll.frontends.access_log import Facts, facts_of, short
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
+from atoll.frontends.grpc.logged import LoggedCall, logged_streams, logged_unary
+from atoll.frontends.grpc.logged_stream import LoggedStream
 from atoll.frontends.grpc.readiness import Readiness
 from atoll.frontends.grpc.repository import RepositoryCalls
 from atoll.frontends.grpc.shared_memory import SharedMemoryCalls
@@ -87,6 +91,11 @@ class Servicer:
         if gate is not None:
             self.unary = gate.unary(self.unary, self.model_infer)
             self.stream = gate.stream(self.stream, streams.serve)
+        log = self.context.access_log
+        self._logged = log is not None
+        if log is not None:  # outside the gate: what it refuses is noted too
+            streams.kind = LoggedStream
+            self.unary, self.stream = logged_unary(self.unary, log), logged_streams(self.stream, log)
 
     def close(self) -> None:
         """The server is stopping: load and unload nothing more; what has begun goes on."""
@@ -105,6 +114,8 @@ class Servicer:
             parsed = self._codec.parse(message)
             if permit is not None:
                 permit(parsed.model_name)
+            if self._logged:
+                cast(LoggedCall, call).facts = Facts(short(parsed.id), short(parsed.model_name), "", None)
             parsed.model_version = model_version(parsed.model_version)
             model = self._server.model(parsed.model_name, parsed.model_version)
             if model.decoupled:
@@ -117,6 +128,8 @@ class Servicer:
                 send_by_region(request, parameters.placement)
             if self._compression:
                 call.compression = self._compression
+            if self._logged:
+                cast(LoggedCall, call).facts = facts_of(request, model)
             model.submit(request)
         except AtollError as error:
             if isinstance(error, ModelAsleepError):

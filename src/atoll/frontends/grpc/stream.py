@@ -63,6 +63,7 @@ class StreamInfer:
         self.limits = limits
         self.regions = regions
         self._compression = compression
+        self.kind: type[Stream] = Stream  # what each call becomes
 
     async def serve(self, call: StreamCall, permit: Callable[[str], None] | None = None) -> None:
         """Reads requests until the client has sent its last one, and ends when all are answered.
@@ -71,7 +72,7 @@ class StreamInfer:
         """
         if self._compression:
             call.compression = self._compression
-        stream = _Stream(self, call)
+        stream = self.kind(self, call)
         stream.permit = permit
         call.on_cancel(stream.withdraw)
         try:
@@ -92,7 +93,7 @@ class StreamInfer:
             raise stream.failure
 
 
-class _Stream:
+class Stream:
     """One call: its requests in flight, and the responses that may not be written yet. Belongs to the loop's thread."""
 
     def __init__(self, service: StreamInfer, call: StreamCall):
@@ -150,6 +151,7 @@ class _Stream:
             parsed.model_version = model_version(parsed.model_version)
             model = service.server.model(parsed.model_name, parsed.model_version)
             entry.decoupled = model.decoupled
+            entry.version = model.version
             request, parameters = build_request(parsed, entry, service.defer, service.regions)
             entry.empty_final = parameters.enable_empty_final_response
             if parameters.classes is not None:
@@ -195,6 +197,7 @@ class _Stream:
         self._end_with(entry, error)
 
     def _end_with(self, entry: "Entry", error: AtollError) -> None:
+        entry.error = error
         self.put(entry, encode_stream_error(text_of(error), entry.id))
         self.end(entry)
 
@@ -303,9 +306,12 @@ class _Stream:
 class Entry:
     """One request of a stream, and where its responses go."""
 
-    __slots__ = ("_stream", "decoupled", "empty_final", "ended", "held", "id", "model_name", "request", "size")
+    __slots__ = (
+        *("_stream", "decoupled", "empty_final", "ended", "held", "id", "model_name", "request", "size"),
+        *("error", "version"),
+    )
 
-    def __init__(self, stream: _Stream, size: int):
+    def __init__(self, stream: Stream, size: int):
         self._stream = stream
         self.size = size
         self.id = ""
@@ -314,6 +320,8 @@ class Entry:
         self.empty_final = False
         self.request: InferenceRequest | Waiter | None = None
         self.ended = False
+        self.version = ""  # that answers
+        self.error: AtollError | None = None  # the last one that it was answered with
         self.held: list[Message] = []
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
@@ -338,6 +346,7 @@ class Entry:
             except Exception as bug:
                 logger.exception("the response of model '%s' cannot be encoded", response.model_name)
                 error = InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")
+        self.error = error
         if self._stream.response_error(error):
             return None
         return encode_stream_end(response.model_name, self.id, final, text_of(error))

@@ -8,6 +8,7 @@ from atoll.frontends.http.answer import Answer
 from atoll.tensor import Buffer
 
 if TYPE_CHECKING:
+    from atoll.frontends.access_log import Facts
     from atoll.frontends.http.head import RequestHead
 
 
@@ -37,7 +38,8 @@ class Exchange:
     All of them are for the loop's thread, and nothing happens where the client has gone.
     """
 
-    __slots__ = ("_carrier", "began_ns", "gone", "head", "on_drained", "on_gone")
+    __slots__ = ("_carrier", "began_ns", "facts", "gone", "head", "on_drained", "on_gone")
+    facts: "Facts"  # set by endpoints of inference, for the access log, and only where there is one
 
     def __init__(self, head: "RequestHead", carrier: Carrier):
         self.head = head

@@ -45,7 +45,7 @@ class HttpFrontend:
         self._context = context or FrontendContext(server)
         self._server = server
         self._options = options
-        self._listening = HttpListening(options, options.limits, self._service)
+        self._listening = HttpListening(options, options.limits, self._service, access_log=self._context.access_log)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
+from atoll.frontends.access_log import facts_of
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
@@ -119,6 +120,8 @@ class InferEndpoint:
             if decoded.placement is not None:
                 send_by_region(request, decoded.placement)
             exchange.on_gone = request.cancel
+            if self._logged:
+                exchange.facts = facts_of(request, model)
             model.submit(request)
         except AtollError as error:
             return self._refusal(error, exchange, body, attempt)

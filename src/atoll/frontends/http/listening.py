@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from atoll.frontends.access_log import AccessLog
 from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.limits import ConnectionLimits
+from atoll.frontends.http.logged import connection_maker
 from atoll.frontends.http.port import Port
 from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.listening.acceptor import Acceptor, Lane
@@ -31,8 +33,10 @@ class HttpListening:
         limits: ConnectionLimits,
         make_service: Callable[[asyncio.AbstractEventLoop], Service],
         name: str = "http",
+        access_log: AccessLog | None = None,
     ):
         """`make_service` is called on each event loop's thread. `name`: of the threads, if there are to be any."""
+        self._connection = connection_maker(access_log)
         self._options = options
         self._limits = limits
         self._make_service = make_service
@@ -54,7 +58,7 @@ class HttpListening:
             for loop in self._loops.loops:
                 self._shares.append(await self._loops.run(loop, self._make_share(loop, limits)))
             lanes = [Lane(share.port.loop, share.connection, share.load) for share in self._shares]
-            self._acceptor = Acceptor(self._options, lanes, ["http/1.1"])
+            self._acceptor = Acceptor(self._options, lanes, ["http/1.1"], limits.handshake_timeout_s)
             self.addresses = await self._acceptor.start()
         except BaseException:
             await self.stop()
@@ -80,19 +84,20 @@ class HttpListening:
 
     async def _make_share(self, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> "_Share":
         service = self._make_service(loop)
-        return _Share(service, Port(service.routes, limits))
+        return _Share(service, Port(service.routes, limits), self._connection)
 
 
 class _Share:
     """What one event loop has of it."""
 
-    def __init__(self, service: Service, port: Port):
+    def __init__(self, service: Service, port: Port, connection: Callable[[Port], HttpConnection]):
         self._service = service
+        self._connection = connection
         self.port = port
         port.open()
 
     def connection(self) -> HttpConnection:
-        return HttpConnection(self.port)
+        return self._connection(self.port)
 
     def load(self) -> int:
         return len(self.port.connections)
