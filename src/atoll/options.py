@@ -88,6 +88,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("allow-http", bool, True, "Listen for HTTP/REST requests.", "HTTP"),
     Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
     Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", minimum=0, maximum=MAX_PORT),
+    Option("allow-docs", bool, True, "Answer /openapi.json, which describes the HTTP endpoints, and /docs, a page to try them.", "HTTP", source=OURS),
     Option("reuse-http-port", bool, False, "Let other processes listen on the HTTP port too.", "HTTP"),
     Option("http-thread-count", int, 0, "Event loops for HTTP, with a thread each, among which connections are dealt out; 0 is the one loop that all share.", "HTTP", minimum=0, maximum=256),
     Option("http-use-ssl", bool, False, "Encrypt HTTP with TLS.", "HTTP", source=OURS),
@@ -102,6 +103,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("unix-socket-mode", str, "660", "Permissions of the files of Unix sockets, octal.", "HTTP", source=OURS),
     Option("http-max-input-size", int, 64 << 20, "Bytes of the largest request body that HTTP takes, before and after decompression.", "HTTP", minimum=1),
     Option("http-restricted-api", list, (), "APIs that HTTP answers only to who sends a header with an agreed value, as API,...:HEADER=VALUE; may be given several times. APIs are health, metadata, inference, shared-memory, model-config, model-repository, statistics, trace, logging.", "HTTP"),
+    Option("http-header-forward-pattern", str, "", "Regular expression: the HTTP headers in whose names it is found, whatever their case, become parameters of the inference request.", "HTTP"),
     Option("allow-grpc", bool, True, "Listen for gRPC requests.", "gRPC"),
     Option("grpc-address", str, "0.0.0.0", "Address on which gRPC listens.", "gRPC"),
     Option("grpc-port", int, 8001, "Port on which gRPC listens; 0 lets the system choose.", "gRPC", minimum=0, maximum=MAX_PORT),
@@ -133,6 +135,21 @@ OPTIONS: tuple[Option, ...] = (
     Option("cors-allow-headers", str, "", "Headers that such pages may send, with commas between them; those that the server reads if not given.", "Access", source=OURS),
     Option("cors-allow-methods", str, "GET,POST", "Methods that such pages may use, with commas between them.", "Access", source=OURS),
     Option("cors-max-age", int, 600, "Seconds for which a browser may remember what it was told of these.", "Access", minimum=0, source=OURS),
+    Option("allow-sagemaker", bool, False, "Listen for Amazon SageMaker's requests.", "SageMaker"),
+    Option("sagemaker-port", int, 8080, "Port on which SageMaker's requests are heard, at the address of HTTP; 0 lets the system choose.", "SageMaker", minimum=0, maximum=MAX_PORT),
+    Option("sagemaker-safe-port-range", str, "", "Ports among which those of HTTP, gRPC and metrics must be, as FIRST-LAST.", "SageMaker"),
+    Option("sagemaker-thread-count", int, 0, "Event loops for SageMaker, with a thread each; 0 is the one loop that all share.", "SageMaker", minimum=0, maximum=256),
+    Option("allow-vertex-ai", bool, False, "Listen for Vertex AI's requests; where AIP_MODE is PREDICTION that is the default, and HTTP and gRPC are off unless asked for.", "Vertex AI"),
+    Option("vertex-ai-port", int, 8080, "Port on which Vertex AI's requests are heard, at the address of HTTP; the default is AIP_HTTP_PORT where that is set. 0 lets the system choose.", "Vertex AI", minimum=0, maximum=MAX_PORT),
+    Option("vertex-ai-thread-count", int, 0, "Event loops for Vertex AI, with a thread each; 0 is the one loop that all share.", "Vertex AI", minimum=0, maximum=256),
+    Option("vertex-ai-default-model", str, "", "The model of requests that name none; not needed where only one is loaded.", "Vertex AI"),
+    Option("grpc-header-forward-pattern", str, "", "The same for the metadata of gRPC calls.", "gRPC"),
+    Option("trace-config", list, (), "A setting of the traces, as KEY=VALUE (level=OFF, TIMESTAMPS or TENSORS; rate; count; mode=triton) or triton,file=PATH or triton,log-frequency=COUNT; may be given several times.", "Traces"),
+    Option("trace-file", str, "", "Deprecated: --trace-config=triton,file=PATH.", "Traces"),
+    Option("trace-level", list, (), "Deprecated: --trace-config=level=LEVEL.", "Traces"),
+    Option("trace-rate", int, None, "Deprecated: --trace-config=rate=COUNT.", "Traces", minimum=0),
+    Option("trace-count", int, None, "Deprecated: --trace-config=count=COUNT.", "Traces", minimum=-1),
+    Option("trace-log-frequency", int, None, "Deprecated: --trace-config=triton,log-frequency=COUNT.", "Traces", minimum=0),
     Option("allow-metrics", bool, True, "Listen for Prometheus.", "Metrics"),
     Option("allow-gpu-metrics", bool, True, "Report GPUs.", "Metrics", no_effect="GPUs are not measured yet"),
     Option("metrics-config", list, (), "A setting of the metrics, as KEY=VALUE; may be given several times. counter_latencies=false leaves out the counters of durations.", "Metrics"),
@@ -178,6 +195,7 @@ class ServerOptions:
     rate_limit: str = "off"
     rate_limit_resource: Sequence[str] = ()
     host_policy: Sequence[str] = ()
+    trace_config: Sequence[str] = ()
 
 
 def library_options(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """`atoll serve`: a server process, from its command line."""
 
 import argparse
+import os
 import sys
 
 from atoll.cli.arguments import add_options, values_of
 from atoll.errors import AtollError
+from atoll.frontends.vertex_ai.environment import option_defaults, storage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model repository or a bare model file; the same as --model-repository",
     )
     add_options(parser)
+    try:
+        parser.set_defaults(**option_defaults(os.environ))
+    except AtollError as error:
+        parser.error(str(error))
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -24,7 +30,7 @@ def run(namespace: argparse.Namespace) -> int:
     from atoll.serve import serve
 
     values = dict(values_of(namespace))
-    values["model_repository"] = [*values["model_repository"], *namespace.paths]
+    values["model_repository"] = [*values["model_repository"], *namespace.paths] or storage(os.environ)
     if not values["model_repository"] and not values["config"]:
         print("atoll serve: no model repository: name a directory of models or a model file", file=sys.stderr)
         return 1

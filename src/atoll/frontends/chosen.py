@@ -1,15 +1,18 @@
-"""What requests come in through, as the options choose it: HTTP, gRPC, metrics."""
+"""What requests come in through, as the options choose it: HTTP, gRPC, clouds' hosting services, metrics."""
 
 import ipaddress
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.listening.address import shown
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
+from atoll.frontends.sagemaker.frontend import SageMakerFrontend, SageMakerOptions
+from atoll.frontends.vertex_ai.frontend import VertexAiFrontend, VertexAiOptions
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +42,16 @@ def chosen_frontends(context: FrontendContext, values: Mapping[str, Any]) -> dic
         chosen["GRPCInferenceService"] = GrpcFrontend(server, GrpcOptions.from_values(values), context)
     if values["allow_http"]:
         chosen["HTTPService"] = HttpFrontend(server, HttpOptions.from_values(values), context)
+    if values.get("allow_sagemaker"):
+        chosen["Sagemaker HTTPService"] = SageMakerFrontend(SageMakerOptions.from_values(values), context)
+    if values.get("allow_vertex_ai"):
+        chosen["Vertex AI HTTPService"] = VertexAiFrontend(VertexAiOptions.from_values(values), context)
     if values["allow_metrics"]:
         chosen["Metrics Service"] = MetricsFrontend(server, MetricsOptions.from_values(values), context)
     return chosen
 
 
-async def start_all(frontends: Mapping[str, Frontend]) -> None:
+async def start_all(frontends: Mapping[str, Frontend], context: FrontendContext) -> None:
     """Start them in their order; all of them, or none. Raises OSError naming the address."""
     started: list[Frontend] = []
     try:
@@ -53,12 +60,17 @@ async def start_all(frontends: Mapping[str, Frontend]) -> None:
             started.append(frontend)
             for host, port in frontend.addresses:
                 logger.info("Started %s at %s", name, shown(host, port))
-            if frontend.addresses:
+            if frontend.addresses and not _asks_for_key(name, context):
                 _warn_if_open(name, frontend.addresses[0][0])
     except BaseException:
         for frontend in reversed(started):
             await frontend.stop()
         raise
+
+
+def _asks_for_key(name: str, context: FrontendContext) -> bool:
+    api = Api.METRICS if name == "Metrics Service" else Api.INFERENCE
+    return context.access is not None and context.access.asks_for_key(api)
 
 
 def _warn_if_open(name: str, host: str) -> None:

@@ -55,7 +55,10 @@ class MetricsFrontend:
         self._server = server
         self._options = options
         self._cpu = CpuMeter(options.interval_s) if options.cpu else None
-        self._listening = HttpListening(options, _LIMITS, lambda loop: _Service(self._metrics, self._context.access), "metrics")
+        access, access_log = self._context.access, self._context.access_log
+        self._listening = HttpListening(
+            options, _LIMITS, lambda loop: MetricsService(self.page, access), "metrics", access_log
+        )
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -74,7 +77,8 @@ class MetricsFrontend:
         """Close everything at once."""
         await self._listening.stop()
 
-    def _metrics(self, exchange: Exchange, body: memoryview) -> Answer:
+    def page(self, exchange: Exchange, body: memoryview) -> Answer:
+        """The endpoint itself."""
         cpu = None if self._cpu is None else self._cpu.read()
         text = render(
             self._server.statistics(),
@@ -87,7 +91,7 @@ class MetricsFrontend:
         return Answer(200, [text.encode("utf-8", "surrogateescape")], headers=_HEADERS)
 
 
-class _Service:
+class MetricsService:
     """The one document, under both of its paths."""
 
     def __init__(self, metrics: Endpoint, access: AccessControl | None):
