@@ -17,9 +17,10 @@ class ConnectionLimits:
     `max_buffered_size` is for the bodies of all connections together, from when more of one is awaited than came with
     its head until its answer.
 
-    `header_timeout_s` runs from a request's first byte to the end of its headers, `body_timeout_s` from one piece of
-    the body to the next, `idle_timeout_s` between requests, `write_timeout_s` while the client takes nothing of an
-    answer, `linger_timeout_s` while a refused request is read to its end, so that the client sees the refusal.
+    `handshake_timeout_s` is for TLS. `header_timeout_s` runs from a request's first byte to the end of its headers,
+    `body_timeout_s` from one piece of the body to the next, `idle_timeout_s` between requests, `write_timeout_s` while
+    the client takes nothing of an answer, `linger_timeout_s` while a refused request is read to its end, so that the
+    client sees the refusal.
     """
 
     max_body_size: int = 64 * MIB
@@ -29,6 +30,7 @@ class ConnectionLimits:
     max_header_count: int = 128
     max_pipelined_size: int = 64 * KIB
     max_connections: int = 16 * KIB
+    handshake_timeout_s: float = 20.0
     header_timeout_s: float = 30.0
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 300.0
