@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
-MAX_WAITING = 64 * MIB
-"""Bytes of events that wait for one client to read; a client further behind loses its stream."""
-
 _NOT_ONE = (
     "generate expects model to produce exactly 1 response, use generate stream for model that generates various "
     "number of responses"
@@ -37,12 +34,14 @@ _NOT_ONE = (
 class GenerateEndpoints:
     """For one event loop."""
 
-    def __init__(self, server: "Server", loop: AbstractEventLoop, sleepy: SleepyModels, max_waiting: int = MAX_WAITING):
+    max_waiting = 64 * MIB
+    """Bytes of events that wait for one client to read; a client further behind loses its stream."""
+
+    def __init__(self, server: "Server", loop: AbstractEventLoop, sleepy: SleepyModels):
         self._server = server
         self._sleepy = sleepy
         self._defer = loop.call_soon
         self.post = Mailbox(loop).post
-        self.max_waiting = max_waiting
 
     def routes(self) -> Sequence[Route]:
         return [
