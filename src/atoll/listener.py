@@ -115,7 +115,7 @@ class Listener:
         self._loop = loop = asyncio.get_running_loop()
         try:
             frontends = chosen_frontends(context, values)
-            await start_all(frontends)
+            await start_all(frontends, context)
             self._frontends = frontends
             self._server.lend_loop(loop)
             self._up.set()

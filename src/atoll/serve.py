@@ -54,33 +54,36 @@ def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: S
         logger.warning("%s", notice)
     keep_freed_memory(values["malloc_keep_bytes"])
     server = Server(values["model_repository"], **library_options(values))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until the event loop takes both over
+    context = FrontendContext.from_values(server, values)  # first: what it refuses need not wait for the models
     try:
-        server.start(None if display is None else partial(_show, display))
-    except KeyboardInterrupt:
-        logger.info("signal received while models were being loaded: nothing is served")
-        return 1
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until the event loop takes both over
+        try:
+            server.start(None if display is None else partial(_show, display))
+        except KeyboardInterrupt:
+            logger.info("signal received while models were being loaded: nothing is served")
+            return 1
+        finally:
+            if display is not None:
+                display.close()
+        spare_the_collector()
+        try:
+            return uvloop.run(_serve(server, context, values))
+        finally:
+            server.stop(0)
     finally:
-        if display is not None:
-            display.close()
-    spare_the_collector()
-    try:
-        return uvloop.run(_serve(server, values))
-    finally:
-        server.stop(0)
+        context.close()
 
 
-async def _serve(server: Server, values: Mapping[str, Any]) -> int:
+async def _serve(server: Server, context: FrontendContext, values: Mapping[str, Any]) -> int:
     _log_models(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
-    context = FrontendContext.from_values(server, values)
     frontends: dict[str, Frontend] = {}
     loop = asyncio.get_running_loop()
     if values["log_file"] or values["access_log"]:
         loop.add_signal_handler(signal.SIGHUP, context.reopen_logs)
     try:
         frontends = chosen_frontends(context, values)
-        await start_all(frontends)
+        await start_all(frontends, context)
         server.lend_loop(loop)
         await stop
         return await _shut_down(
@@ -90,7 +93,6 @@ async def _serve(server: Server, values: Mapping[str, Any]) -> int:
         for frontend in reversed(frontends.values()):
             await frontend.stop()
         server.take_back_loop(loop)
-        context.close()
 
 
 async def _shut_down(server: Server, frontends: list[Frontend], delay_s: int, timeout_s: int) -> int:

@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": ("atoll.cli.serve_command", "serve model repositories over HTTP and gRPC"),
     "validate": ("atoll.cli.validate_command", "say what is wrong with the models of a repository, without serving"),
     "inspect": ("atoll.cli.inspect_command", "show what a model holds and the config.pbtxt that would be used"),
+    "key": ("atoll.cli.key_command", "make an API key for --api-key-file"),
 }
 PIPE_CLOSED = 128 + 13  # what a shell says of a program that SIGPIPE ended
 

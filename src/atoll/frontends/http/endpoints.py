@@ -41,7 +41,11 @@ class Inquiries:
         return answers.document(to_json(self._server.model(*_model_of(exchange)).config))
 
     def statistics(self, exchange: Exchange, body: memoryview) -> Answer:
-        return answers.document(documents.statistics(self._server.statistics(*_model_of(exchange))))
+        found = self._server.statistics(*_model_of(exchange))
+        key = exchange.head.key
+        if key is not None:
+            found = [one for one in found if key.may_use(one.name)]
+        return answers.document(documents.statistics(found))
 
 
 def _model_of(exchange: Exchange) -> tuple[str, str]:

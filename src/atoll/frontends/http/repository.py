@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError
+from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey
 from atoll.frontends.apis import Api
 from atoll.frontends.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.exchange import Exchange
+from atoll.frontends.http.head import RequestHead
 from atoll.frontends.http.routes import Route
 from atoll.protocol import documents
 from atoll.protocol import repository as protocol
@@ -54,24 +56,33 @@ class RepositoryEndpoints:
         self._questions.close()
 
     def index(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return answer_later(exchange, self._questions, partial(self._index, body))
+        return answer_later(exchange, self._questions, partial(self._index, exchange.head.key, body))
 
-    def _index(self, body: memoryview) -> Answer:
-        return answers.document(documents.repository_index(self._server.repository_index(protocol.only_ready(body))))
+    def _index(self, key: ApiKey | None, body: memoryview) -> Answer:
+        found = self._server.repository_index(protocol.only_ready(body))
+        if key is not None:
+            found = [one for one in found if key.may_use(one.name)]
+        return answers.document(documents.repository_index(found))
 
     def load(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return answer_later(exchange, self._changes, partial(self._load, exchange.head.arguments["model"], body))
+        return answer_later(exchange, self._changes, partial(self._load, exchange.head, body))
 
-    def _load(self, name: str, body: memoryview) -> Answer:
+    def _load(self, head: RequestHead, body: memoryview) -> Answer:
+        name = head.arguments["model"]
         parameters = protocol.load_from_json(body, name)
+        if head.key is not None and (parameters.config or parameters.files):
+            head.key.demand_all_models(NO_OVERRIDE)
         self._server.load_model(name, config=parameters.config, files=parameters.files or None)
         return Answer(200, [], headers=JSON)
 
     def unload(self, exchange: Exchange, body: memoryview) -> Answer | None:
-        return answer_later(exchange, self._changes, partial(self._unload, exchange.head.arguments["model"], body))
+        return answer_later(exchange, self._changes, partial(self._unload, exchange.head, body))
 
-    def _unload(self, name: str, body: memoryview) -> Answer:
+    def _unload(self, head: RequestHead, body: memoryview) -> Answer:
+        name = head.arguments["model"]
         dependents, problem = protocol.unload_from_json(body)
+        if head.key is not None and dependents:
+            head.key.demand_all_models(NO_DEPENDENTS)
         if problem:
             logger.warning("the body of a request to unload '%s' is ignored: %s", name, problem)
         self._server.unload_model(name, unload_dependents=dependents)
