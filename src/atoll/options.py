@@ -70,6 +70,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("cache-config", list, (), "A setting of the response cache, as NAME,KEY=VALUE; may be given several times. NAME is local (size), redis (host, port, ...) or an installed package's; KEY ttl, the seconds for which answers are kept, is for all.", "Response cache"),
     Option("cache-directory", str, "", "Accepted: tritonserver's caches are shared libraries from there, Atoll's are installed packages.", "Response cache", no_effect="the shared libraries there are not loaded. Caches come as installed packages; local and redis are built in"),
     Option("response-cache-byte-size", int, None, "Deprecated: --cache-config local,size=BYTES.", "Response cache", minimum=0),
+    Option("min-supported-compute-capability", float, None, "Use only GPUs with at least this CUDA compute capability; needs the package nvidia-ml-py. Without it, all that are there.", "GPUs", minimum=0),
+    Option("model-load-gpu-limit", list, (), "How much of a GPU's memory may be in use when an instance is made there, as DEVICE:FRACTION; needs the package nvidia-ml-py. May be given several times.", "GPUs"),
     Option("cuda-memory-pool-byte-size", list, (), "Accepted: bytes of a pool of device memory, as DEVICE:BYTES.", "GPUs", no_effect="device memory is allocated by the models' own runtimes, and there is no pool beside them"),
     Option("cuda-virtual-address-size", list, (), "Accepted: bytes of reserved device addresses, as DEVICE:BYTES.", "GPUs", no_effect="outputs on a device stay in memory that the models' own runtimes allocate"),
     Option("enable-peer-access", bool, True, "Accepted: whether GPUs may reach each other's memory.", "GPUs", no_effect="tensors go from one model to another in the host's memory"),
@@ -195,6 +197,8 @@ class ServerOptions:
     rate_limit: str = "off"
     rate_limit_resource: Sequence[str] = ()
     host_policy: Sequence[str] = ()
+    min_supported_compute_capability: float | None = None
+    model_load_gpu_limit: Sequence[str] = ()
     trace_config: Sequence[str] = ()
 
 

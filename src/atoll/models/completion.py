@@ -17,7 +17,6 @@ from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
-from atoll.devices.gpus import visible_gpus
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.execution.sequences.initial_state import initial_state_problems
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
@@ -52,8 +51,8 @@ class CompleteModel:
 
 
 class Completion:
-    """Completes configurations under one server's options. `settings` are those of the backends, by name. Thread-safe:
-    it keeps nothing.
+    """Completes configurations under one server's options. `settings` are those of the backends, by name, `gpus` the
+    numbers of those that models may use. Thread-safe: it keeps nothing.
     """
 
     def __init__(
@@ -62,6 +61,7 @@ class Completion:
         settings: Settings,
         *,
         environment: Mapping[str, str],
+        gpus: tuple[int, ...] = (),
         defaults: Mapping[str, ModelConfig] | None = None,
         engine: Engine | None = None,
         run_child: RunChild | None = None,
@@ -69,7 +69,7 @@ class Completion:
         self._options = options
         self._settings = settings
         self._environment = environment
-        self._gpus = visible_gpus(environment)
+        self._gpus = gpus
         self._engine = engine
         self._run_child = run_child
         self._defaults: Mapping[str, ModelConfig] = defaults or {}

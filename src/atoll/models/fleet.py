@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic_ns
 
 from atoll.caching.settings import read_cache_settings
+from atoll.devices.gpus import visible_gpus
+from atoll.devices.nvml import gpu_facts
 from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
 from atoll.execution.clock import Clock
 from atoll.execution.memory_pool import HostMemoryPool
@@ -27,6 +29,7 @@ from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
 from atoll.models.ensembles.load_order import Turn
 from atoll.models.function_repository import FunctionModel, FunctionRepository
+from atoll.models.gpu_limits import GpuLimits, capable_gpus
 from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
@@ -74,6 +77,8 @@ class Fleet:
     ):
         self._options = options
         policies = HostPolicies(options.host_policy)
+        gpus = capable_gpus(visible_gpus(environment), options.min_supported_compute_capability, environment)
+        gpu_limits = GpuLimits(options.model_load_gpu_limit, partial(gpu_facts, environment=environment))
         supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
         admission = server_admission(options.max_inflight_requests)
         self._on_progress: OnProgress | None = None
@@ -114,6 +119,7 @@ class Fleet:
             options,
             settings.backends,
             environment=environment,
+            gpus=gpus,
             defaults=settings.defaults,
             engine=engine,
             run_child=placing.run_child,
@@ -125,6 +131,7 @@ class Fleet:
             self.clock,
             caching,
             policies=policies,
+            gpu_limits=gpu_limits,
             engine=engine,
             limiter=limiter,
             admission=admission,

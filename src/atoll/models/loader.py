@@ -39,6 +39,7 @@ from atoll.models.admission import Admission, model_admission
 from atoll.models.completion import CompleteModel, Completion
 from atoll.models.engine import ModelsEngine
 from atoll.models.ensembles.steps import labels_of, qualified
+from atoll.models.gpu_limits import GpuLimits
 from atoll.models.host_policies import HostPolicies, joined
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
@@ -89,6 +90,7 @@ class Loader:
         caching: ResponseCaching,
         *,
         policies: HostPolicies,
+        gpu_limits: GpuLimits,
         engine: ModelsEngine,
         limiter: RateLimiter | None = None,
         admission: Admission | None = None,
@@ -101,6 +103,7 @@ class Loader:
         self._clock = clock
         self._caching = caching
         self._policies = policies
+        self._gpu_limits = gpu_limits
         self._engine = engine  # runs the steps of ensembles
         self._limiter = limiter  # None: what groups need of resources is passed over
         self._admission = admission
@@ -268,6 +271,7 @@ class Loader:
         made: dict[str, AnyInstance] = {}
 
         def make(place: Placement) -> None:
+            self._gpu_limits.check(parts.plan.model_name, place.kind, place.device_id)
             policy = self._policy(parts, place)
             permit = self._permit(parts, place)
             try:

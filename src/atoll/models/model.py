@@ -159,6 +159,8 @@ class Model:
         timeline = request.timeline
         if not timeline.request_start:
             timeline.request_start = monotonic_ns()
+        if request.trace is not None:
+            request.trace.queued(request, self.name, self.version)
         validate(request, self._spec)
         watched = None
         if request.deadline_ns or self._has_limit:

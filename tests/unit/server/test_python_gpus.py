@@ -40,7 +40,7 @@ def test_instances_on_a_machine_with_two_gpus(
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "model.py").write_text(SAYS_DEVICE)
     (tmp_path / "m" / "config.pbtxt").write_text(CONFIG + groups)
-    monkeypatch.setattr("atoll.models.completion.visible_gpus", lambda environment: (0, 1))
+    monkeypatch.setattr("atoll.models.fleet.visible_gpus", lambda environment: (0, 1))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     with serving(tmp_path) as server:
         assert server.model_ready("m")
