@@ -79,8 +79,8 @@ def render_stream_head(status: int, headers: bytes, chunked: bool, keep_alive: b
         _VERSIONS[chunked],
         _STATUS_LINES[status],
         headers,
-        b"" if keep_alive else b"Connection: close\r\n",
         b"Transfer-Encoding: chunked\r\n" if chunked else b"",
+        b"" if keep_alive else b"Connection: close\r\n",
     )
 
 
