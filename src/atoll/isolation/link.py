@@ -17,6 +17,7 @@ from atoll.isolation.processes import Processes
 from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
+from atoll.model_log import hear_verbosity, is_verbose
 from atoll.request import Defer, InferenceRequest
 from atoll.tensor import Buffer
 from atoll.timers import Timer
@@ -98,6 +99,8 @@ class Link:
             self._await_start(settings.load_timeout_s)
         finally:
             starting.discard(self.child)
+        hear_verbosity(self)
+        self.set_log_verbose(is_verbose())  # it may have changed since the child's setup was written
 
     def _await_start(self, timeout_s: float) -> None:
         if not self._started.wait(timeout_s or None):
@@ -146,6 +149,11 @@ class Link:
         if key is not None:
             self._channel.queue([wire.message(wire.CANCEL, key)])
             self._channel.flush()
+
+    def set_log_verbose(self, verbose: bool) -> None:
+        """Whether the log takes details; also where the process has ended."""
+        self._channel.queue([wire.message(wire.LOG_VERBOSE, int(verbose))])
+        self._channel.flush()
 
     def probe(self, timeout_s: float) -> bool:
         """Whether the model says that it is ready; False where it does not say so in time."""

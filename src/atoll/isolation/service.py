@@ -81,6 +81,7 @@ class Service:
         self.serves_on_loop = False
         self.in_batch = False  # the main thread executes, and sends what was answered when it is done
         self.handle_more: Callable[[int, int, memoryview], None] = lambda kind, key, payload: None
+        self.on_log_verbose: Callable[[bool], None] = lambda verbose: None
 
     # ---- answers
 
@@ -234,6 +235,8 @@ class Service:
             receive = self._calls.pop(key, None) if final else self._calls.get(key)
             if receive is not None:
                 receive(None if packet.flags & wire.EMPTY else packet, final)
+        elif kind == wire.LOG_VERBOSE:
+            self.on_log_verbose(bool(key))
         elif kind == wire.TIDY:
             self._exchange.tidy()
             self.channel.flush()

@@ -180,6 +180,7 @@ class Services:
                 str(facts.get("text", "")),
                 str(facts.get("file", "")),
                 line if isinstance(line, int) else 0,
+                str(facts.get("request", "")),
             )
         elif what == "drop_metric":
             self._drop(self._engine.metrics.drop_metric, facts.get("metric"))

@@ -30,6 +30,7 @@ REPLY = 4  # key: the question's; a packet without tensors
 PROBE = 6  # key: the question's; whether the model says that it is ready
 STOP = 5  # finish what has begun, finalize, and end
 TIDY = 7  # give back shared memory that is not used
+LOG_VERBOSE = 8  # key: whether the log takes details, 1, or not, 0
 
 # From the child to the server.
 READY = 16  # a packet without tensors: what the server should know of the model
@@ -47,7 +48,7 @@ TELL = 24  # a packet without tensors; nobody answers
 FREE = 32  # blocks of the receiver's shared memory that the sender needs no more
 RETRACT = 33  # key: a region of the sender's shared memory that is gone
 
-KINDS = frozenset(range(EXECUTE, TIDY + 1)) | frozenset(range(READY, PROBED + 1)) | {FREE, RETRACT}
+KINDS = frozenset(range(EXECUTE, LOG_VERBOSE + 1)) | frozenset(range(READY, PROBED + 1)) | {FREE, RETRACT}
 
 FINAL = 1  # flags of a packet
 EMPTY = 2  # no response in it: it only ends the request

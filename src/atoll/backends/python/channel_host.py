@@ -12,6 +12,7 @@ import numpy as np
 
 from atoll.backends.python.call_errors import refusal_text
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
+from atoll.backends.python.utils.current import request_in_context
 from atoll.errors import BY_CODE, AtollError
 from atoll.tensor import DataType, Tensor
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     class Service(Protocol):
         """What a child's service (isolation/service.py) does for questions."""
+
+        on_log_verbose: Callable[[bool], None]
 
         def infer(
             self,
@@ -50,6 +53,10 @@ class ChannelHost:
     def __init__(self, service: Service, log_verbose: bool = False):
         self._service = service
         self._log_verbose = log_verbose
+        service.on_log_verbose = self._set_log_verbose
+
+    def _set_log_verbose(self, verbose: bool) -> None:
+        self._log_verbose = verbose
 
     # ---- other models
 
@@ -102,7 +109,11 @@ class ChannelHost:
     def log(self, level: str, message: str, file: str, line: int) -> None:
         """See `ModelHost.log`."""
         if level != "VERBOSE" or self._log_verbose:
-            self._service.tell({"tell": "log", "level": level, "text": message, "file": file, "line": line})
+            told = {"tell": "log", "level": level, "text": message, "file": file, "line": line}
+            request = request_in_context()
+            if request:
+                told["request"] = request
+            self._service.tell(told)
 
     def create_metric_family(self, name: str, description: str, kind: str) -> int:
         """See `ModelHost.create_metric_family`."""

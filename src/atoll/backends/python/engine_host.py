@@ -10,6 +10,7 @@ from atoll.backends.api import Engine
 from atoll.backends.python.call_errors import refusal_text
 from atoll.backends.python.channel_host import call_parameters
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
+from atoll.backends.python.utils.current import request_in_context
 from atoll.errors import AtollError, InvalidArgumentError
 from atoll.model_log import log_as_model
 from atoll.request import InferenceRequest as EngineRequest
@@ -91,7 +92,7 @@ class EngineHost:
 
     def log(self, level: str, message: str, file: str, line: int) -> None:
         """See `ModelHost.log`."""
-        log_as_model(self._instance, level, message, file, line)
+        log_as_model(self._instance, level, message, file, line, request_in_context())
 
     def create_metric_family(self, name: str, description: str, kind: str) -> int:
         """See `ModelHost.create_metric_family`."""

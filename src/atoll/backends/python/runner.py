@@ -23,7 +23,7 @@ from atoll.backends.python.utils import (
     InferenceResponse,
     TritonError,
 )
-from atoll.backends.python.utils.current import current, use_host
+from atoll.backends.python.utils.current import current, in_request, use_host
 from atoll.errors import AtollError, InternalError
 
 if TYPE_CHECKING:
@@ -135,6 +135,9 @@ class PythonModel:
 
     def _execute(self, requests: Sequence[InferenceRequest]) -> None:
         held = tuple(requests)  # the list that the model gets is the model's
+        about = held[0].request_id() if len(held) == 1 else ""
+        if about:
+            in_request(about)
         try:
             returned = self._call(held)
             if returned.__class__ is list and len(returned) == len(held) and not self.decoupled:
@@ -145,6 +148,9 @@ class PythonModel:
                 self._answer_unusual(held, returned)
         except BaseException as error:  # SystemExit and KeyboardInterrupt are errors of the batch, too
             self.fail(held, error)
+        finally:
+            if about:
+                in_request("")
 
     async def execute_async(self, requests: Sequence[InferenceRequest]) -> None:
         """Run a batch of an asynchronous model; many may run at once on one loop. Where it is cancelled, its requests
@@ -158,6 +164,8 @@ class PythonModel:
             await self._execute_async(tuple(requests))
 
     async def _execute_async(self, held: tuple[InferenceRequest, ...]) -> None:
+        if len(held) == 1:
+            in_request(held[0].request_id())  # the task's context ends with it
         try:
             returned = self._call(held)
         except BaseException as error:
@@ -167,6 +175,8 @@ class PythonModel:
 
     async def _finish(self, held: tuple[InferenceRequest, ...], returned: Any) -> None:
         """The rest of a batch, from what calling `execute` gave."""
+        if len(held) == 1:
+            in_request(held[0].request_id())
         try:
             if hasattr(returned, "__await__"):
                 returned = await returned

@@ -28,6 +28,7 @@ class Current:
 
 
 _in_this_context: ContextVar[Current | None] = ContextVar("atoll_python_model", default=None)
+_request: ContextVar[str] = ContextVar("atoll_python_request", default="")
 _in_this_process: Current | None = None
 _offered: list[tuple[object, Current]] = []
 _lock = Lock()
@@ -47,6 +48,16 @@ def use_host(host: ModelHost, directory: str = "", instance: str = "") -> Iterat
         yield
     finally:
         _in_this_context.reset(token)
+
+
+def in_request(request_id: str) -> None:
+    """What the code in this context says from now on is about this request; "" takes that back."""
+    _request.set(request_id)
+
+
+def request_in_context() -> str:
+    """The id of the request that the calling code executes, alone; "" where that is not known."""
+    return _request.get()
 
 
 def offer_host(host: ModelHost, directory: str = "", instance: str = "", *, server: object) -> Callable[[], None]:
