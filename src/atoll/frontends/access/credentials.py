@@ -17,15 +17,15 @@ def token_of(headers: Iterable[tuple[str, str | bytes]]) -> str:
     found = ""
     for name, value in headers:
         if name == "x-api-key":
-            token = value
+            token = str(value).strip()
         elif name == "authorization":
-            scheme, _, token = str(value).partition(" ")
+            scheme, _, token = str(value).strip().partition(" ")
             if scheme.lower() != "bearer":
                 continue
-            token = token.strip(" ")
+            token = token.strip()
         else:
             continue
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if not _TOKEN.fullmatch(token):
             raise UnauthenticatedError(f"the API key is not one: {_HOW}, as `atoll key` printed it")
         if found and token != found:
             raise UnauthenticatedError("the request has two different API keys: send one")
