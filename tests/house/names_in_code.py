@@ -279,7 +279,7 @@ def headers() -> set[str]:
                 lines = re.findall(rb"(?:^|[\n%b])([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)*): ", node.value)
                 found |= {one.decode().lower() for one in lines}
     for file in sorted(one for form in ("*.py", "*.p[yx][xi]") for one in (SOURCE / "frontends").rglob(form)):
-        found |= set(re.findall(r'b?"(grpc-[a-z-]+)"', file.read_text()))
+        found |= set(re.findall(r'b?"((?:grpc|x-amzn|x-vertex)-[a-z-]+)"', file.read_text()))
     assert "grpc-timeout" in found, "gRPC's headers are written in another way now: correct this rule"
     return found
 

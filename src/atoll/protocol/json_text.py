@@ -16,6 +16,7 @@ from atoll.errors import InternalError
 from atoll.tensor import Buffer
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SPACE = " \t\r\n"  # JSON's; Python strips more
 _LARGEST = 2**64 - 1
 _SMALLEST = -(2**63)
 
@@ -86,7 +87,7 @@ def _refusal(reason: str, position: int) -> InternalError:
 def _diagnose(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
     """What the real server's parser would have said, and where."""
     position, found = error.pos, text[error.pos : error.pos + 1]
-    if not text[: position + 1].strip():
+    if not text[: position + 1].strip(_SPACE):
         return "The document is empty.", position
     if error.msg == "Expecting value":
         return "Invalid value.", position + _well_begun(text[position : position + 8])

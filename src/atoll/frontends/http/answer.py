@@ -26,6 +26,7 @@ REASONS = {
     404: "Not Found",
     405: "Not Allowed",  # the real server's words
     408: "Request Timeout",
+    409: "Conflict",
     413: "Payload Too Large",
     414: "URI Too Long",
     429: "Too Many Requests",
@@ -34,6 +35,7 @@ REASONS = {
     501: "Not Implemented",
     503: "Service Unavailable",
     504: "Gateway Timeout",
+    507: "Insufficient Storage",
 }
 _STATUS_LINES = {code: f" {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
