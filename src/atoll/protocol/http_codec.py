@@ -156,7 +156,7 @@ def _read_inputs(
                 if type_name is _MISSING
                 else InternalError(f"Unable to parse 'datatype': {_STRING}")
             )
-        datatype = BY_PROTOCOL_NAME.get(type_name)
+        datatype: DataType | None = BY_PROTOCOL_NAME.get(type_name)
         if datatype is None:
             if not placed:
                 raise InvalidArgumentError(f"invalid datatype for input {name}")

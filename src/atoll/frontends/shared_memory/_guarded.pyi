@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from typing_extensions import Buffer
 
 class GuardedMapping(Buffer):
     def __init__(self, fd: int, offset: int, byte_size: int) -> None: ...

@@ -76,7 +76,7 @@ class MappedMemory:
         self.byte_size = wanted.byte_size
         self._mapping = GuardedMapping(fd, wanted.offset, wanted.byte_size)
         self._read_only = memoryview(self._mapping).toreadonly()
-        self._bytes: Array = np.frombuffer(self._mapping, np.uint8)
+        self._bytes: Array = np.frombuffer(memoryview(self._mapping), np.uint8)
 
     def read(self, offset: int, byte_size: int) -> Buffer:
         self.check()
@@ -116,7 +116,7 @@ class CopiedMemory:
     def read(self, offset: int, byte_size: int) -> Buffer:
         self.check()
         try:
-            data = memoryview(np.empty(byte_size, np.uint8))
+            data = np.empty(byte_size, np.uint8).data
         except MemoryError:
             raise UnavailableError(f"no memory for a tensor of {byte_size} bytes from region '{self.name}'") from None
         done = 0
