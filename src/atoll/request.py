@@ -115,6 +115,30 @@ class ResponseSender(Protocol):
         """
 
 
+class Trace(Protocol):
+    """What a request carries of the trace that it belongs to (observability/tracing/trace.py)."""
+
+    @property
+    def text(self) -> str | None:
+        """The client's trace context as the text of a JSON object; None where it sent none."""
+
+    @property
+    def number(self) -> int:
+        """Of the request, among all that are recorded; 0 where this one is not."""
+
+    def join(self, request: "InferenceRequest") -> None:
+        """Make a request, before it is submitted, part of the same trace: it is made for this one."""
+
+    def queued(self, request: "InferenceRequest", model_name: str, version: str) -> None:
+        """A model takes the request."""
+
+    def composed(self) -> None:
+        """The model is an ensemble: others compute."""
+
+    def refused(self) -> None:
+        """The request was refused at the door: its sender hears nothing."""
+
+
 class InferenceRequest:
     """One inference, as a frontend decoded it or a Python caller made it.
 
@@ -148,6 +172,7 @@ class InferenceRequest:
         "step",
         "timeline",
         "timeout_us",
+        "trace",
     )
 
     def __init__(
@@ -186,6 +211,7 @@ class InferenceRequest:
         self.on_cancel: Callable[[InferenceRequest], None] | None = None  # set by its pool, then by its instance
         self.state = CREATED
         self.timeline = Timeline()
+        self.trace: Trace | None = None  # None: the client sent no trace context, and nothing is recorded
 
     def move(self, to: RequestState) -> None:
         """Enter another state. An illegal move raises."""

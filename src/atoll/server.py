@@ -32,6 +32,9 @@ from atoll.models.index import IndexEntry
 from atoll.models.model import Model
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.statistics import ModelStatistics
+from atoll.observability.tracing.options import trace_settings
+from atoll.observability.tracing.settings import read_update
+from atoll.observability.tracing.tracer import Tracer
 from atoll.options import ServerOptions
 from atoll.request import InferenceRequest, InferenceResponse, Parameter, run_at_once
 from atoll.tensor import Array, Tensor
@@ -53,6 +56,7 @@ EXTENSIONS = (
     "binary_tensor_data",
     "parameters",
     "statistics",
+    "trace",
     "logging",
 )
 NS_PER_SECOND = 1_000_000_000
@@ -85,6 +89,7 @@ class Server:
         self.options = ServerOptions(model_repository=tuple(str(path) for path in paths), **options)
         self._fleet = Fleet(self.options, os.environ, custom_metrics)
         self._table = self._fleet.table
+        self.tracing = Tracer(trace_settings(self.options.trace_config))
         self._lock = threading.Lock()
         self._started = False
         self._stopping = False  # says that it is not ready
@@ -130,6 +135,19 @@ class Server:
         """
         self._table.find(request.model_name, request.model_version).submit(request)
 
+    def _submit(self, request: InferenceRequest) -> None:
+        """A request of this process's own, which may be traced."""
+        if not self.tracing.active:
+            self.submit(request)
+            return
+        self.tracing.begin(request)
+        try:
+            self.submit(request)
+        except BaseException:
+            if request.trace is not None:
+                request.trace.refused()
+            raise
+
     def infer(
         self,
         model_name: str,
@@ -156,7 +174,7 @@ class Server:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = run_at_once
                 request.priority = checked_priority(priority)
-                self.submit(request)
+                self._submit(request)
                 break
             except ModelAsleepError:
                 self._awake(model_name)
@@ -194,7 +212,7 @@ class Server:
                 request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
                 request.defer = loop.call_soon
                 request.priority = checked_priority(priority)
-                self.submit(request)
+                self._submit(request)
                 break
             except ModelAsleepError:
                 await loop.run_in_executor(None, self._awake, model_name)
@@ -442,6 +460,28 @@ class Server:
             raise InvalidArgumentError(f"requested model '{name}' is not available")
         return [model.statistics() for model in chosen]
 
+    def trace_settings(self, model_name: str = "") -> dict[str, Any]:
+        """What decides which requests are traced, as the protocol says it: of a model, or of all that have no settings
+        of their own. Raises InvalidArgumentError for an unknown model.
+        """
+        self._demand_traceable(model_name)
+        return self.tracing.settings(model_name).document()
+
+    def change_trace_settings(
+        self, wanted: Mapping[str, Sequence[str] | None], model_name: str = "", *, space: str = ""
+    ) -> dict[str, Any]:
+        """Change what is named, each with a list of texts, or None: as if never set; and return all of them.
+
+        Raises InvalidArgumentError and UnsupportedError, in the real server's words, for what cannot be so. `space`:
+        what one of them has before the wrong number.
+        """
+        self._demand_traceable(model_name)
+        return self.tracing.update(read_update(wanted, space), model_name).document()
+
+    def _demand_traceable(self, model_name: str) -> None:
+        if model_name and not self._table.versions(model_name) and not self._table.is_asleep(model_name):
+            raise InvalidArgumentError(f"Request for unknown model : {model_name}")
+
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
         return self._fleet.in_flight()
@@ -472,7 +512,10 @@ class Server:
         deadline_ns = monotonic_ns() + int(seconds * NS_PER_SECOND)
         if not self.drain(seconds):
             logger.error("Exit timeout expired. Exiting immediately: %d requests in flight", self.in_flight())
-        self._fleet.stop(deadline_ns)
+        try:
+            self._fleet.stop(deadline_ns)
+        finally:
+            self.tracing.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

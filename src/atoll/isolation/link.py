@@ -18,7 +18,7 @@ from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
 from atoll.model_log import hear_verbosity, is_verbose
-from atoll.request import Defer, InferenceRequest
+from atoll.request import Defer, InferenceRequest, Trace
 from atoll.tensor import Buffer
 from atoll.timers import Timer
 
@@ -295,6 +295,12 @@ class Link:
     def defer(self) -> Defer:
         return self._processes.readers.defer()
 
+    def trace(self, number: int) -> Trace | None:
+        for request in list(self._requests.values()):
+            if request.trace is not None and request.trace.number == number:
+                return request.trace
+        return None
+
     def queue(self, parts: list[Buffer]) -> None:
         self._channel.queue(parts)
 
@@ -321,6 +327,8 @@ _REMEMBERED = 1024
 def facts_of(request: InferenceRequest) -> bytes:
     """What a model is told of a request besides its tensors and its id."""
     parameters = request.parameters
+    if request.trace is not None:
+        return wire.encode_facts(_facts_with_trace(request, request.trace))
     if not (parameters or request.output_names or request.timeout_us):
         return b""
     known = (
@@ -330,16 +338,25 @@ def facts_of(request: InferenceRequest) -> bytes:
     )
     encoded = _facts.get(known)
     if encoded is None:
-        facts: dict[str, Any] = {}
-        if request.output_names:
-            facts["outputs"] = request.output_names
-        if request.timeout_us:
-            facts["timeout"] = request.timeout_us
-        if parameters:
-            facts["parameters"] = parameters
-        encoded = wire.encode_facts(facts)
+        encoded = wire.encode_facts(_named_facts(request))
         if len(encoded) <= 4096:
             if len(_facts) >= _REMEMBERED:
                 _facts.clear()
             _facts[known] = encoded
     return encoded
+
+
+def _named_facts(request: InferenceRequest) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if request.output_names:
+        facts["outputs"] = request.output_names
+    if request.timeout_us:
+        facts["timeout"] = request.timeout_us
+    if request.parameters:
+        facts["parameters"] = request.parameters
+    return facts
+
+
+def _facts_with_trace(request: InferenceRequest, trace: Trace) -> dict[str, Any]:
+    """Of no other request: not remembered."""
+    return {**_named_facts(request), "trace": [trace.text, trace.number]}

@@ -13,7 +13,8 @@ from atoll.errors import OVERLOADED, AtollError, InternalError, InvalidArgumentE
 from atoll.isolation import wire
 from atoll.isolation.wire import Packet
 from atoll.model_log import log_as_model
-from atoll.request import Defer, InferenceRequest, InferenceResponse
+from atoll.observability.tracing.trace import join_made
+from atoll.request import Defer, InferenceRequest, InferenceResponse, Trace
 from atoll.tensor import Buffer, Tensor
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ class Peer(Protocol):
 
     def defer(self) -> Defer:
         """For requests made on this thread."""
+
+    def trace(self, number: int) -> Trace | None:
+        """Of the request with that number, while the process has it."""
 
     def queue(self, parts: list[Buffer]) -> None:
         """Send with the next `flush`."""
@@ -79,8 +83,15 @@ class Services:
                 defer=self._peer.defer(),
             )
             request.single_response = not facts.get("decoupled")
+            if "trace" in facts:
+                join_made(request, facts["trace"], self._peer.trace)
             self._calls[call] = request
-            self._engine.submit(request)
+            try:
+                self._engine.submit(request)
+            except AtollError:
+                if request.trace is not None:
+                    request.trace.refused()
+                raise
         except AtollError as error:
             self._calls.pop(call, None)
             sender.refuse(error)

@@ -326,7 +326,7 @@ def _parse_facts(known: bytes) -> Facts:
         facts = json.loads(known)
         if type(facts) is not dict:
             raise WireError("a message's facts are no object")
-        if len(known) <= INLINE_BYTES // 8:
+        if len(known) <= INLINE_BYTES // 8 and "trace" not in facts:  # which are of one request only
             if len(_facts) >= _REMEMBERED:
                 _facts.clear()
                 _facts[b""] = NOTHING

@@ -168,8 +168,8 @@ def _call_facts(request: InferenceRequest) -> dict[str, Any]:
     parameters = call_parameters(request)
     if parameters:
         facts["parameters"] = parameters
-    if request.trace_context is not None:
-        facts["trace"] = request.trace_context
+    if request.trace_context is not None or request.trace_origin:
+        facts["trace"] = [request.trace_context, request.trace_origin]
     return facts
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from atoll.backends.api import Engine
 from atoll.backends.python.call_errors import refusal_text
@@ -15,6 +15,7 @@ from atoll.errors import AtollError, InvalidArgumentError
 from atoll.model_log import log_as_model
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.request import InferenceResponse as EngineResponse
+from atoll.request import Trace
 from atoll.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class EngineHost:
             timeout_us=request.timeout(),
         )
         engine_request.single_response = not request.decoupled
+        if request.trace_origin is not None:
+            cast(Trace, request.trace_origin).join(engine_request)
         try:
             for tensor in request.tensors:
                 if tensor.name in inputs:
@@ -62,6 +65,8 @@ class EngineHost:
                 inputs[tensor.name] = tensor
             self._engine.submit(engine_request)
         except AtollError as error:
+            if engine_request.trace is not None:
+                engine_request.trace.refused()
             receive(InferenceResponse([], TritonError(refusal_text(name, error))), True)
         return _Call(engine_request)
 

@@ -163,6 +163,7 @@ class HostedPythonModel:
                     requested_output_names=facts.outputs or self._outputs,
                     state_output_names=self._states,
                     trace_context=facts.trace_context,
+                    trace_origin=facts.trace_number,
                     decoupled=model.decoupled,
                 )
             )

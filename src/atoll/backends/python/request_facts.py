@@ -22,9 +22,11 @@ class RequestFacts(NamedTuple):
     parameters: Mapping[str, Any]
     outputs: tuple[str, ...]
     trace_context: str | None
+    trace_number: int = 0
 
 
 PLAIN = RequestFacts(0, 0, 0, {}, (), None)
+_NO_TRACE = (None, 0)
 _REMEMBERED = 1024
 _SHORT = 4096  # characters of parameters, up to which they are
 _seen: dict[int, tuple[object, RequestFacts]] = {}  # by identity; the object is held, so that its number stays its own
@@ -37,12 +39,16 @@ def request_facts(facts: Mapping[str, Any]) -> RequestFacts:
     found = _seen.get(id(facts))
     if found is not None:
         return found[1]
+    trace_context, trace_number = facts.get("trace", _NO_TRACE)
     read = split_parameters(
         facts.get("parameters", {}),
         timeout=facts.get("timeout", 0),
         outputs=tuple(facts.get("outputs", ())),
-        trace_context=facts.get("trace"),
+        trace_context=trace_context,
+        trace_number=trace_number,
     )
+    if "trace" in facts:
+        return read  # of this request only
     if sum([len(key) + len(one) for key, one in read.parameters.items() if type(one) is str]) <= _SHORT:
         if len(_seen) >= _REMEMBERED:
             _seen.clear()
@@ -56,6 +62,7 @@ def split_parameters(
     timeout: int = 0,
     outputs: tuple[str, ...] = (),
     trace_context: str | None = None,
+    trace_number: int = 0,
 ) -> RequestFacts:
     """The sequence's parameters are taken out."""
     own = parameters
@@ -65,4 +72,4 @@ def split_parameters(
         own = dict(parameters)
         correlation_id = own.pop("sequence_id", 0)
         flags = (START if own.pop("sequence_start", False) else 0) | (END if own.pop("sequence_end", False) else 0)
-    return RequestFacts(correlation_id, flags, timeout, own, outputs, trace_context)
+    return RequestFacts(correlation_id, flags, timeout, own, outputs, trace_context, trace_number)

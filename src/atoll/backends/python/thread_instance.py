@@ -219,6 +219,8 @@ class ThreadInstance:
             parameters=facts.parameters,
             requested_output_names=facts.outputs or self._outputs,
             state_output_names=self._states,
+            trace_context=request.trace.text if request.trace is not None else None,
+            trace_origin=request.trace,
             decoupled=self._model.decoupled,
         )
 

@@ -60,6 +60,8 @@ class EnsemblePool:
             self.last_used_ns = request.timeline.queue_start = monotonic_ns()
             self._runs.add(run)
             self._in_flight.count += 1
+        if request.trace is not None:
+            request.trace.composed()
         request.move(QUEUED)
         request.move(EXECUTING)
         request.timeline.compute_start = monotonic_ns()

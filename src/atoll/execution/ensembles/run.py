@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, CancelledError, InternalError
 from atoll.execution.ensembles.step_times import StepTimes
+from atoll.observability.log_lines import about
 from atoll.request import DONE, Defer, InferenceRequest, InferenceResponse, Parameter, run_at_once
 from atoll.scheduling.ensembles.graph import GraphStep
 from atoll.scheduling.ensembles.progress import (
@@ -186,7 +187,8 @@ class EnsembleRun:
     def _explained(self, error: Exception) -> AtollError:
         """A step's error as the ensemble's: of the same kind, with the real server's words before it."""
         if not isinstance(error, AtollError):
-            logger.exception("ensemble '%s' failed to run a request", self._pool.name)
+            ids = about(self._request.id)
+            logger.exception("ensemble '%s' failed to run a request", self._pool.name, extra=ids)
             error = InternalError(f"{type(error).__name__}: {error}")
         explained = copy(error)
         explained.args = (f"in ensemble '{self._pool.name}', {error}", *error.args[1:])
@@ -219,6 +221,8 @@ class EnsembleRun:
                 self._pool.submit_step(request)
             except Exception:
                 self._running.pop(sender, None)
+                if request.trace is not None:
+                    request.trace.refused()
                 raise
 
     def _is_full(self, step: GraphStep, most: int) -> bool:
@@ -254,6 +258,8 @@ class EnsembleRun:
         )
         request.deadline_ns = whole.deadline_ns
         request.parent = whole
+        if whole.trace is not None:
+            whole.trace.join(request)
         return request
 
     # ---- its answers

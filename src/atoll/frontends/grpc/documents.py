@@ -27,7 +27,6 @@ _LATER = (
     "CudaSharedMemoryStatus",
     "CudaSharedMemoryRegister",
     "CudaSharedMemoryUnregister",
-    "TraceSetting",
 )
 
 Answer = Callable[[Any], Any]

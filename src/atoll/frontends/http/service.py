@@ -11,6 +11,7 @@ from atoll.frontends.http.readiness import ReadinessEndpoint
 from atoll.frontends.http.repository import RepositoryEndpoints
 from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.http.shared_memory import SharedMemoryEndpoints
+from atoll.frontends.http.tracing import TraceEndpoints
 from atoll.frontends.http.waking import SleepyModels
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class HttpService:
             *GenerateEndpoints(server, loop, sleepy).routes(),
             *self._repository.routes(),
             *self._shared_memory.routes(),
+            *TraceEndpoints(server).routes(),
             *log_routes(),
         ]
         access = self.context.access

@@ -69,6 +69,7 @@ class InferenceRequest:
         "preferred_memory",
         "release_flags",
         "trace_context",
+        "trace_origin",
     )
 
     def __init__(
@@ -122,6 +123,7 @@ class InferenceRequest:
         self._timeout = timeout
         self.preferred_memory = preferred_memory
         self.trace_context = trace.get_context() if trace is not None else None
+        self.trace_origin = trace.origin if trace is not None else None
         self.parameter_values: Mapping[str, Parameter] = (
             checked_parameters(parameters, floats=False) if parameters is not None else _NO_PARAMETERS
         )
@@ -149,6 +151,7 @@ class InferenceRequest:
         requested_output_names: Sequence[str] = (),
         state_output_names: Sequence[str] = (),
         trace_context: str | None = None,
+        trace_origin: object = None,
         decoupled: bool = False,
     ) -> InferenceRequest:
         """A request as the server hands it to a model; nothing is checked again. Outputs that are states are sent
@@ -169,6 +172,7 @@ class InferenceRequest:
         self.output_names = tuple(requested_output_names)
         self._sent_names = (*self.output_names, *state_output_names) if state_output_names else self.output_names
         self.trace_context = trace_context
+        self.trace_origin = trace_origin
         self.preferred_memory = None
         self.decoupled = decoupled
         self.release_flags = 1
@@ -217,7 +221,7 @@ class InferenceRequest:
 
     def trace(self) -> InferenceTrace:
         """The trace that the request belongs to: hand it to the requests made for this one."""
-        return InferenceTrace(self.trace_context)
+        return InferenceTrace(self.trace_context, self.trace_origin)
 
     def requested_output_names(self) -> set[str]:
         """The outputs that the client wants."""

@@ -1,0 +1,172 @@
+"""Which requests are traced, and where their traces go: one for a server."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic_ns
+
+from atoll.observability.tracing.context import TraceContext
+from atoll.observability.tracing.file import TraceFiles
+from atoll.observability.tracing.settings import TraceSettings, TraceUpdate, updated
+from atoll.observability.tracing.trace import Record, RequestTrace, TracedSender
+from atoll.request import InferenceRequest
+
+MAX_PENDING = 10_000  # traces that are kept for an indexed file; one of more would fill the memory first
+
+
+class Tracer:
+    """`active` is all that a request looks at while nothing is traced. Thread-safe."""
+
+    def __init__(self, initial: TraceSettings | None = None):
+        self._initial = initial or TraceSettings()
+        self._lock = threading.Lock()
+        self._files = TraceFiles(self._initial.file)
+        self._ids = itertools.count(1)
+        self._all = _Sampler(self._initial, frozenset(), self._files)
+        self._models: dict[str, _Sampler] = {}
+        self.active = self._initial.samples
+
+    # ---- settings
+
+    def settings(self, model_name: str = "") -> TraceSettings:
+        """Those of a model, or of all that have none of their own."""
+        with self._lock:
+            return self._models.get(model_name, self._all).settings
+
+    def update(self, update: TraceUpdate, model_name: str = "") -> TraceSettings:
+        """Change the settings of a model or of all, and return them; models keep what was set for them alone.
+
+        Raises InvalidArgumentError where requests would be traced and there is no file for it; nothing is changed then.
+        """
+        with self._lock:
+            if model_name:
+                return self._update_model(model_name, update)
+            settings, specified = updated(self._all.settings, self._all.specified, self._initial, update)
+            inherited = {
+                name: updated(one.settings, one.specified, settings, _NOTHING) for name, one in self._models.items()
+            }
+            for sampler in (self._all, *self._models.values()):
+                sampler.end()
+            self._all = _Sampler(settings, specified, self._files)
+            self._models = {name: _Sampler(*made, self._files) for name, made in inherited.items()}
+            self._look()
+            return settings
+
+    def _update_model(self, name: str, update: TraceUpdate) -> TraceSettings:
+        own = self._models.get(name)
+        specified = frozenset() if own is None else own.specified
+        current = self._all.settings if own is None else own.settings
+        settings, specified = updated(current, specified, self._all.settings, update)
+        if own is not None:
+            own.end()
+        if specified:
+            self._models[name] = _Sampler(settings, specified, self._files)
+        else:
+            self._models.pop(name, None)
+        self._look()
+        return settings
+
+    def _look(self) -> None:
+        self.active = any(one.settings.samples for one in (self._all, *self._models.values()))
+
+    # ---- requests
+
+    def begin(
+        self, request: InferenceRequest, context: TraceContext | None = None, *, frontend: str = "", began_ns: int = 0
+    ) -> None:
+        """A client's request, before it is submitted: give it its trace, if it gets one.
+
+        `frontend`: HTTP or GRPC; who says so calls `sent` of the request's part, and its `end`, when the answer has
+        gone, or `refused` of its trace. `began_ns`: when it began to read the request, on the monotonic clock.
+        """
+        record = self._sampled(request.model_name, context) if self.active else None
+        part = None if record is None else record.begin(0)
+        if record is None or part is None:
+            if context is not None:
+                request.trace = RequestTrace(context)
+            return
+        if frontend:
+            read_ns = monotonic_ns()
+            word = "RECV" if frontend == "HTTP" else "WAITREAD"
+            part.received(f"{frontend}_{word}_START", began_ns or read_ns)
+            part.received(f"{frontend}_{word}_END", read_ns)
+        request.trace = RequestTrace(context, record, part)
+        request.sender = TracedSender(part, request.sender, ends=not frontend)
+
+    def _sampled(self, model_name: str, context: TraceContext | None) -> Record | None:
+        with self._lock:
+            sampler = self._models.get(model_name, self._all)
+            if not sampler.takes():
+                return None
+            self._look()
+        levels = sampler.settings.levels
+        return Record(
+            timestamps="TIMESTAMPS" in levels,
+            tensors="TENSORS" in levels,
+            context=context,
+            next_id=self._ids.__next__,
+            collect=self._collector(sampler),
+        )
+
+    def _collector(self, sampler: "_Sampler") -> Callable[[Record], None]:
+        def collect(record: Record) -> None:
+            with self._lock:
+                sampler.collect(record)
+
+        return collect
+
+    def close(self) -> None:
+        """The server has answered everything: write what is not written yet."""
+        with self._lock:
+            self.active = False
+            for sampler in (self._all, *self._models.values()):
+                sampler.end()
+        self._files.close()
+
+
+_NOTHING = TraceUpdate({})
+
+
+class _Sampler:
+    """Settings at work: how many requests were seen, and what is traced and not written yet. Its calls are made under
+    the tracer's lock.
+    """
+
+    def __init__(self, settings: TraceSettings, specified: frozenset[str], files: TraceFiles):
+        self.settings = settings  # with the count that is left
+        self.specified = specified
+        self._files = files
+        self._seen = 0
+        self._pending: list[Record] = []
+        self._at_once = not settings.log_frequency  # so that a server that dies leaves what it has traced
+        self._most = min(settings.log_frequency, MAX_PENDING)
+
+    def takes(self) -> bool:
+        """Whether the request that comes now is traced."""
+        settings = self.settings
+        if not settings.samples:
+            return False
+        self._seen += 1
+        if self._seen % settings.rate:
+            return False
+        if settings.count > 0:
+            self.settings = replace(settings, count=settings.count - 1)
+        return True
+
+    def collect(self, record: Record) -> None:
+        """One that is whole."""
+        self._pending.append(record)
+        if self._at_once or len(self._pending) >= self._most:
+            self.write()
+
+    def write(self) -> None:
+        """What is there, however little."""
+        if self._pending:
+            self._files.write(self._pending, indexed=self.settings.log_frequency > 0)
+            self._pending = []
+
+    def end(self) -> None:
+        """Other settings take its place; what is still under way is written when it comes."""
+        self.write()
+        self._at_once = True

@@ -1,0 +1,33 @@
+"""Asks the real server about traces: python -m tests.conformance.tracing.record_tracing. Its answers are kept here."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.process import start_real_triton
+from tests.conformance.recording import write_down
+from tests.conformance.tracing.setting_questions import ask_grpc, ask_http, write_models
+
+RECORD = Path(__file__).parent / "recorded" / "tracing.json"
+
+
+def read_answers() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(RECORD.read_text())
+    return document
+
+
+def record(folder: Path) -> dict[str, Any]:
+    repository = write_models(folder / "models")
+    found: dict[str, Any] = {}
+    with start_real_triton(repository, folder / "log") as server:
+        found["settings_without_a_file"] = ask_http(server, "")
+    file = str(folder / "trace.json")
+    with start_real_triton(repository, folder / "log", f"--trace-config=triton,file={file}") as server:
+        found["settings"] = ask_http(server, file)
+        found["settings_over_grpc"] = ask_grpc(server, file)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(write_down(record, RECORD))
