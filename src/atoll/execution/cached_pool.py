@@ -18,6 +18,7 @@ from atoll.caching.workers import Workers
 from atoll.errors import AtollError, CancelledError, InternalError
 from atoll.execution.in_flight import InFlight, not_accepted
 from atoll.execution.pool_api import Pool
+from atoll.observability.log_lines import about
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, QUEUED, InferenceRequest, InferenceResponse, ResponseSender, run_at_once
 from atoll.tensor import Tensor
@@ -151,7 +152,8 @@ class CachedPool:
         except AtollError as error:
             self._fail(request, error)
         except Exception as error:
-            logger.exception("model '%s': a request could not be looked up", self._model_name)
+            text = "model '%s': a request could not be looked up"
+            logger.exception(text, self._model_name, extra=about(request.id))
             self._fail(request, InternalError(f"{type(error).__name__}: {error}"))
         finally:
             self._looked()

@@ -13,6 +13,7 @@ from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
 from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
+from atoll.observability.log_lines import about_all
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
 from atoll.trampoline import hold, let_go
@@ -108,13 +109,14 @@ class ModelInstance:
         except AtollError as error:
             self._fail_all(waiting, error)
         except Exception as error:
-            logger.exception("instance '%s' failed to execute a batch", self.name)
+            logger.exception("instance '%s' failed to execute a batch", self.name, extra=_about(waiting))
             self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
         except BaseException as error:  # an interrupt of the thread that drives; or sys.exit(), in a model's own code
             self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
             if by_submitter:
                 raise
-            logger.exception("instance '%s' executes code that would end its thread", self.name)
+            text = "instance '%s' executes code that would end its thread"
+            logger.exception(text, self.name, extra=_about(waiting))
 
     def _execute(self, requests: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         plan = self._plan
@@ -177,3 +179,7 @@ class ModelInstance:
         if self.permit is not None:
             self.permit.close()
         self._backend.close()
+
+
+def _about(requests: Sequence[InferenceRequest]) -> dict[str, str]:
+    return about_all(request.id for request in requests if not request.filler)

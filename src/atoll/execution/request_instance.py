@@ -20,6 +20,7 @@ from atoll.execution.permit import Permit
 from atoll.execution.reshaping_instance import in_models_shapes
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
+from atoll.observability.log_lines import about
 from atoll.observability.response_statistics import ResponseProgress
 from atoll.observability.statistics import StatisticsRecorder, failure_reason
 from atoll.request import DONE, EXECUTING, QUEUED, InferenceRequest, InferenceResponse, Parameter
@@ -203,7 +204,7 @@ class RequestModelInstance:
         if error is None:
             surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
-                logger.warning("%s", surprise)
+                logger.warning("%s", surprise, extra=about(request.id))
         response = InferenceResponse(self._model_name, self._version, request.id, outputs, parameters, error)
         if final:
             self._end(request, error)

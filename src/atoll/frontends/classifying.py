@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from atoll.errors import AtollError, InternalError
 from atoll.models.model import Model
+from atoll.observability.log_lines import about
 from atoll.protocol.classification import classify
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 from atoll.tensor import Tensor
@@ -39,7 +40,7 @@ class _ClassifyingSender:
         except AtollError as error:
             return InferenceResponse(name, version, request_id, error=error)
         except Exception as bug:
-            logger.exception("classifying the outputs of model '%s' failed", name)
+            logger.exception("classifying the outputs of model '%s' failed", name, extra=about(request_id))
             text = f"classifying the outputs failed: {type(bug).__name__}: {bug}"
             return InferenceResponse(name, version, request_id, error=InternalError(text))
         return InferenceResponse(name, version, request_id, outputs, response.parameters)

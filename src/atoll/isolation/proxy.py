@@ -10,6 +10,7 @@ from atoll.errors import AtollError, InternalError
 from atoll.isolation.execution_limit import ExecutionLimit
 from atoll.isolation.link import Link
 from atoll.isolation.supervisor import Supervisor, Timer
+from atoll.observability.log_lines import about_all
 from atoll.request import InferenceRequest
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class IsolatedInstance:
         except Exception as error:
             failure = error if isinstance(error, AtollError) else InternalError(f"{type(error).__name__}: {error}")
             if failure is not error:
-                logger.exception("a batch could not be given to instance '%s'", self.name)
+                ids = about_all(request.id for request in requests)
+                logger.exception("a batch could not be given to instance '%s'", self.name, extra=ids)
             answers = self._get_answers()
             answers.released(batch, 0)
             for request in requests:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -28,6 +28,7 @@ _SHORT: Final = {
 }
 _INDENT: Final = "    "
 UNKNOWN_ID: Final = "<id_unknown>"
+_NAMED: Final = 8  # requests in a line about many
 
 
 class Block(str):
@@ -55,6 +56,13 @@ def _escape_in_block(found: re.Match[str]) -> str:
 def about(request_id: str) -> dict[str, str]:
     """For `logging`'s `extra`: the line is about the request with this id, "" if its client gave it none."""
     return {"request_id": request_id}
+
+
+def about_all(request_ids: Iterable[str]) -> dict[str, str]:
+    """The same for a line about several requests; of many, the first ones."""
+    ids = [one or UNKNOWN_ID for one in request_ids]
+    more = len(ids) - _NAMED
+    return {"request_id": ", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")}
 
 
 class LineFormatter(logging.Formatter):

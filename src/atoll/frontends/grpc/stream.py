@@ -13,11 +13,13 @@ from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.frontends.classifying import send_classes
+from atoll.frontends.failures import tell_failure
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waiter, Waking
+from atoll.observability.log_lines import about
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request
@@ -192,12 +194,14 @@ class Stream:
                 self._submit(entry, self.service.codec.parse(message), message, attempt)
                 return
             except Exception as bug:
-                logger.exception("a request that had waited for model '%s' failed", entry.model_name)
+                text = "a request that had waited for model '%s' failed"
+                logger.exception(text, entry.model_name, extra=about(entry.id))
                 error = InternalError(f"{type(bug).__name__}: {bug}")
         self._end_with(entry, error)
 
     def _end_with(self, entry: "Entry", error: AtollError) -> None:
         entry.error = error
+        tell_failure(error, entry.id)
         self.put(entry, encode_stream_error(text_of(error), entry.id))
         self.end(entry)
 
@@ -344,9 +348,11 @@ class Entry:
             try:
                 return self._stream.service.codec.encode_in_stream(response, final)
             except Exception as bug:
-                logger.exception("the response of model '%s' cannot be encoded", response.model_name)
+                text = "the response of model '%s' cannot be encoded"
+                logger.exception(text, response.model_name, extra=about(self.id))
                 error = InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")
         self.error = error
+        tell_failure(error, self.id)
         if self._stream.response_error(error):
             return None
         return encode_stream_end(response.model_name, self.id, final, text_of(error))

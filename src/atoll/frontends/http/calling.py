@@ -7,6 +7,7 @@ from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Route
+from atoll.observability.log_lines import about
 
 logger = logging.getLogger(__name__)
 
@@ -18,5 +19,6 @@ def call_endpoint(route: Route, exchange: Exchange, body: memoryview) -> Answer 
     except AtollError as error:
         return answers.refusal_of(error, plain=route.plain_errors)
     except Exception:
-        logger.exception("%s %s failed", route.method, route.path)
+        ids = about(exchange.head.request_id())
+        logger.exception("%s %s failed", route.method, route.path, extra=ids)
         return answers.refusal(500, "internal error while answering the request; the server's log has the details")

@@ -15,6 +15,7 @@ from atoll.frontends.http.limits import MIB
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.mailbox import Mailbox
+from atoll.observability.log_lines import about
 from atoll.protocol.generate import decode_generate
 from atoll.protocol.generate_answer import encode_document, encode_error, event
 from atoll.request import InferenceRequest, InferenceResponse
@@ -163,6 +164,7 @@ class EventStream:
                 "a client of model '%s' is %d bytes behind what is generated for it: its stream is broken off",
                 request.model_name,
                 len(waiting),
+                extra=about(request.id or self._exchange.head.request_id()),
             )
             request.cancel()
             self._exchange.break_off()
@@ -182,7 +184,8 @@ def _document(response: InferenceResponse) -> tuple[int, bytes]:
         except AtollError as refused:
             error = refused
         except Exception:
-            logger.exception("encoding a response of model '%s' failed", response.model_name)
+            text = "encoding a response of model '%s' failed"
+            logger.exception(text, response.model_name, extra=about(response.id))
             error = InternalError("internal error while encoding the response")
     return _status_of(error), encode_error(str(error))
 

@@ -84,6 +84,10 @@ class RequestHead:
         self.key: ApiKey | None = None
         self.stranger = False
 
+    def request_id(self) -> str:
+        """What X-Request-Id says, for the log; "" where it is not given."""
+        return next((value for name, value in self.headers if name == "x-request-id"), "")
+
 
 class HeadParser:
     """Parses heads and remembers the latest ones. One per port."""

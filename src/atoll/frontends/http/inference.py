@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.access_log import facts_of
 from atoll.frontends.classifying import send_classes
+from atoll.frontends.failures import tell_failure
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
@@ -16,6 +17,7 @@ from atoll.frontends.http.limits import KIB
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
+from atoll.observability.log_lines import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
@@ -73,7 +75,8 @@ class InferEndpoint:
         if isinstance(error, AtollError):
             answer: Answer | None = answers.refusal_of(error)
         elif error is not None or inflated.cancelled():
-            logger.error("decompressing a request failed", exc_info=error)
+            ids = about(exchange.head.request_id())
+            logger.error("decompressing a request failed", exc_info=error, extra=ids)
             answer = answers.refusal(500, "internal error while decompressing the request")
         else:
             answer = self._infer(exchange, memoryview(inflated.result()))
@@ -85,6 +88,7 @@ class InferEndpoint:
         model_name = head.arguments["model"]
         version = head.arguments.get("version", "")
         json_length = head.json_size
+        request: InferenceRequest | None = None
         if json_length < 0:
             json_length = len(body)
         elif json_length > len(body):
@@ -124,10 +128,12 @@ class InferEndpoint:
                 exchange.facts = facts_of(request, model)
             model.submit(request)
         except AtollError as error:
-            return self._refusal(error, exchange, body, attempt)
+            return self._refusal(error, exchange, body, attempt, request.id if request is not None else "")
         return None
 
-    def _refusal(self, error: AtollError, exchange: Exchange, body: memoryview, attempt: int) -> Answer | None:
+    def _refusal(
+        self, error: AtollError, exchange: Exchange, body: memoryview, attempt: int, request_id: str
+    ) -> Answer | None:
         """The real server looks for the model before it reads the body, and labels what it then says text/plain.
 
         None for a model that has to be loaded first: the answer follows.
@@ -141,6 +147,7 @@ class InferEndpoint:
             pass  # it is there, and would refuse this too
         except AtollError as missing:
             error = missing
+        tell_failure(error, request_id or exchange.head.request_id())
         return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
@@ -164,7 +171,8 @@ class InferEndpoint:
 
 def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:
     if deflated.cancelled() or deflated.exception() is not None:
-        logger.error("compressing a response failed", exc_info=None if deflated.cancelled() else deflated.exception())
+        error = None if deflated.cancelled() else deflated.exception()
+        logger.error("compressing a response failed", exc_info=error, extra=about(exchange.head.request_id()))
         answer = answers.refusal(500, "internal error while compressing the response")
     else:
         answer.parts = [deflated.result()]
@@ -200,6 +208,7 @@ class HttpSender:
         if response is None:
             response = InferenceResponse("", "", error=InternalError("the model ended the request without a response"))
         if response.error is not None:
+            tell_failure(response.error, response.id or exchange.head.request_id())
             exchange.answer(answers.refusal_of(response.error, plain=True))
             return
         try:
@@ -208,7 +217,8 @@ class HttpSender:
             exchange.answer(answers.refusal_of(error, plain=True))
             return
         except Exception:
-            logger.exception("encoding a response of model '%s' failed", response.model_name)
+            ids = about(response.id or exchange.head.request_id())
+            logger.exception("encoding a response of model '%s' failed", response.model_name, extra=ids)
             exchange.answer(answers.refusal(500, "internal error while encoding the response"))
             return
         answer = Answer(200, parts, headers)

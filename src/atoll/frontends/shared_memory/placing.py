@@ -6,6 +6,7 @@ That happens on the thread that has the response, so the event loop copies nothi
 import logging
 
 from atoll.errors import AtollError, InternalError
+from atoll.observability.log_lines import about
 from atoll.protocol.shared_memory import PlacedResponse, Placement, too_small
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 
@@ -53,6 +54,7 @@ class _PlacingSender:
         except AtollError as error:
             failure = error
         except Exception as bug:
-            logger.exception("the outputs of model '%s' cannot be written to shared memory", response.model_name)
+            text = "the outputs of model '%s' cannot be written to shared memory"
+            logger.exception(text, response.model_name, extra=about(response.id))
             failure = InternalError(f"writing the outputs to shared memory failed: {type(bug).__name__}: {bug}")
         return InferenceResponse(response.model_name, response.model_version, response.id, error=failure)

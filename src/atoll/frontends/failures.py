@@ -1,0 +1,14 @@
+"""What is told of requests that fail: nothing, unless the log takes details, as clients' mistakes are no news."""
+
+import logging
+
+from atoll.errors import AtollError
+from atoll.observability.log_lines import about
+
+logger = logging.getLogger(__name__)
+
+
+def tell_failure(error: AtollError, request_id: str) -> None:
+    """A request is answered with this error. The real server, too, tells of it at the verbose level 1."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("Infer failed: %s", error, extra=about(request_id))
