@@ -10,6 +10,7 @@ from atoll.errors import AtollError, InternalError, ModelAsleepError, Unsupporte
 from atoll.frontends.access_log import Facts, facts_of, short
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.failures import tell_failure
 from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.logged import LoggedCall, logged_streams, logged_unary
@@ -19,6 +20,7 @@ from atoll.frontends.grpc.repository import RepositoryCalls
 from atoll.frontends.grpc.shared_memory import SharedMemoryCalls
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
+from atoll.frontends.grpc.tracing import TraceCalls
 from atoll.frontends.grpc.transport import (
     PENDING,
     Call,
@@ -33,6 +35,7 @@ from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waking
+from atoll.observability.log_lines import about
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
@@ -83,6 +86,7 @@ class Servicer:
             **self._repository.procedures(),
             **self._readiness.procedures(),
             **self._shared_memory.procedures(),
+            **TraceCalls(server).procedures(),
             **log_settings.procedures(),
             SERVICE + "ModelInfer": self.model_infer,
         }
@@ -135,11 +139,19 @@ class Servicer:
             if isinstance(error, ModelAsleepError):
                 again = partial(self.model_infer, call, message, attempt + 1)
                 return call_again(self._waking, error, parsed.model_name, attempt, call, again)
+            if logger.isEnabledFor(logging.DEBUG):
+                tell_failure(error, self._id_in(message))
             failure = grpc_error(error)
             if failure.trailing:
                 call.set_trailing_metadata(failure.trailing)
             raise failure from None
         return sender.answer_or_wait(request)
+
+    def _id_in(self, message: bytes) -> str:
+        try:
+            return self._codec.parse(message).id
+        except AtollError:
+            return ""
 
 
 class UnarySender:
@@ -189,9 +201,11 @@ class UnarySender:
         if response is None:
             return grpc_error(InternalError("the model ended the request without a response"))
         if response.error is not None:
+            tell_failure(response.error, response.id)
             return grpc_error(response.error)
         try:
             return self._codec.encode(response)
         except Exception as error:
-            logger.exception("the response of model '%s' cannot be encoded", response.model_name)
+            text = "the response of model '%s' cannot be encoded"
+            logger.exception(text, response.model_name, extra=about(response.id))
             return grpc_error(InternalError(f"the response cannot be encoded: {type(error).__name__}: {error}"))
