@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.conformance.generate.generate_repository import KINDS, SHAPES
 from tests.conformance.questions import Question
+from tests.conformance.wire import request_bytes
 
 HELLO = {"text_input": "hi"}
 VALUES = (True, 1, -1, 1.0, 1.5, 1e40, "x", None, [], {}, [True, False], [1, 2], [1, 2.5], ["a", "b"], [[1], [2]])
@@ -192,3 +193,14 @@ def requests() -> Iterator[Question]:
             ("Expect", "100-continue"),
         ):
             yield ask(f"{name}: {value}", HELLO, stream=stream, headers={name: value})
+
+
+def wire() -> Iterator[tuple[str, bytes]]:
+    """Requests whose answers are compared byte by byte, by name. Not several on one connection: of streams whose client
+    has sent the next request already the real server sends a part only.
+    """
+    for steps in ("one", "many", "none", "an error", "an error between"):
+        question = ask(steps, told(STREAMS[steps]), "told_many", stream=True)
+        yield question.name, request_bytes("POST", question.path, question.body, {"Connection": "close"})
+    refused = ask("refused", {}, stream=True)
+    yield refused.name, request_bytes("POST", refused.path, refused.body, {"Connection": "close"})

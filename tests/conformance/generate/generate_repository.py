@@ -93,6 +93,34 @@ class TritonPythonModel:
 An error is its text, after its code and a colon if it has one.
 """
 
+PACED = """
+import time
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            folder = Path(pb_utils.get_input_tensor_by_name(request, "text_input").as_numpy()[0].decode())
+            sender = request.get_response_sender()
+            number = 0
+            while not (folder / "end").exists() and not request.is_cancelled():
+                if (folder / str(number)).exists():
+                    output = pb_utils.Tensor("text_output", np.array([str(number)], np.object_))
+                    sender.send(pb_utils.InferenceResponse([output]))
+                    number += 1
+                else:
+                    (folder / f"waits for {number}").touch()
+                    time.sleep(0.005)
+            if request.is_cancelled():
+                (folder / "cancelled").touch()
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+"""Sends the next response when a file of its number is in the folder that `text_input` names; a file `end` ends it."""
+
 KINDS = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
     *("FP16", "FP32", "FP64", "STRING"),
@@ -133,6 +161,7 @@ def write_repository(root: Path) -> Path:
     _write(root, "told_batching", TEXT, [("text_output", "STRING", [-1])], 8, code=TOLD)
     _write(root, "told_odd", TEXT, [(name, "STRING", [1]) for name in (*ODD, "model_version")], code=TOLD)
     _write(root, "told_many", TEXT, ANSWERS, code=TOLD, more=DECOUPLED)
+    _write(root, "paced", TEXT, [("text_output", "STRING", [1])], code=PACED, more=DECOUPLED)
     for name, output in (("ensemble", "seen"), ("ensemble_odd", "sequence_id")):
         (root / name / "1").mkdir(parents=True)
         (root / name / "config.pbtxt").write_text(ENSEMBLE.replace("OUTPUT", output))

@@ -1,6 +1,7 @@
 """The generate endpoints: Atoll's answers compared with those of the real server."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from tests.conformance.comparing import http_differences
 from tests.conformance.generate import generate_questions
 from tests.conformance.generate.generate_repository import write_repository
-from tests.conformance.generate.record_generate import record
+from tests.conformance.generate.record_generate import record, talk
 from tests.conformance.process import ServerProcess, install_real_triton, start_atoll
 from tests.conformance.record import as_record, ask_http, read_record
 
-RECORDED = read_record("generate")
+RECORDED = read_record("generate")["answers"]
+WIRE = read_record("generate")["wire"]
 QUESTIONS = {one.name: one for one in generate_questions.questions()}
 
 TWICE = {
@@ -55,12 +57,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def test_each_question_has_one_name_and_one_record() -> None:
     assert len(QUESTIONS) == len(list(generate_questions.questions()))
     assert list(RECORDED) == list(QUESTIONS)
+    assert list(WIRE) == [name for name, _ in generate_questions.wire()]
 
 
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name not in {**TWICE, **SEQUENCES, **REFUSED}])
 def test_the_answer_is_that_of_the_real_server(server: ServerProcess, name: str) -> None:
     found = http_differences(RECORDED[name], as_record(ask_http(server, QUESTIONS[name])))
     assert not found, "\n".join([name, *found])
+
+
+@pytest.mark.parametrize(("name", "request_"), list(generate_questions.wire()), ids=list(WIRE))
+def test_a_stream_is_the_real_servers_byte_by_byte(server: ServerProcess, name: str, request_: bytes) -> None:
+    expected, got = (_same_order(one) for one in (WIRE[name], talk(server, request_).decode()))
+    assert got == expected
+
+
+def _same_order(text: str) -> str:
+    """Where the answer is no stream, the connection's header stands before its length, or behind it."""
+    return re.sub(r"(Content-Length: \d+\r\n)(Connection: close\r\n)", r"\2\1", text)
 
 
 @pytest.mark.parametrize("name", [*TWICE, *SEQUENCES])
@@ -85,5 +99,6 @@ def test_the_records_are_what_the_real_server_answers(tmp_path: Path) -> None:
     if reason:
         pytest.skip(f"the real Triton server cannot be installed: {reason}")
     now = record(tmp_path)
-    wrong = {name: http_differences(one, now[name]) for name, one in RECORDED.items()}
+    wrong = {name: http_differences(one, now["answers"][name]) for name, one in RECORDED.items()}
+    wrong |= {f"{name}, byte by byte": [now["wire"][name]] for name, one in WIRE.items() if now["wire"][name] != one}
     assert not any(wrong.values()), json.dumps(wrong, indent=1)
