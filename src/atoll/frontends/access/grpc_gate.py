@@ -18,6 +18,7 @@ from atoll.frontends.access.restrictions import Restriction, Restrictions
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF
 from atoll.frontends.grpc.documents import SERVICE
+from atoll.frontends.grpc.logged import LoggedCall
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import (
     Call,
@@ -131,13 +132,13 @@ def _first(metadata: Metadata, name: str) -> bytes | None:
 class _Holder:
     """Who makes a call, asked anew for each message: the key may have gone meanwhile."""
 
-    __slots__ = ("_api", "_digest", "_keys")
+    __slots__ = ("_api", "_digest", "_keys", "name")
 
     def __init__(self, keys: KeyRing, api: Api, metadata: Metadata):
         self._keys = keys
         self._api = api
         self._digest = digest_of(token_of(metadata))
-        keys.by_digest(self._digest)
+        self.name = keys.by_digest(self._digest).name
 
     def key(self, model: str) -> ApiKey:
         """The key, one request counted. Raises AtollError where it may not be used for this."""
@@ -167,9 +168,12 @@ def _keyed_stream(keys: KeyRing, infer: StreamInferHandler) -> StreamHandler:
 
 def _holder(keys: KeyRing, api: Api, call: Call) -> _Holder:
     try:
-        return _Holder(keys, api, call.metadata)
+        holder = _Holder(keys, api, call.metadata)
     except AtollError as error:
         raise grpc_error(error) from None
+    if isinstance(call, LoggedCall):
+        call.key = holder.name
+    return holder
 
 
 def _keyed(keys: KeyRing, api: Api, path: str, handler: UnaryHandler) -> UnaryHandler:

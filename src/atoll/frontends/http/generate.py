@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from atoll.errors import AtollError, Code, InternalError, InvalidArgumentError, ModelAsleepError
+from atoll.frontends.access_log import facts_of
 from atoll.frontends.apis import Api
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
 from atoll.frontends.http.endpoints import MODEL, MODEL_VERSION
@@ -38,8 +39,10 @@ class GenerateEndpoints:
     max_waiting = 64 * MIB
     """Bytes of events that wait for one client to read; a client further behind loses its stream."""
 
-    def __init__(self, server: "Server", loop: AbstractEventLoop, sleepy: SleepyModels):
+    def __init__(self, server: "Server", loop: AbstractEventLoop, sleepy: SleepyModels, logged: bool = False):
+        """`logged`: requests stand in the access log."""
         self._server = server
+        self._logged = logged
         self._sleepy = sleepy
         self._defer = loop.call_soon
         self.post = Mailbox(loop).post
@@ -83,6 +86,8 @@ class GenerateEndpoints:
                 request.deadline_ns = exchange.began_ns + head.deadline_ns
             sender.request = request
             exchange.on_gone = request.cancel
+            if self._logged:
+                exchange.facts = facts_of(request, model)
             model.submit(request)
         except ModelAsleepError as asleep:
             return self._sleepy.retry(asleep, partial(self._submit, sender_class), exchange, body, attempt)

@@ -32,10 +32,11 @@ class HttpService:
         self._readiness = ReadinessEndpoint(server, loop)
         self._shared_memory = SharedMemoryEndpoints(self.context.regions, loop)
         regions = self.context.regions
-        infer = InferEndpoint(server, loop, max_body_size, sleepy, self.context.access_log is not None, regions)
+        logged = self.context.access_log is not None
+        infer = InferEndpoint(server, loop, max_body_size, sleepy, logged, regions)
         table = [
             *routes(server, infer, self._readiness, sleepy),
-            *GenerateEndpoints(server, loop, sleepy).routes(),
+            *GenerateEndpoints(server, loop, sleepy, logged).routes(),
             *self._repository.routes(),
             *self._shared_memory.routes(),
             *TraceEndpoints(server).routes(),
