@@ -27,6 +27,8 @@ from atoll.config.platforms import _BACKEND_OF_FILE, _BACKENDS, ENSEMBLE
 from atoll.config.problems import Problem
 from atoll.config.schema import message_class
 from atoll.config.signature import ModelSignature, TensorSignature
+from atoll.frontends.access.key_file import MEMBERS
+from atoll.frontends.access.keys import SCOPES
 from atoll.models.diagnosis import Diagnosis
 from atoll.models.inspection import Inspection
 from atoll.options import OPTIONS, OURS
@@ -254,6 +256,14 @@ def _requirements() -> set[str]:
     return found
 
 
+def key_file() -> set[str]:
+    return {"keys", *MEMBERS}
+
+
+def scopes() -> set[str]:
+    return set(SCOPES)
+
+
 def server_file() -> set[str]:
     def walk(descriptor: Any, prefix: str) -> Iterator[str]:
         for field in descriptor.fields:
@@ -268,12 +278,15 @@ def server_file() -> set[str]:
 # ---- requests
 
 
+READ_BY = ("head.py", "credentials.py", "http_gate.py")  # where HTTP's headers are understood
+
+
 def headers() -> set[str]:
     """In lower case: those that HTTP's head reads, those that answers have, and gRPC's."""
     found: set[str] = set()
     for path, tree in trees("frontends"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and _is(node.left, "name") and path.name == "head.py":
+            if isinstance(node, ast.Compare) and _is(node.left, "name") and path.name in READ_BY:
                 found |= {text for one in node.comparators for text in texts(one, tree)}
             elif isinstance(node, ast.Constant) and isinstance(node.value, bytes):
                 lines = re.findall(rb"(?:^|[\n%b])([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)*): ", node.value)

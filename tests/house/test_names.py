@@ -25,6 +25,8 @@ RULES: dict[str, Callable[[], set[str]]] = {
     "Keys of padding": code.padding_keys,
     "Keys of the checksum agent": code.checksum_keys,
     "The server's configuration file": code.server_file,
+    "The file of API keys": code.key_file,
+    "Scopes of API keys": code.scopes,
     "Locations of repositories": code.locations,
     "The credential file of object stores": code.credential_keys,
     "Environment variables": code.environment_variables,

@@ -17,7 +17,7 @@ DEFAULT_HEADERS = (
     *("content-type", "content-encoding", "inference-header-content-length", "atoll-deadline-seconds"),
     *("authorization", "x-api-key", "x-request-id", "traceparent", "tracestate", "endpoint-load-metrics-format"),
 )
-_EXPOSED = "Inference-Header-Content-Length, Retry-After, WWW-Authenticate, X-Request-Id, Endpoint-Load-Metrics"
+_EXPOSED = b"Inference-Header-Content-Length, Retry-After, WWW-Authenticate, X-Request-Id, Endpoint-Load-Metrics"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://(?:[a-z0-9.\-_]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -48,9 +48,8 @@ class Cors:
         vary = b"" if self.any_origin else b"Vary: Origin\r\n"
         if origin is None or not self.allows(origin):
             return vary
-        allowed = ANY if self.any_origin else origin
-        lines = f"Access-Control-Allow-Origin: {allowed}\r\nAccess-Control-Expose-Headers: {_EXPOSED}\r\n"
-        return lines.encode() + vary
+        allowed = (ANY if self.any_origin else origin).encode()
+        return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Expose-Headers: %b\r\n%b" % (allowed, _EXPOSED, vary)
 
     def preflight(self, origin: str, methods: Iterable[str]) -> Answer:
         """The answer to a browser that asks before a page's request; `methods`: those of the endpoint."""
@@ -58,11 +57,11 @@ class Cors:
             return answers.refusal(403, "pages of this origin may not ask: --cors-allow-origin does not name it")
         allowed = ", ".join(one for one in methods if one in self.methods)
         lines = (
-            f"Access-Control-Allow-Methods: {allowed}\r\n"
-            f"Access-Control-Allow-Headers: {self.headers}\r\n"
-            f"Access-Control-Max-Age: {self.max_age_s}\r\n"
+            b"Access-Control-Allow-Methods: %b\r\n" % allowed.encode(),
+            b"Access-Control-Allow-Headers: %b\r\n" % self.headers.encode(),
+            b"Access-Control-Max-Age: %d\r\n" % self.max_age_s,
         )
-        return Answer(200, [], headers=lines.encode())
+        return Answer(200, [], headers=b"".join(lines))
 
 
 def cors_from_values(values: Mapping[str, Any], other_headers: Iterable[str] = ()) -> Cors | None:

@@ -13,7 +13,7 @@ from atoll.frontends.access.keys import SCOPES, KeyRecord
 from atoll.frontends.access.rate import RateLimit
 
 MAX_RATE = 1_000_000
-_MEMBERS = ("name", "hash", "models", "scopes", "requests_per_second", "burst", "expires")
+MEMBERS = ("name", "hash", "models", "scopes", "requests_per_second", "burst", "expires")
 _DEFAULT = KeyRecord("", b"")
 
 
@@ -75,11 +75,11 @@ class _Reader:
             if name == "key":
                 text, remedy = "keys are not kept here, their hashes are", "Write what `atoll key` printed."
                 self._wrong(self._place(entry, name), "key", text, "a key", "hash: sha256:...", remedy)
-            elif name not in _MEMBERS:
-                near = suggestion(name, _MEMBERS)
+            elif name not in MEMBERS:
+                near = suggestion(name, MEMBERS)
                 remedy = f"Did you mean '{near}'?" if near else ""
                 here = self._place(entry, name)
-                self._wrong(here, name, "there is no such member", f"'{name}'", ", ".join(_MEMBERS), remedy)
+                self._wrong(here, name, "there is no such member", f"'{name}'", ", ".join(MEMBERS), remedy)
         name = self._name(entry, place)
         digest = self._digest(entry, place)
         models = self._texts(entry, "models", _DEFAULT.models)

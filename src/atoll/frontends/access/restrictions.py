@@ -49,12 +49,12 @@ Restrictions: TypeAlias = Mapping[Api, Restriction]
 
 def http_restrictions(words: Iterable[str]) -> Restrictions:
     """From the values of --http-restricted-api. Raises InvalidArgumentError."""
-    return _read("http-restricted-api", "api", words, "")
+    return _read("--http-restricted-api", "api", words, "")
 
 
 def grpc_restrictions(words: Iterable[str]) -> Restrictions:
     """From the values of --grpc-restricted-protocol. Raises InvalidArgumentError."""
-    return _read("grpc-restricted-protocol", "protocol", words, GRPC_PREFIX)
+    return _read("--grpc-restricted-protocol", "protocol", words, GRPC_PREFIX)
 
 
 def _read(option: str, kind: str, words: Iterable[str], prefix: str) -> Restrictions:
@@ -64,12 +64,12 @@ def _read(option: str, kind: str, words: Iterable[str], prefix: str) -> Restrict
         key, _, value = setting.partition("=")
         if not (names and key and value):
             raise InvalidArgumentError(
-                f"--{option} option format is '<config name>:<setting>=<value>'. Got {word}. Expected names of "
-                f"{kind}s, a header and its value, such as --{option}=health,metadata:{kind}-key=secret"
+                f"{option} option format is '<config name>:<setting>=<value>'. Got {word}. Expected names of "
+                f"{kind}s, a header and its value, such as {option}=health,metadata:{kind}-key=secret"
             )
         if not _TOKEN.fullmatch(key):
             logger.warning(
-                "--%s: '%s' is no name that a header can have: nobody can use what it restricts (%s)",
+                "%s: '%s' is no name that a header can have: nobody can use what it restricts (%s)",
                 option,
                 key,
                 names,
@@ -78,13 +78,13 @@ def _read(option: str, kind: str, words: Iterable[str], prefix: str) -> Restrict
             api = RESTRICTABLE.get(name)
             if api is None:
                 raise InvalidArgumentError(
-                    f"unknown restricted {kind} '{name}' in --{option}={names}:...: expected "
+                    f"unknown restricted {kind} '{name}' in {option}={names}:...: expected "
                     f"{', '.join(RESTRICTABLE)}, with commas and no spaces between them"
                 )
             if api in found:
                 raise InvalidArgumentError(
                     f"restricted {kind} '{name}' can not be specified in multiple config groups: "
-                    f"name it once in all that is given for --{option}"
+                    f"name it once in all that is given for {option}"
                 )
             found[api] = Restriction(prefix + key, value.encode("utf-8", "surrogateescape"))
     return found
