@@ -11,7 +11,8 @@ import grpc
 from tests.conformance import comparing, grpc_questions
 from tests.conformance.process import ServerProcess
 from tests.conformance.record import as_record
-from tests.conformance.shared_memory.scenarios import FILE_BYTES, Grpc, Http, Step, Unlink, scenarios, unregister
+from tests.conformance.shared_memory.scenarios import scenarios
+from tests.conformance.shared_memory.steps import FILE_BYTES, Grpc, Http, Step, Unlink, unregister
 
 MEMORY = Path("/dev/shm")
 TEXT = struct.pack("<I3sI4s", 3, b"abc", 4, b"defg")

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from tests.conformance.process import ServerProcess, start_atoll, wait_until
-from tests.conformance.shared_memory.scenarios import SYSTEM, register, unregister
+from tests.conformance.shared_memory.steps import SYSTEM, register, unregister
 from tests.conformance.wire import Exchange
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
