@@ -19,8 +19,8 @@ FLOORS = [  # from the ground up; a room is a folder or a file directly under at
     {"models"},
     {"server"},
     {"frontends", "testing", "__init__"},
-    {"serve", "listener", "analyze", "cluster"},
-    {"cli"},
+    {"serve", "listener", "analyze", "cluster", "tritonserver"},
+    {"cli", "tritonfrontend"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

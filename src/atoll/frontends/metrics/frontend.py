@@ -14,7 +14,7 @@ from atoll.frontends.http.listening import HttpListening
 from atoll.frontends.http.routes import Endpoint, Route, RouteTable
 from atoll.frontends.listening.options import ListenOptions, socket_mode
 from atoll.frontends.listening.tls import TlsFiles
-from atoll.observability.metrics import CpuMeter, render
+from atoll.frontends.metrics.page import MetricsPage
 from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ class MetricsFrontend:
 
     def __init__(self, server: "Server", options: MetricsOptions, context: FrontendContext | None = None):
         self._context = context or FrontendContext(server)
-        self._server = server
-        self._options = options
-        self._cpu = CpuMeter(options.interval_s) if options.cpu else None
+        self._page = MetricsPage(server, cpu=options.cpu, interval_s=options.interval_s, settings=options.settings)
         access, access_log = self._context.access, self._context.access_log
         self._listening = HttpListening(
             options, _LIMITS, lambda loop: MetricsService(self.page, access), "metrics", access_log
@@ -79,16 +77,7 @@ class MetricsFrontend:
 
     def page(self, exchange: Exchange, body: memoryview) -> Answer:
         """The endpoint itself."""
-        cpu = None if self._cpu is None else self._cpu.read()
-        text = render(
-            self._server.statistics(),
-            cpu,
-            getattr(self._server, "memory_pool", None),
-            getattr(self._server, "response_cache", None),
-            self._options.settings,
-        )
-        text += self._server.custom_metrics.render()
-        return Answer(200, [text.encode("utf-8", "surrogateescape")], headers=_HEADERS)
+        return Answer(200, [self._page.text().encode("utf-8", "surrogateescape")], headers=_HEADERS)
 
 
 class MetricsService:

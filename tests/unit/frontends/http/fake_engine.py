@@ -27,6 +27,7 @@ class FakeServer(FakeRepository):
         self.stopping = False
         self.arrived = threading.Event()
         self.custom_metrics = CustomMetrics()
+        self.memory_pool = self.response_cache = None
 
     def submit(self, request: InferenceRequest) -> None:
         self.model(request.model_name, request.model_version)
