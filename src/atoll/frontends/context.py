@@ -1,11 +1,12 @@
 """What all frontends of a server have in common, on whichever event loop they run: made once, handed to each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access_log import AccessLog
+from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.shared_memory.regions import RegionTable
 from atoll.observability.logs import server_log
 
@@ -21,6 +22,8 @@ class FrontendContext:
     access_log: AccessLog | None = None
     access: AccessControl | None = None
     regions: RegionTable | None = None
+    http_headers: HeaderReader = field(default_factory=HeaderReader)
+    grpc_headers: HeaderReader = field(default_factory=HeaderReader)
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
@@ -28,7 +31,11 @@ class FrontendContext:
         access = AccessControl.from_values(values)
         access_log = AccessLog(values["access_log"]) if values.get("access_log") else None
         regions = RegionTable() if values.get("allow_client_shm") else None
-        return cls(server, access_log, access, regions)
+        http_headers, grpc_headers = (
+            HeaderReader(values.get(f"{protocol}_header_forward_pattern", ""), f"{protocol}-header-forward-pattern")
+            for protocol in ("http", "grpc")
+        )
+        return cls(server, access_log, access, regions, http_headers, grpc_headers)
 
     def reopen_logs(self) -> None:
         """Log rotation has moved the files away: open them anew."""

@@ -78,6 +78,14 @@ class CustomMetrics:
         self._families: dict[int, _Handle] = {}
         self._metrics: dict[int, tuple[int, _Series]] = {}  # number of the family, series
 
+    # ---- read
+
+    def readings(self, family_name: str) -> list[tuple[Mapping[str, str], float]]:
+        """The labels and the value of each metric of a family; none where nobody has made it."""
+        with self._lock:
+            family = self._names.get(family_name)
+            return [] if family is None else [(dict(one.labels), one.value) for one in family.series.values()]
+
     # ---- make
 
     def create_family(self, owner: object, name: str, description: str, kind: str) -> int:

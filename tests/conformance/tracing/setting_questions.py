@@ -64,7 +64,10 @@ _BODIES = (
             "null",
         )
     ),
-    *(f'{{"trace_count":{value}}}' for value in ('"5"', "5", '"-1"', '"-2"', "-3", '"x"', '"0"', '"99999999999"', "null")),
+    *(
+        f'{{"trace_count":{value}}}'
+        for value in ('"5"', "5", '"-1"', '"-2"', "-3", '"x"', '"0"', '"99999999999"', "null")
+    ),
     *(f'{{"log_frequency":{value}}}' for value in ('"5"', '"-5"', '"x"', '"99999999999"', "6", "null")),
     *(f'{{"trace_file":{value}}}' for value in ('"/tmp/other.json"', '""', "5", "null")),
     '{"trace_mode":"opentelemetry"}',

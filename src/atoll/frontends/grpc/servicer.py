@@ -11,6 +11,7 @@ from atoll.frontends.access_log import Facts, facts_of, short
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.failures import tell_failure
+from atoll.frontends.following import Following
 from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.logged import LoggedCall, logged_streams, logged_unary
@@ -66,6 +67,9 @@ class Servicer:
         self._codec = InferCodec()
         self._regions: Regions = self.context.regions or NO_REGIONS
         self._mailbox = Mailbox(loop)
+        self._carrying = self.context.grpc_headers
+        self._tracer = server.tracing
+        self._following = Following(server.tracing, self._mailbox.post, "GRPC")
         self._defer = loop.call_soon
         self._waking = Waking(server, loop)
         self._repository = RepositoryCalls(server, loop)
@@ -80,6 +84,8 @@ class Servicer:
             compression,
             limits or StreamLimits(),
             self._regions,
+            self._following,
+            self._carrying,
         )
         self.unary: Mapping[str, UnaryHandler] = {
             **Documents(server, self._waking).procedures(),
@@ -134,7 +140,11 @@ class Servicer:
                 call.compression = self._compression
             if self._logged:
                 cast(LoggedCall, call).facts = facts_of(request, model)
-            model.submit(request)
+            carried = self._carrying.read(call.metadata)
+            if carried is not None or self._tracer.active:
+                self._following.submit(model, request, carried)
+            else:
+                model.submit(request)
         except AtollError as error:
             if isinstance(error, ModelAsleepError):
                 again = partial(self.model_infer, call, message, attempt + 1)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError
+from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.failures import tell_failure
+from atoll.frontends.following import Following
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.mailbox import Mailbox
@@ -56,8 +58,12 @@ class StreamInfer:
         compression: Compression,
         limits: StreamLimits,
         regions: Regions = NO_REGIONS,
+        following: Following | None = None,
+        carrying: HeaderReader | None = None,
     ):
         self.server = server
+        self.following = following or Following(server.tracing, mailbox.post, "GRPC")
+        self.carrying = carrying or HeaderReader()
         self.codec = codec
         self.mailbox = mailbox
         self.waking = waking
@@ -104,6 +110,7 @@ class Stream:
         self._call = call
         self.permit: Callable[[str], None] | None = None
         self._task = asyncio.current_task()
+        self._carried = service.carrying.read(call.metadata)
         self._ends_at_error = any(name == "triton_grpc_error" and value == "true" for name, value in call.metadata)
         self._entries: set[Entry] = set()  # in flight
         self._request_bytes = 0
@@ -168,7 +175,10 @@ class Stream:
                     self._order.append(entry)
             else:
                 self._reorder(entry)
-            model.submit(request)
+            if self._carried is not None or service.server.tracing.active:
+                service.following.submit(model, request, self._carried)
+            else:
+                model.submit(request)
         except AtollError as error:
             self._refused(entry, error, message, attempt)
 

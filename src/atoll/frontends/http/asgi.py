@@ -100,7 +100,11 @@ class _App:
             (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
             for name, value in scope["headers"]
         ]
-        return interpret(self._service.routes, scope["method"], path.removeprefix(scope.get("root_path", "")), headers)
+        routes = self._service.routes
+        head = interpret(routes, scope["method"], path.removeprefix(scope.get("root_path", "")), headers)
+        if routes.carrying is not None:
+            head.carried = routes.carrying.read(headers)
+        return head
 
     def _make_service(self, loop: asyncio.AbstractEventLoop) -> HttpService:
         return HttpService(self._server, loop, self._max_body_size, self._context)

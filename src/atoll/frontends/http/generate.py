@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 from atoll.errors import AtollError, Code, InternalError, InvalidArgumentError, ModelAsleepError
 from atoll.frontends.access_log import facts_of
 from atoll.frontends.apis import Api
+from atoll.frontends.following import Following
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
 from atoll.frontends.http.endpoints import MODEL, MODEL_VERSION
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import MIB
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
+from atoll.frontends.load_metrics import load_metrics_line
 from atoll.frontends.mailbox import Mailbox
 from atoll.observability.log_lines import about
 from atoll.protocol.generate import decode_generate
@@ -46,6 +48,8 @@ class GenerateEndpoints:
         self._sleepy = sleepy
         self._defer = loop.call_soon
         self.post = Mailbox(loop).post
+        self._tracer = server.tracing
+        self._following = Following(server.tracing, self.post, "HTTP")
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -53,6 +57,13 @@ class GenerateEndpoints:
             for model in (MODEL, MODEL_VERSION)
             for path, endpoint in (("/generate", self.generate), ("/generate_stream", self.generate_stream))
         ]
+
+    def load_metrics(self, exchange: Exchange) -> bytes:
+        """The header line that says how full the model's KV cache is, where the client asks for it."""
+        carried = exchange.head.carried
+        if carried is None or not carried.load_metrics:
+            return b""
+        return load_metrics_line(self._server, exchange.head.arguments["model"], carried.load_metrics)
 
     def generate(self, exchange: Exchange, body: memoryview) -> Answer | None:
         return self._submit(OneResponse, exchange, body)
@@ -88,7 +99,10 @@ class GenerateEndpoints:
             exchange.on_gone = request.cancel
             if self._logged:
                 exchange.facts = facts_of(request, model)
-            model.submit(request)
+            if head.carried is not None or self._tracer.active:
+                self._following.submit(model, request, head.carried, exchange.began_ns)
+            else:
+                model.submit(request)
         except ModelAsleepError as asleep:
             return self._sleepy.retry(asleep, partial(self._submit, sender_class), exchange, body, attempt)
         return None
@@ -120,7 +134,8 @@ class OneResponse:
             final = True
         if final:
             self.request = None
-            self._exchange.answer(Answer(self._status, [self._document], JSON))
+            headers = JSON + self._endpoints.load_metrics(self._exchange)
+            self._exchange.answer(Answer(self._status, [self._document], headers))
 
 
 class EventStream:
@@ -145,7 +160,7 @@ class EventStream:
         status, document = (200, b"") if response is None else _document(response)
         if not self._begun and (final or response is not None):
             self._begun = True
-            exchange.begin(status, EVENTS)
+            exchange.begin(status, EVENTS + self._endpoints.load_metrics(exchange))
             exchange.on_drained = self._drained
         if response is not None:
             self._write(event(document))

@@ -12,6 +12,7 @@ import httptools
 
 from atoll.config.deadline import MAX_SECONDS, parse_deadline_ns
 from atoll.errors import InvalidArgumentError
+from atoll.frontends.carried_headers import CarriedHeaders
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.compression import choose
@@ -45,6 +46,7 @@ class RequestHead:
         "accept_coding",
         "answer_headers",
         "arguments",
+        "carried",
         "content_coding",
         "deadline_ns",
         "expects_continue",
@@ -83,6 +85,7 @@ class RequestHead:
         self.answer_headers = b""
         self.key: ApiKey | None = None
         self.stranger = False
+        self.carried: CarriedHeaders | None = None  # what of the headers is for a model
 
     def request_id(self) -> str:
         """What X-Request-Id says, for the log; "" where it is not given."""
@@ -141,12 +144,15 @@ class HeadParser:
         version = parser.get_http_version()
         if not collected.complete or version not in ("1.0", "1.1"):
             return malformed(400, "malformed HTTP request: HTTP/1.0 and HTTP/1.1 are spoken here")
+        written = [(name.decode("latin-1"), _text(value)) for name, value in collected.headers]
         head = interpret(
             self._routes,
             parser.get_method().decode("ascii"),
             _path(collected.target),
-            [(name.decode("latin-1").lower(), _text(value)) for name, value in collected.headers],
+            [(name.lower(), value) for name, value in written],
         )
+        if head.route is not None and self._routes.carrying is not None:
+            head.carried = self._routes.carrying.read(written)  # by their names as they were written
         head.minor_version = int(version[2])
         head.keep_alive = _keeps_alive(head)
         return head

@@ -9,6 +9,7 @@ from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, Unsu
 from atoll.frontends.access_log import facts_of
 from atoll.frontends.classifying import send_classes
 from atoll.frontends.failures import tell_failure
+from atoll.frontends.following import Following
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
@@ -57,6 +58,8 @@ class InferEndpoint:
         self._decode = InferDecoder(regions or NO_REGIONS).decode
         self._encode = ResponseEncoder().encode
         self.post = Mailbox(loop).post
+        self._tracer = server.tracing
+        self._following = Following(server.tracing, self.post, "HTTP")
 
     def __call__(self, exchange: Exchange, body: memoryview) -> Answer | None:
         coding = exchange.head.content_coding
@@ -126,7 +129,10 @@ class InferEndpoint:
             exchange.on_gone = request.cancel
             if self._logged:
                 exchange.facts = facts_of(request, model)
-            model.submit(request)
+            if head.carried is not None or self._tracer.active:
+                self._following.submit(model, request, head.carried, exchange.began_ns)
+            else:
+                model.submit(request)
         except AtollError as error:
             return self._refusal(error, exchange, body, attempt, request.id if request is not None else "")
         return None

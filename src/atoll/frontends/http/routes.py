@@ -11,6 +11,7 @@ from atoll.frontends.http.exchange import Exchange
 
 if TYPE_CHECKING:
     from atoll.frontends.access.http_gate import HttpGate
+    from atoll.frontends.carried_headers import HeaderReader
 
 # An endpoint gets the exchange and the request's body. It returns the answer, or None where `exchange.answer` brings it
 # later.
@@ -49,10 +50,15 @@ class Destination:
 
 
 class RouteTable:
-    """Finds what a path leads to; the first one that fits counts. `gate`: who may go there, None: everybody."""
+    """Finds what a path leads to; the first one that fits counts. `gate`: who may go there, None: everybody.
+    `carrying`: what reads the headers that are for models; None: they are nobody's.
+    """
 
-    def __init__(self, routes: Sequence[Route], gate: "HttpGate | None" = None):
+    def __init__(
+        self, routes: Sequence[Route], gate: "HttpGate | None" = None, carrying: "HeaderReader | None" = None
+    ):
         self.gate = gate
+        self.carrying = carrying
         self._paths: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:

@@ -43,7 +43,7 @@ class HttpService:
             *log_routes(),
         ]
         access = self.context.access
-        self.routes = RouteTable(table, None if access is None else access.http)
+        self.routes = RouteTable(table, None if access is None else access.http, self.context.http_headers)
 
     def close(self) -> None:
         """Load and unload nothing more; what has begun goes on."""

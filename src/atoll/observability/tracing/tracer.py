@@ -4,12 +4,11 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic_ns
 
 from atoll.observability.tracing.context import TraceContext
 from atoll.observability.tracing.file import TraceFiles
 from atoll.observability.tracing.settings import TraceSettings, TraceUpdate, updated
-from atoll.observability.tracing.trace import Record, RequestTrace, TracedSender
+from atoll.observability.tracing.trace import Part, Record, RequestTrace, TracedSender
 from atoll.request import InferenceRequest
 
 MAX_PENDING = 10_000  # traces that are kept for an indexed file; one of more would fill the memory first
@@ -73,26 +72,23 @@ class Tracer:
     # ---- requests
 
     def begin(
-        self, request: InferenceRequest, context: TraceContext | None = None, *, frontend: str = "", began_ns: int = 0
-    ) -> None:
-        """A client's request, before it is submitted: give it its trace, if it gets one.
+        self, request: InferenceRequest, context: TraceContext | None = None, *, client: bool = False
+    ) -> Part | None:
+        """A request, before it is submitted: give it its trace, if it gets one; its part of it, if it is recorded.
 
-        `frontend`: HTTP or GRPC; who says so calls `sent` of the request's part, and its `end`, when the answer has
-        gone, or `refused` of its trace. `began_ns`: when it began to read the request, on the monotonic clock.
+        `client`: it came over the network. Who brought it wraps its sender in a TracedSender, and calls the part's
+        `end` when the answer has gone, or the request was refused. All others call `refused` of the trace then.
         """
         record = self._sampled(request.model_name, context) if self.active else None
         part = None if record is None else record.begin(0)
         if record is None or part is None:
             if context is not None:
                 request.trace = RequestTrace(context)
-            return
-        if frontend:
-            read_ns = monotonic_ns()
-            word = "RECV" if frontend == "HTTP" else "WAITREAD"
-            part.received(f"{frontend}_{word}_START", began_ns or read_ns)
-            part.received(f"{frontend}_{word}_END", read_ns)
+            return None
         request.trace = RequestTrace(context, record, part)
-        request.sender = TracedSender(part, request.sender, ends=not frontend)
+        if not client:
+            request.sender = TracedSender(part, request.sender, ends=True)
+        return part
 
     def _sampled(self, model_name: str, context: TraceContext | None) -> Record | None:
         with self._lock:
