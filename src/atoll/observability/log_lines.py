@@ -17,6 +17,7 @@ _SEVERITY: Final = {"W": "warning", "E": "error", "I": "info"}
 # What a terminal or a reader of lines may take for more than text. The real server escapes those below the space only.
 _UNSAFE: Final = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _UNSAFE_IN_BLOCKS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LINE_ENDS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")  # to some readers; JSON's own rules leave them as they are
 _SHORT: Final = {
     '"': '\\"',
     "\\": "\\\\",
@@ -132,9 +133,10 @@ class JsonFormatter(logging.Formatter):
 def json_line(document: Mapping[str, Any]) -> str:
     """A JSON text on one line. What is no UTF-8 in a string, surrogates, is written as escapes."""
     try:
-        return orjson.dumps(document).decode()
+        text = orjson.dumps(document)
     except (orjson.JSONEncodeError, TypeError):
-        return orjson.dumps({key: _plain(value) for key, value in document.items()}).decode()
+        text = orjson.dumps({key: _plain(value) for key, value in document.items()})
+    return _LINE_ENDS.sub(_escape, text.decode())
 
 
 def _plain(value: Any) -> Any:
