@@ -76,6 +76,9 @@ class PerfAnalyzer:
             command.append("--streaming")
         if case.sequence_length:
             command += ["--sequence-length", str(case.sequence_length), "--serial-sequences"]
+        if case.shared_output_bytes:
+            command += ["--shared-memory", "system"]
+            command += ["--output-shared-memory-size", str(case.shared_output_bytes)]
         # A generous stability bound: the runner takes medians over rounds, and wants three windows, never a retry.
         command += [
             "-p",
@@ -138,6 +141,8 @@ class WrkAndH2load:
             raise LoadError(f"not on PATH: {', '.join(missing)}. On Debian: apt-get install wrk nghttp2-client")
 
     def drive(self, case: Case, protocol: Protocol, port: int, concurrency: int, seconds: float) -> Reading:
+        if case.shared_output_bytes:
+            raise LoadError("wrk and h2load share no memory: only perf_analyzer does")
         drive = self._wrk if protocol == "http" else self._h2load
         try:
             return drive(case, port, concurrency, seconds)

@@ -41,6 +41,7 @@ class Case:
     vocabulary: int | None = None
     streaming: bool = False
     sequence_length: int = 0  # of a model that takes sequences: about how many requests each has
+    shared_output_bytes: int = 0  # tensors travel through shared memory, and each output is as long as this at most
 
     @property
     def slow(self) -> bool:
