@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from atoll.errors import AtollError, Code, InvalidArgumentError
+from atoll.errors import AtollError, Code, InternalError, InvalidArgumentError
 from atoll.frontends.apis import Api
 from atoll.frontends.blocking import BlockingCalls
 from atoll.frontends.hosting.media_type import infer_head
@@ -168,7 +168,10 @@ def _target(exchange: Exchange) -> str:
 
 
 def _members(body: memoryview) -> tuple[str, str]:
-    document = json_text.parse(body) if len(body) else {}
+    try:
+        document = json_text.parse(body) if len(body) else {}
+    except InternalError as error:
+        raise InvalidArgumentError(str(error)) from None
     if not isinstance(document, dict):
         document = {}
     found = []
