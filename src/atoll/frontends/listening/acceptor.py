@@ -142,7 +142,9 @@ class Acceptor:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         lane = min(self._lanes, key=_load)
         if len(lane.arriving) >= MAX_HANDSHAKES:  # the newest is the likeliest to mean it
-            _cut(next(iter(list(lane.arriving))))
+            oldest = next(iter(list(lane.arriving)))
+            lane.arriving.pop(oldest, None)
+            _cut(oldest)
         lane.arriving[connection] = None
         arrival = self._arrive(lane, connection, None if self._tls is None else self._tls.context())
         if lane.loop is self._loop:
