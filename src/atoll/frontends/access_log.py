@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _STREAMS: Final[Mapping[str, int]] = {"stdout": 1, "stderr": 2}
 _CAPACITY: Final = 65_536  # lines
 _PAUSE_S: Final = 0.1  # in which they gather
+_SILENCE_NS: Final = 10_000_000_000  # between two warnings that lines are lost
 _LONGEST: Final = 512  # characters of a text that a client has chosen
 
 Headers = Iterable[tuple[str, str | bytes]]
@@ -60,6 +61,7 @@ class AccessLog:
     """Usable from any thread; `note` never waits. Raises InvalidArgumentError where the file cannot be written."""
 
     def __init__(self, place: str):
+        self._silent_until_ns = 0
         self._offset_ns = time.time_ns() - monotonic_ns()
         self._writer: LineWriter[Access] = LineWriter(
             "access-log", _output(place), self._render, capacity=_CAPACITY, pause_s=_PAUSE_S
@@ -77,16 +79,22 @@ class AccessLog:
 
     def close(self) -> None:
         """Write what there is."""
-        if not self._writer.close():
+        flushed = self._writer.close()
+        if self._writer.lost or not flushed:
             logger.warning("the end of the access log could not be written: %d lines are lost", self._writer.lost)
 
     def _render(self, noted: Sequence[Access], lost: int) -> bytes:
         lines = []
         if lost:
             lines.append(json_line({"time": utc_time(time.time()), "lost": lost}))
-            logger.warning("%d lines of the access log are lost: they could not be written as fast as they came", lost)
+            self._warn(lost)
         lines += [json_line(self._document(one)) for one in noted]
         return ("\n".join(lines) + "\n").encode()
+
+    def _warn(self, lost: int) -> None:
+        if monotonic_ns() >= self._silent_until_ns:
+            self._silent_until_ns = monotonic_ns() + _SILENCE_NS
+            logger.warning("%d lines of the access log could not be written, or not as fast as they came", lost)
 
     def _document(self, one: Access) -> dict[str, Any]:
         document: dict[str, Any] = {
