@@ -141,5 +141,6 @@ def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Pa
 
 
 def _explicit(servers: list[list[str]]) -> int | None:
-    """Which of a page's servers takes orders: what a page that starts one says to type is meant for it."""
-    return next((i for i, words in enumerate(servers) if "--model-control-mode=explicit" in words), None)
+    """Which of a page's servers takes orders, or memory: what a page that starts one says to type is meant for it."""
+    special = {"--model-control-mode=explicit", "--allow-client-shm=true"}
+    return next((i for i, words in enumerate(servers) if special & set(words)), None)
