@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.models.index import IndexEntry
+from atoll.observability.tracing.tracer import Tracer
 
 WAIT_S = 20
 INDEX = [
@@ -18,6 +19,7 @@ class FakeRepository:
     """`calls` are the load and unload calls so far. A model named `slow...` waits until `let_go` is set."""
 
     def __init__(self) -> None:
+        self.tracing = Tracer()
         self.calls: list[tuple[object, ...]] = []
         self.entered = threading.Semaphore(0)
         self.let_go = threading.Event()
