@@ -33,6 +33,7 @@ from atoll.models.diagnosis import Diagnosis
 from atoll.models.inspection import Inspection
 from atoll.options import OPTIONS, OURS
 from atoll.protocol import repository as repository_protocol
+from atoll.protocol import shared_memory
 from atoll.repositories.agents.checksum import _HASHES
 from atoll.repositories.credentials import KNOWN_KEYS
 from atoll.repositories.object_location import Service
@@ -300,6 +301,7 @@ def headers() -> set[str]:
 def request_parameters() -> set[str]:
     found: set[str] = {repository_protocol.CONFIG, f"{repository_protocol.FILE}PATH"}
     found.add(repository_protocol.UNLOAD_DEPENDENTS)
+    found |= {shared_memory.REGION, shared_memory.OFFSET, shared_memory.BYTE_SIZE}
     for path, tree in trees("protocol"):
         if path.name == "documents.py":  # whose keys are of documents that answers hold
             continue
