@@ -19,6 +19,8 @@ from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelTransactionPolicy
 from atoll.config.tensors import ModelInput, ModelOutput
 from atoll.errors import InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
+from atoll.frontends.access.control import AccessControl
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.observability.durations import Duration
@@ -158,8 +160,9 @@ class Engine(FakeRepository):
 class Serving:
     """The frontend on its own loop and thread, and blocking clients for it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, access: AccessControl | None = None, **options: Any) -> None:
         self.engine = Engine()
+        self.access = access
         self.loop: asyncio.AbstractEventLoop
         self.problem: BaseException | None = None
         self._up = threading.Event()
@@ -181,7 +184,9 @@ class Serving:
     async def _live(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
-        self.frontend = GrpcFrontend(self.engine, GrpcOptions(**{"port": 0, **self._options}))  # type: ignore[arg-type]
+        context = FrontendContext(self.engine, access=self.access)  # type: ignore[arg-type]
+        options = GrpcOptions(**{"port": 0, **self._options})
+        self.frontend = GrpcFrontend(self.engine, options, context)  # type: ignore[arg-type]
         try:
             await self.frontend.start()
         except BaseException as problem:
