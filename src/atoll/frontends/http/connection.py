@@ -23,6 +23,7 @@ from atoll.tensor import Buffer
 
 HEAD_END = b"\r\n\r\n"
 NEVER = float("inf")
+HALF_CLOSED_S = 1.0  # for answering who sends no more: most of those have left, and their requests should not go on
 STRANGERS_SIZE = 64 << 10  # of a body that is taken in although its sender may not use the endpoint
 
 
@@ -48,6 +49,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         self._waiting = bytearray()  # received, but not looked at yet, or not a whole head yet
         self._advancing = False
+        self._half_closed = False  # the client sends no more
         self._reading_paused = False
         self._writing_paused = False
         self._unwritten = 0
@@ -108,8 +110,17 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._waiting += self._port.scratch[:nbytes]
             self._bound_waiting()
 
-    def eof_received(self) -> None:
-        """The client sends no more. If it waits for an answer it counts as gone: closing both ways looks the same."""
+    def eof_received(self) -> bool:
+        """The client sends no more. Whether it has left as well cannot be seen, so its requests are not for long.
+
+        True: the transport stays open for the answers.
+        """
+        transport = self._transport
+        if self._state is not ANSWER or transport is None or not transport.can_write_eof():
+            return False
+        self._half_closed = True
+        self._loop.call_later(HALF_CLOSED_S, self._give_up)
+        return True
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -159,6 +170,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         else:
             self._refuse(answers.refusal(408, "the request did not arrive in time"))
 
+    def _give_up(self) -> None:
+        """The client that sends no more has had time to be answered."""
+        if self._transport is not None and self._state in (ANSWER, STREAM):
+            self._transport.abort()
+
     # ---- receiving
 
     def _advance_waiting(self) -> None:
@@ -172,6 +188,8 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._reading_paused = False
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
+        if self._half_closed and self._state is HEAD and not self._writing_paused:
+            self._close()
 
     def _advance(self, data: bytes | bytearray) -> None:
         self._advancing = True
@@ -219,14 +237,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         if 0 < length <= available:
             self._dispatch(head, memoryview(data)[position : position + length])
             return position + length
-        if head.stranger and not 0 < length <= STRANGERS_SIZE:
-            assert head.refusal is not None, "a stranger's head carries its refusal. This is a bug"
+        early = head.expects_continue or (head.stranger and not 0 < length <= STRANGERS_SIZE)
+        if early and head.refusal is not None:  # the body need not be sent
             self._head = head
             self._refuse(answers.with_headers(head.refusal, head.answer_headers))
             return position
         self._head = head
         self.deadline = self._loop.time() + self._limits.body_timeout_s
-        if head.expects_continue:
+        if head.expects_continue and head.minor_version:
             assert self._transport is not None, "a request came over an open transport. This is a bug"
             self._transport.write(CONTINUE)
         if length == CHUNKED:
@@ -353,7 +371,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._enter(HEAD)
         if not self._writing_paused:
             self.deadline = self._loop.time() + self._limits.idle_timeout_s
-            if self._waiting:
+            if self._waiting or self._half_closed:
                 self._advance_waiting()
 
     def _refuse(self, answer: Answer) -> None:

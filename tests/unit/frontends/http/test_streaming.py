@@ -19,6 +19,7 @@ from atoll.frontends.http.head import RequestHead
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.port import Port
 from atoll.frontends.http.routes import Route, RouteTable
+from atoll.frontends.http.states import State
 from atoll.frontends.http.streaming import StreamedBody
 
 GET = request("GET", "/stream")
@@ -325,3 +326,78 @@ def test_pieces_of_any_size_are_the_body(pieces):
     body = ChunkedBody(10**7)
     assert body.feed(bytes(transport.written), 0) == (Progress.DONE, len(transport.written))
     assert body.body == b"".join(pieces)
+
+
+async def test_a_client_that_only_stops_sending_is_answered(streaming):
+    client, exchange = await streaming.ask(GET + LIVE)
+    client.writer.write_eof()
+    connection = streaming.connection
+    while not connection._half_closed:
+        await asyncio.sleep(0)
+    exchange.answer(Answer(200, [b"whole"]))
+    assert (await client.reply()).body == b"whole"
+    assert (await client.reply()).body == b"live"
+    assert await client.closed() == b""
+
+
+async def test_a_client_that_only_stops_sending_gets_a_short_stream(streaming):
+    client, exchange = await streaming.ask(GET + GET)
+    client.writer.write_eof()
+    for piece in (b"one", b"two"):
+        exchange.begin(200)
+        exchange.write(piece)
+        exchange.end()
+        await head_of(client)
+        assert await chunk_of(client) == piece
+        assert await chunk_of(client) == b""
+        exchange = None if piece == b"two" else await streaming.exchange()
+    assert await client.closed() == b""
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_client_that_stops_sending_does_not_keep_its_request_for_long(streaming, monkeypatch, begun):
+    monkeypatch.setattr("atoll.frontends.http.connection.HALF_CLOSED_S", 0.05)
+    client, exchange = await streaming.ask()
+    lost = asyncio.Event()
+    exchange.on_gone = lost.set
+    if begun:
+        exchange.begin(200)
+        await head_of(client)
+    client.writer.write_eof()
+    await asyncio.wait_for(lost.wait(), 20)
+    exchange.answer(Answer(200, [b"to nobody"]))
+    assert await client.closed() == b""
+
+
+async def test_a_client_that_stops_sending_in_its_request_is_gone(streaming):
+    client = await streaming.connect()
+    client.send(request("POST", "/stream", b"whole")[:-1])
+    client.writer.write_eof()
+    assert await client.closed() == b""
+
+
+async def test_half_a_request_behind_the_last_one_is_not_waited_for(streaming):
+    client, exchange = await streaming.ask(GET + LIVE[:20])
+    client.writer.write_eof()
+    exchange.answer(Answer(200, [b"whole"]))
+    assert (await client.reply()).body == b"whole"
+    assert await client.closed() == b""
+
+
+async def test_a_request_that_is_refused_anyway_is_not_asked_for_its_body(streaming):
+    client = await streaming.connect()
+    body = b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    client.send(b"POST /nowhere HTTP/1.1\r\n" + body)
+    reply = await client.reply()
+    assert (reply.status, reply.headers["Connection"]) == (404, "close")
+    assert await client.closed() == b""
+
+
+async def test_http_1_0_knows_no_leave_to_send(streaming):
+    client = await streaming.connect()
+    client.send(b"POST /stream HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    while streaming.connection._state is not State.BODY:
+        await asyncio.sleep(0)
+    client.send(b"ok")
+    (await streaming.exchange()).answer(Answer(200, [b"whole"]))
+    assert (await client.closed()).startswith(b"HTTP/1.0 200 OK\r\n")
