@@ -47,9 +47,14 @@ class AccessControl:
         keys = KeyRing(file) if file else None
         if not (http or grpc or keys or cors):
             return None
-        if keys is not None:
-            keys.watch()
-        return cls(http, grpc, keys, exempt, cors)
+        made = cls(http, grpc, keys, exempt, cors)
+        made.watch()
+        return made
+
+    def watch(self) -> None:
+        """Look after the file of keys; it is looked after already unless this process was forked since."""
+        if self._keys is not None:
+            self._keys.watch()
 
     def asks_for_key(self, api: Api) -> bool:
         """Whether this API is answered only to who has an API key."""

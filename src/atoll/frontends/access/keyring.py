@@ -55,8 +55,8 @@ class KeyRing:
             logger.warning("%s may be written by everybody on this machine, and so may its API keys: chmod o-w", path)
 
     def watch(self) -> None:
-        """Look after the file from now on."""
-        if self._thread is None and not self._closed.is_set():
+        """Look after the file from now on. Again in a process that was forked since: its threads stayed behind."""
+        if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
             self._thread = threading.Thread(target=self._watch, name="api keys", daemon=True)
             self._thread.start()
 

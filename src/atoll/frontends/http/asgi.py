@@ -107,6 +107,8 @@ class _App:
         return head
 
     def _make_service(self, loop: asyncio.AbstractEventLoop) -> HttpService:
+        if self._context.access is not None:
+            self._context.access.watch()
         return HttpService(self._server, loop, self._max_body_size, self._context)
 
     async def _body(self, receive: Receive) -> bytearray | None:
