@@ -91,10 +91,10 @@ class Options:
                 raise InvalidArgumentError(f"Options: {name} is {value!r}, and must be of the type {kind.__name__}")
             if kind is int and isinstance(value, int) and value < 0:
                 raise InvalidArgumentError(f"Options: {name} is {value}, and must be 0 or more")
-        if isinstance(self.model_repository, (str, Path)):
-            self.model_repository = [str(self.model_repository)]
         if not self.model_repository:
             raise InvalidArgumentError("Model repository must be specified.")
+        if isinstance(self.model_repository, (str, Path)):
+            self.model_repository = [str(self.model_repository)]
 
 
 WITHOUT_EFFECT: Mapping[str, str] = {

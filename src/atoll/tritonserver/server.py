@@ -155,9 +155,10 @@ class Server(Unpicklable):
         bytes, in place of the repository's. Raises InternalError with everything that is wrong; what was served before
         is served on.
         """
+        engine = self.engine
         config, files = _load_parameters(model_name, parameters or {})
         try:
-            self.engine.load_model(model_name, config=config, files=files or None)
+            engine.load_model(model_name, config=config, files=files or None)
         except UnavailableError:
             raise
         except AtollError as error:
