@@ -156,7 +156,7 @@ SIGNATURES = {
     "ResponseIterator.cancel": "(self)",
     "AsyncResponseIterator.cancel": "(self)",
 }
-TYPES = ["BOOL", *(f"{kind}{bits}" for kind in ("UINT", "INT") for bits in (8, 16, 32, 64)), "FP16", "FP32", "FP64", "BYTES", "BF16"]
+INTEGERS = [f"{kind}{bits}" for kind in ("UINT", "INT") for bits in (8, 16, 32, 64)]
 MEMBERS = {
     "ModelControlMode": ["NONE", "POLL", "EXPLICIT"],
     "RateLimitMode": ["OFF", "EXEC_COUNT"],
@@ -166,23 +166,7 @@ MEMBERS = {
     "MetricKind": ["COUNTER", "GAUGE", "HISTOGRAM"],
     "InstanceGroupKind": ["AUTO", "CPU", "GPU", "MODEL"],
     "MemoryType": ["CPU", "CPU_PINNED", "GPU"],
-    "DataType": ["INVALID", *TYPES],
-        "INVALID",
-        "BOOL",
-        "UINT8",
-        "UINT16",
-        "UINT32",
-        "UINT64",
-        "INT8",
-        "INT16",
-        "INT32",
-        "INT64",
-        "FP16",
-        "FP32",
-        "FP64",
-        "BYTES",
-        "BF16",
-    ],
+    "DataType": ["INVALID", "BOOL", *INTEGERS, "FP16", "FP32", "FP64", "BYTES", "BF16"],
 }
 ERRORS = ["Unknown", "Internal", "NotFound", "InvalidArgument", "Unavailable", "Unsupported", "AlreadyExists"]
 
