@@ -15,6 +15,17 @@ cdef int broken() noexcept:
     return NGHTTP2_ERR_CALLBACK_FAILURE
 
 
+cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user) noexcept:
+    cdef Connection connection = <Connection>user
+    connection.payload_left = 0
+    if frame.type == NGHTTP2_DATA:
+        connection.large_frames = frame.length > DIRECT_BYTES and not frame.flags & NGHTTP2_FLAG_PADDED
+        if connection.large_frames:
+            connection.payload_left = frame.length
+            connection.payload_stream = frame.stream_id
+    return 0
+
+
 cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
     cdef Connection connection = <Connection>user
     cdef Call call
@@ -163,6 +174,7 @@ cdef int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, const 
     cdef Connection connection = <Connection>user
     cdef Call call
     try:
+        connection.payload_left = connection.payload_left - size if size < connection.payload_left else 0
         nghttp2_session_consume_connection(session, size)
         call = call_of(session, stream)
         if call is not None and not connection.condemned:
@@ -254,6 +266,7 @@ cdef set_up():
         RESPONSE_HEADERS[i].flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE
     if nghttp2_session_callbacks_new(&CALLBACKS) or nghttp2_option_new(&OPTIONS):
         raise MemoryError
+    nghttp2_session_callbacks_set_on_begin_frame_callback(CALLBACKS, on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(CALLBACKS, on_begin_headers)
     nghttp2_session_callbacks_set_on_header_callback2(CALLBACKS, on_header)
     nghttp2_session_callbacks_set_on_frame_recv_callback(CALLBACKS, on_frame_received)

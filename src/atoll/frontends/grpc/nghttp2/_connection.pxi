@@ -17,6 +17,10 @@ cdef class Connection:
     cdef readonly bint settled
     cdef readonly int64_t last_received_ns, idle_since_ns
     cdef readonly Py_ssize_t frames_sent
+    cdef size_t payload_left            # of the DATA frame that is being received, where it is a large one
+    cdef int32_t payload_stream
+    cdef bint large_frames              # the last DATA frame was one
+    cdef uint8_t *direct                # where the transport writes now, in place of the endpoint's buffer
 
     def __cinit__(self, Endpoint endpoint):
         self.endpoint = endpoint
@@ -40,7 +44,7 @@ cdef class Connection:
     # ---- asyncio's side
 
     def connection_made(self, transport):
-        cdef nghttp2_settings_entry settings[3]
+        cdef nghttp2_settings_entry settings[4]
         cdef Endpoint endpoint = self.endpoint
         self.transport = transport
         self.write = transport.write
@@ -51,17 +55,35 @@ cdef class Connection:
         settings[1].value = <uint32_t>STREAM_WINDOW
         settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         settings[2].value = <uint32_t>endpoint.max_metadata
-        nghttp2_submit_settings(self.session, 0, settings, 3)
+        settings[3].settings_id = NGHTTP2_SETTINGS_MAX_FRAME_SIZE
+        settings[3].value = <uint32_t>MAX_FRAME
+        nghttp2_submit_settings(self.session, 0, settings, 4)
         nghttp2_session_set_local_window_size(self.session, 0, 0, CONNECTION_WINDOW)
         self._flush()
         self.supervisor = endpoint.new_supervisor(self)
         self.supervisor.start()
 
     def get_buffer(self, hint):
-        return self.endpoint.receive_view
+        cdef Call call
+        cdef size_t room
+        self.direct = NULL
+        if not self.large_frames or self.session == NULL or self.condemned:
+            return self.endpoint.receive_view
+        if self.payload_left == 0:
+            return self.endpoint.header_view
+        call = call_of(self.session, self.payload_stream)
+        if call is None or call.building == NULL or call.ended or call.complete:
+            return self.endpoint.receive_view
+        room = call.reserved - call.filled
+        if room > self.payload_left:
+            room = self.payload_left
+        if room < DIRECT_BYTES:
+            return self.endpoint.receive_view
+        self.direct = <uint8_t *>PyBytes_AS_STRING(<object>call.building) + call.filled
+        return PyMemoryView_FromMemory(<char *>self.direct, room, PyBUF_WRITE)
 
     def buffer_updated(self, Py_ssize_t size):
-        self._received(self.endpoint.received, size)
+        self._received(<const uint8_t *>self.direct if self.direct != NULL else self.endpoint.received, size)
 
     def data_received(self, bytes data):
         # asyncio's own loop only calls subclasses of BufferedProtocol by buffer, and an extension type cannot be one

@@ -2,7 +2,7 @@
 
 cdef class Endpoint:
     """The handlers, limits, counters and receive buffer of one transport."""
-    cdef object loop, receive_view, receive_buffer, new_supervisor, emptied
+    cdef object loop, receive_view, header_view, receive_buffer, new_supervisor, emptied
     cdef const uint8_t *received
     cdef dict unary, stream
     cdef size_t max_message, max_metadata, max_buffered, max_connection_buffered
@@ -28,6 +28,7 @@ cdef class Endpoint:
         start = (PAGE_BYTES - <size_t>PyByteArray_AS_STRING(self.receive_buffer) % PAGE_BYTES) % PAGE_BYTES
         self.received = <const uint8_t *>PyByteArray_AS_STRING(self.receive_buffer) + <size_t>start
         self.receive_view = memoryview(self.receive_buffer)[start:start + RECEIVE_BYTES]
+        self.header_view = self.receive_view[:HEADER_BYTES]
         self.dirty = []
         self.connections = set()
 

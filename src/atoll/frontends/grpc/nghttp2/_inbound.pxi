@@ -42,6 +42,7 @@ cdef class InboundStream(Stream):
 
     cdef int _feed(self, const uint8_t *data, size_t size) except -1:
         cdef size_t part
+        cdef uint8_t *place
         while size and not self.complete:
             if self.building == NULL:
                 if self.prefix_length == 0 and size >= 5:
@@ -81,7 +82,9 @@ cdef class InboundStream(Stream):
                 part = size
             if self.filled + part > self.reserved and not self._grow(self.filled + part):
                 return 0
-            memcpy(PyBytes_AS_STRING(<object>self.building) + self.filled, data, part)
+            place = <uint8_t *>PyBytes_AS_STRING(<object>self.building) + self.filled
+            if place != data:           # it was received there
+                memcpy(place, data, part)
             self.filled += part
             data += part
             size -= part
@@ -114,7 +117,7 @@ cdef class InboundStream(Stream):
         return False
 
     cdef bint _grow(self, size_t needed) except -1:
-        cdef size_t room = TRUSTED_RESERVE if self.reserved <= FIRST_RESERVE else self.reserved * 2
+        cdef size_t room = TRUSTED_RESERVE if self.reserved <= FIRST_RESERVE else self.reserved * 4
         if room < needed:
             room = needed
         if room > self.length:

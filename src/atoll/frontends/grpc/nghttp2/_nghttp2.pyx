@@ -8,6 +8,8 @@ import collections
 import logging
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -56,11 +58,14 @@ cdef double CONTROL_PER_NS = _limits.CONTROL_PER_SECOND / 1e9
 
 cdef enum:
     RECEIVE_BYTES = 262144
+    HEADER_BYTES = 4096         # received between large frames, so that little of the next one is copied
+    MAX_FRAME = 1048576
+    DIRECT_BYTES = 32768        # from here on the rest of a frame is received where its message is put together
     PAGE_BYTES = 4096
     GATHER_BYTES = 262144       # copied together and handed to the socket at once
     PASS_ON_BYTES = 2097152     # handed to it at once without a copy
     OWN_PIECE_BYTES = 8192      # from here on a part is passed on instead of copied
-    FIRST_RESERVE = 1048576     # what a length prefix alone can make us allocate,
+    FIRST_RESERVE = 1114112     # what a length prefix alone can make us allocate,
     SMALL_RESERVE = 65536       # and from a connection that already makes us hold
     EASY_BYTES = 16777216       # so much
     TRUSTED_RESERVE = 4194304   # what it can once all of that has really come
