@@ -24,6 +24,8 @@ class FrontendContext:
     regions: RegionTable | None = None
     http_headers: HeaderReader = field(default_factory=HeaderReader)
     grpc_headers: HeaderReader = field(default_factory=HeaderReader)
+    docs: bool = False
+    """Whether HTTP answers /openapi.json and /docs."""
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
@@ -35,7 +37,8 @@ class FrontendContext:
             HeaderReader(values.get(f"{protocol}_header_forward_pattern", ""), f"{protocol}-header-forward-pattern")
             for protocol in ("http", "grpc")
         )
-        return cls(server, access_log, access, regions, http_headers, grpc_headers)
+        docs = bool(values.get("allow_docs"))
+        return cls(server, access_log, access, regions, http_headers, grpc_headers, docs)
 
     def reopen_logs(self) -> None:
         """Log rotation has moved the files away: open them anew."""

@@ -59,6 +59,7 @@ class RouteTable:
     ):
         self.gate = gate
         self.carrying = carrying
+        self.routes = tuple(routes)
         self._paths: list[tuple[re.Pattern[str], dict[str, Route]]] = []
         by_path: dict[str, dict[str, Route]] = {}
         for route in routes:

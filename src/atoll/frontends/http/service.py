@@ -13,6 +13,7 @@ from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.http.shared_memory import SharedMemoryEndpoints
 from atoll.frontends.http.tracing import TraceEndpoints
 from atoll.frontends.http.waking import SleepyModels
+from atoll.frontends.openapi.endpoints import DocumentationEndpoints
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -42,6 +43,8 @@ class HttpService:
             *TraceEndpoints(server).routes(),
             *log_routes(),
         ]
+        if self.context.docs:
+            table += DocumentationEndpoints(server, self.context, table).routes()
         access = self.context.access
         self.routes = RouteTable(table, None if access is None else access.http, self.context.http_headers)
 
