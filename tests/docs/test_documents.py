@@ -95,6 +95,12 @@ def test_the_wheel_carries_its_own_libnghttp2(wheel: Path) -> None:
 
 
 @pytest.mark.wheel
+def test_the_wheel_carries_the_guard_of_shared_memory(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any("_guarded" in name and name.endswith(".so") for name in names)
+
+
+@pytest.mark.wheel
 def test_an_installed_wheel_serves_on_its_native_transport(serve) -> None:  # type: ignore[no-untyped-def]
     running = serve(["--model-repository=examples/models", "--http-address=127.0.0.1"])
     assert any("gRPC transport: nghttp2" in line for line in running.log)
