@@ -23,7 +23,8 @@ PAGES = sorted(
     ]
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMANDS = ("atoll validate", "atoll inspect")
+CERTIFICATE = "openssl req "
+COMMANDS = ("atoll validate", "atoll inspect", "atoll key")
 PREPARATION = ("scripts/", "pip install", "python benchmarks", "python -m benchmarks", "benchmarks/")  # run elsewhere
 
 
@@ -66,7 +67,7 @@ def test_a_shell_block_is_read_as_a_shell_reads_it() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_of_kinds_that_are_tested(page: Path) -> None:
     for command in all_commands(page):
-        known = ("atoll serve", *COMMANDS, "curl ", *PREPARATION)
+        known = ("atoll serve", *COMMANDS, "curl ", CERTIFICATE, *PREPARATION)
         assert command.startswith(known), f"nothing runs this: {command}"
 
 
@@ -79,7 +80,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_options_that_the_documents_name_exist() -> None:
     known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | command_options()
-    foreign = {"--name"}  # stands for any
+    foreign = {"--name", "--cacert", "--cert", "--key", "--unix-socket"}  # the first stands for any, others are curl's
     for page in PAGES:
         if page.name == "benchmarks.md":  # about the benchmark's own options
             continue
@@ -113,6 +114,9 @@ def test_an_installed_wheel_serves_on_its_native_transport(serve) -> None:  # ty
 def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Path) -> None:  # type: ignore[no-untyped-def]
     typed = all_commands(page)
     programs = [block.text for block in blocks(page) if block.language == "python"]
+    for command in typed:
+        if command.startswith(CERTIFICATE):  # servers need the file
+            subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=60)
     servers = [shlex.split(command)[2:] for command in typed if command.startswith("atoll serve")]
     started = [serve(arguments) for arguments in servers]
     running = started[explicit] if (explicit := _explicit(servers)) is not None else serve(["examples/models"])
@@ -147,6 +151,6 @@ def test_what_a_page_says_to_type_works(page: Path, serve, empty_environment: Pa
 
 
 def _explicit(servers: list[list[str]]) -> int | None:
-    """Which of a page's servers takes orders, or memory: what a page that starts one says to type is meant for it."""
-    special = {"--model-control-mode=explicit", "--allow-client-shm=true"}
+    """Which of a page's servers is special: what a page that starts one says to type is meant for it."""
+    special = {"--model-control-mode=explicit", "--allow-client-shm=true", "--http-use-ssl"}
     return next((i for i, words in enumerate(servers) if special & set(words)), None)
