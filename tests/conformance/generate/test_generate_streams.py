@@ -111,3 +111,17 @@ def test_a_sequence_is_generated_request_by_request(server: ServerProcess) -> No
         found.append(server.exchange("POST", "/v2/models/sequence/generate", body=body))
     assert [json.loads(one.json()["SEEN"])["flags"] for one in found[:3]] == [1, 0, 2]
     assert (found[3].status, "must specify the START flag" in found[3].error) == (400, True)
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "generate_stream"])
+def test_a_client_that_has_only_stopped_sending_is_answered(server: ServerProcess, endpoint: str) -> None:
+    """As the real server does."""
+    body = b'{"text_input": "hi", "sequence_id": 1, "sequence_start": true}'
+    with socket.create_connection((HOST, server.ports["http"]), 30) as connection:
+        connection.sendall(request_bytes("POST", f"/v2/models/sequence/{endpoint}", body))
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := connection.recv(1 << 16):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"model_name":"sequence"' in answer

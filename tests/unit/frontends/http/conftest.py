@@ -18,6 +18,12 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With clients that send no more: the tests need not wait for it."""
+    monkeypatch.setattr("atoll.frontends.http.connection.HALF_CLOSED_S", 0.02)
+
+
 class Running:
     """A frontend that listens, and its clients."""
 
