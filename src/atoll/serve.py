@@ -56,6 +56,7 @@ def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: S
     server = Server(values["model_repository"], **library_options(values))
     context = FrontendContext.from_values(server, values)  # first: what it refuses need not wait for the models
     try:
+        frontends = chosen_frontends(context, values)  # the same
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until the event loop takes both over
         try:
             server.start(None if display is None else partial(_show, display))
@@ -67,22 +68,22 @@ def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: S
                 display.close()
         spare_the_collector()
         try:
-            return uvloop.run(_serve(server, context, values))
+            return uvloop.run(_serve(server, context, frontends, values))
         finally:
             server.stop(0)
     finally:
         context.close()
 
 
-async def _serve(server: Server, context: FrontendContext, values: Mapping[str, Any]) -> int:
+async def _serve(
+    server: Server, context: FrontendContext, frontends: Mapping[str, Frontend], values: Mapping[str, Any]
+) -> int:
     _log_models(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
-    frontends: dict[str, Frontend] = {}
     loop = asyncio.get_running_loop()
     if values["log_file"] or values["access_log"]:
         loop.add_signal_handler(signal.SIGHUP, context.reopen_logs)
     try:
-        frontends = chosen_frontends(context, values)
         await start_all(frontends, context)
         server.lend_loop(loop)
         await stop
@@ -90,7 +91,7 @@ async def _serve(server: Server, context: FrontendContext, values: Mapping[str, 
             server, list(frontends.values()), values["shutdown_delay_secs"], values["exit_timeout_secs"]
         )
     finally:
-        for frontend in reversed(frontends.values()):
+        for frontend in reversed(list(frontends.values())):
             await frontend.stop()
         server.take_back_loop(loop)
 

@@ -11,11 +11,11 @@ from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import TransportName, choose_transport
 from atoll.frontends.grpc.servicer import Servicer
 from atoll.frontends.grpc.stream import StreamLimits
-from atoll.frontends.grpc.transport import Compression, Transport, TransportOptions
+from atoll.frontends.grpc.transport import PROTOCOLS, Compression, Transport, TransportOptions
 from atoll.frontends.listening.acceptor import Acceptor, Lane
 from atoll.frontends.listening.loops import EventLoops
 from atoll.frontends.listening.options import ListenOptions, socket_mode
-from atoll.frontends.listening.tls import TlsFiles
+from atoll.frontends.listening.tls import TlsFiles, tls_context
 from atoll.server import Server
 
 logger = logging.getLogger(__name__)
@@ -65,10 +65,13 @@ class GrpcFrontend:
     """Accepts connections on the event loop that `start` runs on."""
 
     def __init__(self, server: Server, options: GrpcOptions | None = None, context: FrontendContext | None = None):
+        """Raises OSError for certificates that cannot be used."""
         self._context = context or FrontendContext(server)
         self.addresses: list[tuple[str, int]] = []
         self._server = server
         self._options = options if options is not None else GrpcOptions()
+        if self._options.transport_options.tls is not None:
+            tls_context(self._options.transport_options.tls, PROTOCOLS)
         self._loops = EventLoops(0, "grpc")
         self._acceptor: Acceptor | None = None
         self._shares: list[_Share] = []
@@ -123,7 +126,7 @@ class GrpcFrontend:
             tls=transport_options.tls,
             socket_mode=transport_options.socket_mode,
         )
-        self._acceptor = Acceptor(listen, lanes, ["h2"], transport_options.handshake_timeout_ms / 1000)
+        self._acceptor = Acceptor(listen, lanes, PROTOCOLS, transport_options.handshake_timeout_ms / 1000)
         self.addresses = await self._acceptor.start()
 
     async def _make_share(

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from atoll.frontends.grpc.transport import PROTOCOLS
 from atoll.frontends.listening.tls import TlsFiles, signature, tls_context
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class _Watch:
     def configuration(self) -> Any:
         """What the files hold now. Raises OSError."""
         files = self._files
-        tls_context(files, ["h2"])  # says what is wrong; grpcio does not
+        tls_context(files, PROTOCOLS)  # says what is wrong; grpcio does not
         return grpc.ssl_server_certificate_configuration(
             [(files.key.read_bytes(), files.certificate.read_bytes())],
             None if files.root is None else files.root.read_bytes(),

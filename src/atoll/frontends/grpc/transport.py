@@ -19,6 +19,7 @@ from atoll.frontends.listening.tls import TlsFiles
 
 __all__ = [
     "PENDING",
+    "PROTOCOLS",
     "Call",
     "Compression",
     "GrpcError",
@@ -33,6 +34,10 @@ __all__ = [
     "TransportOptions",
     "UnaryHandler",
 ]
+
+
+PROTOCOLS = ("h2",)
+"""What is spoken over TLS."""
 
 
 class GrpcStatus(IntEnum):

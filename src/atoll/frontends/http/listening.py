@@ -13,6 +13,9 @@ from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.listening.acceptor import Acceptor, Lane
 from atoll.frontends.listening.loops import EventLoops
 from atoll.frontends.listening.options import ListenOptions
+from atoll.frontends.listening.tls import tls_context
+
+PROTOCOLS = ("http/1.1",)
 
 
 class Service(Protocol):
@@ -35,7 +38,12 @@ class HttpListening:
         name: str = "http",
         access_log: AccessLog | None = None,
     ):
-        """`make_service` is called on each event loop's thread. `name`: of the threads, if there are to be any."""
+        """`make_service` is called on each event loop's thread. `name`: of the threads, if there are to be any.
+
+        Raises OSError for certificates that cannot be used: who starts a server need not wait for its models to know.
+        """
+        if options.tls is not None:
+            tls_context(options.tls, PROTOCOLS)
         self._connection = connection_maker(access_log)
         self._options = options
         self._limits = limits
@@ -58,7 +66,7 @@ class HttpListening:
             for loop in self._loops.loops:
                 self._shares.append(await self._loops.run(loop, self._make_share(loop, limits)))
             lanes = [Lane(share.port.loop, share.connection, share.load) for share in self._shares]
-            self._acceptor = Acceptor(self._options, lanes, ["http/1.1"], limits.handshake_timeout_s)
+            self._acceptor = Acceptor(self._options, lanes, PROTOCOLS, limits.handshake_timeout_s)
             self.addresses = await self._acceptor.start()
         except BaseException:
             await self.stop()

@@ -9,13 +9,11 @@ from typing import cast
 from atoll.frontends.grpc.nghttp2._nghttp2 import Connection, Endpoint, library_version
 from atoll.frontends.grpc.nghttp2.limits import limits_of
 from atoll.frontends.grpc.nghttp2.supervision import Supervisor
-from atoll.frontends.grpc.transport import StreamHandler, TransportOptions, UnaryHandler
+from atoll.frontends.grpc.transport import PROTOCOLS, StreamHandler, TransportOptions, UnaryHandler
 from atoll.frontends.listening.acceptor import Acceptor, Lane
 from atoll.frontends.listening.options import ListenOptions
 
-__all__ = ["PROTOCOLS", "Nghttp2Transport", "library_version"]
-
-PROTOCOLS = ["h2"]
+__all__ = ["Nghttp2Transport", "library_version"]
 
 
 class Nghttp2Transport:
