@@ -3,6 +3,7 @@
 from atoll.protocol import documents, json_text
 from atoll.protocol.json_tensors import json_from_array
 from atoll.request import InferenceResponse
+from atoll.tensor import DataType
 
 
 def encode_document(response: InferenceResponse) -> bytes:
@@ -13,6 +14,9 @@ def encode_document(response: InferenceResponse) -> bytes:
     members: dict[str, bytes] = {}
     for output in response.outputs:
         array = output.array()
+        if array.size == 1 and output.datatype is DataType.BYTES:  # a token of a language model's, mostly
+            members[output.name] = json_text.dump_string(array.item().decode("utf-8", "surrogateescape"))
+            continue
         data = json_from_array(array, output.datatype)
         members[output.name] = data[1:-1] if array.size == 1 else data
     for name, value in response.parameters.items():
