@@ -48,7 +48,7 @@ def test_what_is_taken_is_in_one_place(members, nested):
         decoded = decode({**members, "parameters": nested})
     except AtollError:
         return
-    names = {*members, *nested} - {"parameters"}
+    names = {*members} - {"parameters"} | {*nested}
     assert {*decoded.inputs, *decoded.parameters} == names
     assert not {*decoded.inputs} & {*decoded.parameters}
     for name, value in decoded.parameters.items():

@@ -128,12 +128,13 @@ class OneResponse:
             return
         if response is not None and self._document is None:
             self._status, self._document = _document(response)
-        elif response is not None or self._document is None:
+        elif response is not None or (final and self._document is None):
             self._document = encode_error(_NOT_ONE)  # the status stays, as in the real server
             self.request.cancel()  # what else it would say is not wanted
             final = True
         if final:
             self.request = None
+            assert self._document is not None, "what ends has a response or an error by now. This is a bug"
             headers = JSON + self._endpoints.load_metrics(self._exchange)
             self._exchange.answer(Answer(self._status, [self._document], headers))
 

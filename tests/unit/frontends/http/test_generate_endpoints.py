@@ -243,7 +243,9 @@ async def generated(talking: Any, act: Any) -> Reply:
 async def test_one_response_is_the_answer(talking):
     reply = await generated(talking, lambda asked: say(asked, "one", final=True))
     assert (reply.status, reply.headers["Content-Type"], reply.json["text_output"]) == (200, "application/json", "one")
-    reply = await generated(talking, lambda asked: (say(asked, "one"), asked.sender.send(None, True)))
+    reply = await generated(
+        talking, lambda asked: (asked.sender.send(None, False), say(asked, "one"), asked.sender.send(None, True))
+    )
     assert reply.json["text_output"] == "one"
 
 
