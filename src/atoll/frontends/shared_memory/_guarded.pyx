@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Files mapped so that whoever cuts one short does no harm: the kernel's SIGBUS is met by pages of zeros.
 
-A client owns the file and may truncate it at any moment, in the midst of a copy of ours. The kernel then sends SIGBUS to
-the thread that touches what is gone, which would be the end of the process. Here a handler maps private zeros over the
+A client owns the file and may truncate it at any moment, in the midst of a copy of ours; and where a file has holes and
+its file system is full, there is nothing behind them. The kernel then sends SIGBUS to the thread that touches it, which would be the end of the process. Here a handler maps private zeros over the
 rest of the mapping, marks it as lost, and the thread goes on; what it has read is refused afterwards. Faults anywhere
 else go to whoever handled them before.
 """

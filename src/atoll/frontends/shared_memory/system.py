@@ -1,6 +1,7 @@
 """System shared memory: a part of an object of /dev/shm, mapped, so that tensors in it are used where they lie.
 
-The client owns the object and may cut it short at any time: see `_guarded`. Where that extension is not built, the part
+The client owns the object and may cut it short at any time, and an object with holes needs room when they are first
+touched, which /dev/shm may not have: see `_guarded`. Where that extension is not built, the part
 is not mapped but read and written by system calls, which a truncation cannot hurt: one copy more.
 """
 
@@ -136,8 +137,11 @@ class CopiedMemory:
             if os.fstat(self._fd).st_size < end:  # writing would make it longer again
                 raise self._lose()
             done = 0
-            while done < source.nbytes:
-                done += os.pwrite(self._fd, data[done:], self._start + offset + done)
+            try:
+                while done < source.nbytes:
+                    done += os.pwrite(self._fd, data[done:], self._start + offset + done)
+            except OSError:  # there is no room
+                raise self._lose() from None
         return source.nbytes
 
     def check(self) -> None:
@@ -161,6 +165,6 @@ def contents(tensor: Tensor) -> Array:
 
 def _cut_short(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"shared memory region '{name}' is not whole any more: its owner has made it shorter than it was registered. "
-        "Unregister it, and register it again as it is now"
+        f"shared memory region '{name}' is not whole any more: its owner has made it shorter than it was registered, "
+        f"or {DIRECTORY} is full. Unregister it, mend that, and register it again"
     )

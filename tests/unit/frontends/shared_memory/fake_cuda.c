@@ -27,6 +27,11 @@ int cuMemGetAddressRange_v2(uint64_t *base, size_t *size, uint64_t pointer) {
 int cuStreamCreate(void **stream, unsigned flags) { streams++; *stream = &streams; return flags == 1 && current ? 0 : 1; }
 int cuStreamSynchronize(void *stream) { return stream == &streams && current ? 0 : 1; }
 int cuStreamDestroy_v2(void *stream) { if (stream != &streams || !current) return 1; streams--; return 0; }
+int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t size) {
+    if (!current) return 201;
+    memcpy(to, (void *)(uintptr_t)from, size);
+    return 0;
+}
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t size, void *stream) {
     if (!current || stream != &streams) return 201;
     memcpy(to, (void *)(uintptr_t)from, size);

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,29 @@ def test_only_objects_of_the_folder_are_opened(tmp_path):
 def test_sizes_that_lie(mapped, offset, byte_size):
     with shared_object() as one, pytest.raises(InvalidArgumentError, match=r"failed to register .* 'r': invalid args"):
         open_region(one.region(offset=offset, byte_size=byte_size), mapped=mapped)
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    """A file system in memory that holds 16 pages."""
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode()}")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+@both_ways
+def test_a_full_file_system_is_the_requests_trouble(mapped, small_folder):
+    (small_folder / "object").write_bytes(b"")
+    os.truncate(small_folder / "object", 1 << 20)  # a hole that the file system cannot fill
+    tensor = Tensor("T", DataType.UINT8, (1 << 20,), array=np.ones(1 << 20, np.uint8))
+    region = open_region(SystemRegion("r", "/object", 0, 1 << 20), mapped=mapped, directory=str(small_folder))
+    with pytest.raises(InvalidArgumentError, match="/dev/shm is full"):
+        region.write(0, tensor, 1 << 20)
+        region.check()
 
 
 def test_a_tensor_for_which_there_is_no_memory(monkeypatch):
