@@ -13,7 +13,7 @@ from atoll.errors import AtollError
 from atoll.frontends.access.credentials import token_of
 from atoll.frontends.access.key_form import digest_of
 from atoll.frontends.access.keyring import KeyRing
-from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey
+from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey, open_to_all
 from atoll.frontends.access.restrictions import Restriction, Restrictions
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF
@@ -36,6 +36,7 @@ from atoll.protocol.schema import message_class
 
 INFER = SERVICE + "ModelInfer"
 STREAM = SERVICE + "ModelStreamInfer"
+READY = SERVICE + "ModelReady"
 
 Permit = Callable[[str], None]
 """Called with a message's model. Raises AtollError where it may not be used, or not now."""
@@ -66,7 +67,7 @@ class GrpcGate:
         guarded = {}
         for path, handler in handlers.items():
             api = API_OF[path]
-            keys = self._keys_for(api)
+            keys = self._keys_for(api, path == READY)
             if keys is not None:
                 handler = _keyed_infer(keys, infer) if path == INFER else _keyed(keys, api, path, handler)
             guarded[path] = _restricted(self._restrictions.get(api), handler)
@@ -77,15 +78,15 @@ class GrpcGate:
         guarded: dict[str, StreamHandler] = {}
         for path, handler in handlers.items():
             api = API_OF[path]
-            keys = self._keys_for(api)
+            keys = self._keys_for(api, False)
             if keys is not None:
                 assert path == STREAM, f"nobody knows which models {path} is about. This is a bug"
                 handler = _keyed_stream(keys, infer)
             guarded[path] = _restricted_stream(self._restrictions.get(api), handler)
         return guarded
 
-    def _keys_for(self, api: Api) -> KeyRing | None:
-        return None if api in self._exempt else self._keys
+    def _keys_for(self, api: Api, names_model: bool) -> KeyRing | None:
+        return None if api in self._exempt and open_to_all(api, names_model) else self._keys
 
 
 # ---- restricted protocols

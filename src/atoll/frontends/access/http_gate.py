@@ -8,7 +8,7 @@ from atoll.errors import AtollError
 from atoll.frontends.access.cors import Cors
 from atoll.frontends.access.credentials import token_of
 from atoll.frontends.access.keyring import KeyRing, Remembering
-from atoll.frontends.access.keys import ApiKey
+from atoll.frontends.access.keys import ApiKey, open_to_all
 from atoll.frontends.access.restrictions import Restrictions
 from atoll.frontends.apis import Api
 from atoll.frontends.http import answer as answers
@@ -56,7 +56,7 @@ class HttpGate:
         if self._cors is not None and origin is not None and _is_preflight(head):
             return self._cors.preflight(origin, methods)
         api = next(iter(methods.values())).api
-        if self._keys is not None and api not in self._exempt:
+        if self._keys is not None and not (api in self._exempt and open_to_all(api, "model" in places)):
             try:
                 key = self._keys.find(token_of(head.headers))
                 head.key = key

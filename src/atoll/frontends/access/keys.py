@@ -120,6 +120,11 @@ class ApiKey:
             )
 
 
+def open_to_all(api: Api, names_model: bool) -> bool:
+    """Whether this part of an exempt API is answered without a key: not whether a model is ready, and so there."""
+    return api is not Api.HEALTH or not names_model
+
+
 class KeyTable:
     """All keys of a file, by digest. Never changed: a new file makes a new table."""
 

@@ -36,6 +36,7 @@ def _answer(exchange: Exchange, body: memoryview) -> Answer:
 ROUTES = (
     Route("GET", "/v2", _answer, Api.METADATA),
     Route("GET", "/v2/health/live", _answer, Api.HEALTH, plain_errors=True),
+    Route("GET", "/v2/models/{model}/ready", _answer, Api.HEALTH, plain_errors=True),
     Route("GET", "/v2/models/stats", _answer, Api.STATISTICS),
     Route("GET", "/v2/models/{model}", _answer, Api.METADATA),
     Route("POST", "/v2/models/{model}/infer", _answer, Api.INFERENCE, plain_errors=True),
@@ -102,6 +103,21 @@ def test_a_key_is_asked_for(ask: Ask) -> None:
 def test_health_is_exempt(ask: Ask) -> None:
     assert status(ask("GET", "/v2/health/live")) == 200
     assert status(ask("GET", "/v2/health/live", "X-Api-Key: nonsense")) == 200
+
+
+def test_whether_a_model_is_ready_and_so_there_is_not(ask: Ask) -> None:
+    assert status(ask("GET", "/v2/models/resnet/ready")) == 401
+    for model, expected in (("resnet", 200), ("other", 403)):
+        assert status(ask("GET", f"/v2/models/{model}/ready", "X-Api-Key: key-some")) == expected
+
+
+def test_strangers_do_not_drive_out_remembered_heads(ring: KeyRing) -> None:
+    parser = HeadParser(RouteTable(ROUTES, HttpGate({}, ring)), ConnectionLimits(), remembered=4)
+    data = head_text("GET", "/v2", "X-Api-Key: key-all")
+    known = parser.parse(data)
+    for number in range(10):
+        assert status(parser.parse(head_text("GET", "/v2", f"X-Api-Key: guess{number}"))) == 401
+    assert parser.parse(data) is known
 
 
 def test_the_key_stands_in_the_head(ask: Ask) -> None:

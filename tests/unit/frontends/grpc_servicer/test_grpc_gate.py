@@ -85,6 +85,10 @@ def test_a_key_is_asked_for_except_for_health(keyed: Serving) -> None:
         assert (status, "an API key is needed" in text) == ("UNAUTHENTICATED", True), name
     assert outcome(lambda: list(stub.ModelStreamInfer(iter([]))))[0] == "UNAUTHENTICATED"
     assert outcome(stub.ServerLive, triton.ServerLiveRequest())[0] == "OK"
+    ready = triton.ModelReadyRequest(name="soon")
+    assert outcome(stub.ModelReady, ready)[0] == "UNAUTHENTICATED", "it tells whether there is such a model"
+    assert outcome(stub.ModelReady, ready, metadata=by("some"))[0] == "PERMISSION_DENIED"
+    assert outcome(stub.ModelReady, ready, metadata=by("all"))[0] == "OK"
 
 
 @pytest.mark.parametrize(
