@@ -1,4 +1,4 @@
-"""Memory of GPUs that other processes have made: opened by handle, copied from and to, through the CUDA driver.
+"""Memory of GPUs, copied through the CUDA driver: of other processes, opened by handle, and of this one.
 
 Source: the CUDA Driver API reference, sections Memory Management, Primary Context Management, Stream Management and
 Error Handling. The library is loaded only when somebody asks; no package depends on it. It has not met a GPU here.
@@ -39,6 +39,7 @@ _ARGUMENTS = {
     "cuStreamCreate": [ctypes.POINTER(_OPAQUE), ctypes.c_uint],
     "cuStreamSynchronize": [_OPAQUE],
     "cuStreamDestroy_v2": [_OPAQUE],
+    "cuMemcpyDtoH_v2": [ctypes.c_void_p, _POINTER, _SIZE],
     "cuMemcpyDtoHAsync_v2": [ctypes.c_void_p, _POINTER, _SIZE, _OPAQUE],
     "cuMemcpyHtoDAsync_v2": [_POINTER, ctypes.c_void_p, _SIZE, _OPAQUE],
 }
@@ -78,6 +79,13 @@ class CudaDriver:
                 self._library.cuIpcCloseMemHandle(pointer)
                 raise
         return CudaMemory(self, context, pointer.value, base.value + size.value - pointer.value, stream)
+
+    def read(self, device: int, pointer: int, address: int, byte_size: int) -> None:
+        """Copy this process's own memory on a GPU to the host's, behind what the legacy default stream is doing. Raises
+        CudaError.
+        """
+        with self.current(self._context(device)):
+            self.call("cuMemcpyDtoH_v2", address, pointer, byte_size)
 
     def _context(self, device: int) -> _OPAQUE:
         with self._lock:

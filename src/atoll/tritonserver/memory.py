@@ -21,6 +21,7 @@ _OF_DEVICE = {
     DLDeviceType.kDLCUDA: MemoryType.GPU,
     DLDeviceType.kDLCUDAHost: MemoryType.CPU_PINNED,
 }
+_LEGACY_STREAM = 1  # the default one, behind which `CudaDriver.read` copies
 _BY_NAME = {"cpu": MemoryType.CPU, "cpu_pinned": MemoryType.CPU_PINNED, "gpu": MemoryType.GPU, "cuda": MemoryType.GPU}
 
 
@@ -70,10 +71,7 @@ class MemoryBuffer(Unpicklable):
     def view(self) -> Array:
         """The bytes as an array of UINT8, which holds the owner. Raises UnsupportedError for a GPU's memory."""
         if self.memory_type is MemoryType.GPU:
-            raise UnsupportedError(
-                f"the tensor is in the memory of GPU {self.memory_type_id}, and models take tensors from host memory: "
-                "copy it there first (with torch: tensor.cpu())"
-            )
+            raise UnsupportedError(f"the memory of GPU {self.memory_type_id} cannot be seen from the host: use to_host")
         if not self.size:
             return np.empty(0, np.uint8)
         return np.asarray(_Bytes(self.data_ptr, self.size, self.owner))
@@ -86,7 +84,9 @@ def received(owner: Any) -> dlpack.Received:
             f"a '{type(owner).__name__}' object has no __dlpack__; expected an array or a tensor"
         )
     try:
-        return dlpack.receive(owner.__dlpack__())
+        device = owner.__dlpack_device__()[0] if hasattr(owner, "__dlpack_device__") else DLDeviceType.kDLCPU
+        on_gpu = device == DLDeviceType.kDLCUDA  # then its own stream may still be writing
+        return dlpack.receive(owner.__dlpack__(stream=_LEGACY_STREAM) if on_gpu else owner.__dlpack__())
     except (BufferError, TypeError, RuntimeError) as error:  # numpy: read-only; torch: requires_grad
         raise InvalidArgumentError(f"DLPack: '{type(owner).__name__}' object cannot be shared: {error}") from error
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from atoll.errors import InvalidArgumentError, UnsupportedError
+from atoll.devices.cuda_driver import CudaError, cuda_driver
+from atoll.errors import InvalidArgumentError, UnavailableError, UnsupportedError
 from atoll.tensor import Array, element_count, unpack
 from atoll.tensor import DataType as EngineType
 from atoll.tensor import Tensor as EngineTensor
@@ -128,17 +129,29 @@ class Tensor(Unpicklable):
     # ---- move
 
     def to_host(self) -> "Tensor":
-        """Itself, in host memory. Raises UnsupportedError for a GPU's."""
-        return self.to_device(MemoryType.CPU)
+        """Itself, or a copy of what is in a GPU's memory. Raises UnavailableError where that cannot be copied."""
+        if self.memory_type is not MemoryType.GPU:
+            return self
+        room = np.empty(self.size, np.uint8)
+        try:
+            if self.size:
+                cuda_driver().read(self.memory_type_id, self.data_ptr, room.__array_interface__["data"][0], self.size)
+        except CudaError as error:
+            raise UnavailableError(
+                f"a tensor in the memory of GPU {self.memory_type_id} cannot be copied to the host: {error}; copy it "
+                "with the library that it is of (with torch: tensor.cpu())"
+            ) from error
+        return Tensor(self.data_type, self.shape, host_buffer(room))
 
     def to_device(self, device: DeviceOrMemoryType) -> "Tensor":
-        """Itself, if it is there. Raises UnsupportedError: between devices the library copies that it came from."""
+        """Itself where it is there, or `to_host`. Raises UnsupportedError for another GPU, to which others copy."""
         memory_type, number = parse_memory_type(device)
-        here = MemoryType.GPU in (memory_type, self.memory_type)
-        if here and (memory_type, number) != (self.memory_type, self.memory_type_id):
+        if memory_type is not MemoryType.GPU:
+            return self.to_host()
+        if (memory_type, number) != (self.memory_type, self.memory_type_id):
             raise UnsupportedError(
                 f"tensors are not copied between {self.memory_type.name} and {memory_type.name} here: use torch, cupy "
-                "or jax (with torch: torch.from_dlpack(tensor).to(device), and tensor.cpu() on the way back)"
+                "or jax (with torch: torch.from_dlpack(tensor).to(device))"
             )
         return self
 
@@ -180,6 +193,7 @@ def placed(tensor: Tensor, name: str, allocator: MemoryAllocator) -> Tensor:
 
 def engine_tensor(name: str, tensor: Tensor) -> EngineTensor:
     """The engine's, with a view of the tensor's memory. Raises InvalidArgumentError where shape and size disagree."""
+    tensor = tensor.to_host()
     datatype, shape = tensor.data_type.engine, tuple(tensor.shape)
     if datatype is EngineType.BYTES:
         return EngineTensor(name, datatype, shape, buffer=tensor.memory_buffer.view().data)

@@ -3,8 +3,11 @@
 import ctypes
 import gc
 import pickle
+import shutil
+import subprocess
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -15,13 +18,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from atoll import tritonserver as ts
+from atoll.devices.cuda_driver import CudaDriver, CudaError
 from atoll.tensor import DataType as EngineType
 from atoll.tensor import Tensor as EngineTensor
 from atoll.tritonserver import dlpack
 from atoll.tritonserver.memory import host_buffer, parse_memory_type
 from atoll.tritonserver.tensor import engine_tensor, placed, tensor_of
 
+FAKE_CUDA = Path(__file__).parents[1] / "frontends" / "shared_memory" / "fake_cuda.c"
 NUMBERS = [one for one in ts.DataType if one not in (ts.DataType.INVALID, ts.DataType.BYTES, ts.DataType.BF16)]
+
+
+@pytest.fixture(scope="module")
+def cuda(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """A CUDA driver whose GPUs' memory is the process's own."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    built = tmp_path_factory.mktemp("cuda") / "libfake.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, FAKE_CUDA], check=True, timeout=60)
+    return ctypes.CDLL(str(built))
 
 
 class Foreign:
@@ -169,11 +185,57 @@ def test_a_gpus_memory_is_known_and_never_touched() -> None:
     assert (tensor.memory_type, tensor.memory_type_id) == (ts.MemoryType.GPU, 3)
     assert tensor.__dlpack_device__() == (2, 3)
     assert tensor.to_device("gpu:3") is tensor
-    for call in (tensor.to_host, lambda: tensor.to_device("gpu:1"), lambda: engine_tensor("IN", tensor)):
-        with pytest.raises(ts.UnsupportedError, match="GPU"):
-            call()
+    with pytest.raises(ts.UnsupportedError, match="not copied between GPU and GPU"):
+        tensor.to_device("gpu:1")
+    with pytest.raises(ts.UnsupportedError, match="use to_host"):
+        tensor.memory_buffer.view()
     with pytest.raises(BufferError):
         tensor.__dlpack__()
+    with pytest.raises(ts.UnsupportedError, match="not copied between CPU and GPU"):
+        ts.Tensor.from_dlpack(np.zeros(1)).to_device("gpu")
+
+
+class OnGpu:
+    """A tensor of a library for GPUs: whoever asks for it says behind which stream it will be read."""
+
+    def __init__(self, array: Any, device: int = 1):
+        self.array = array
+        self.device = device
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device
+
+    def __dlpack__(self, *, stream: int) -> Any:
+        self.streams.append(stream)
+        made = dlpack.send(ts.DataType.FP32, self.array.shape, self.array.ctypes.data, self.array)
+        tensor = ctypes.cast(dlpack._pointer(made, b"dltensor"), ctypes.POINTER(dlpack._DLManagedTensor))
+        tensor.contents.dl_tensor.device_type, tensor.contents.dl_tensor.device_id = 2, self.device
+        return made
+
+
+def test_a_gpus_tensor_is_copied_to_the_host_for_models(cuda: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.tritonserver.tensor.cuda_driver", lambda: CudaDriver(cuda))
+    given = OnGpu(np.array([[1.0, 2.0]], np.float32))
+    tensor = ts.Tensor.from_dlpack(given)
+    assert (tensor.memory_type, tensor.data_ptr, given.streams) == (ts.MemoryType.GPU, given.array.ctypes.data, [1])
+    assert engine_tensor("IN", tensor).array().tolist() == [[1.0, 2.0]]
+    host = tensor.to_device("cpu")
+    assert (host.memory_type, np.from_dlpack(host).tolist()) == (ts.MemoryType.CPU, [[1.0, 2.0]])
+    assert host.data_ptr != tensor.data_ptr
+    assert cuda.fake_open() == 0
+    elsewhere = ts.Tensor.from_dlpack(OnGpu(np.ones(1, np.float32), device=7))
+    with pytest.raises(ts.UnavailableError, match=r"GPU 7 cannot be copied to the host: .*invalid device ordinal"):
+        elsewhere.to_host()
+
+
+def test_without_a_gpu_a_gpus_tensor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> CudaDriver:
+        raise CudaError("no CUDA driver was found")
+
+    monkeypatch.setattr("atoll.tritonserver.tensor.cuda_driver", none)
+    with pytest.raises(ts.UnavailableError, match=r"no CUDA driver was found; copy it .*tensor\.cpu\(\)"):
+        engine_tensor("IN", ts.Tensor.from_dlpack(OnGpu(np.ones(1, np.float32))))
 
 
 @given(arrays.arrays(np.object_, arrays.array_shapes(max_dims=3), elements=st.binary(max_size=20)))
