@@ -89,7 +89,9 @@ def start_atoll(
     return server
 
 
-def start_real_triton(repository: Path, log: Path, *arguments: str) -> ServerProcess:
+def start_real_triton(
+    repository: Path, log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> ServerProcess:
     """The real server, by the project's own script. To be called when it is known to be installed."""
     ports = dict(zip(SERVICES.values(), free_ports(len(SERVICES)), strict=True))
     command = [
@@ -97,7 +99,7 @@ def start_real_triton(repository: Path, log: Path, *arguments: str) -> ServerPro
         *(f"--{name}-port={port}" for name, port in ports.items()),
         *arguments,
     ]
-    server = _start(command, log)
+    server = _start(command, log, environment)
     server.ports = ports
     _wait_ready(server)
     return server
