@@ -8,6 +8,7 @@ import math
 import re
 import threading
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -77,6 +78,7 @@ class CustomMetrics:
         self._names: dict[str, _Family] = {}
         self._families: dict[int, _Handle] = {}
         self._metrics: dict[int, tuple[int, _Series]] = {}  # number of the family, series
+        self._dropped: deque[int] = deque()  # numbers that are not used any more, and still known
 
     # ---- read
 
@@ -100,6 +102,7 @@ class CustomMetrics:
             raise InvalidArgumentError("Invalid metric name")
         _bound(MAX_TEXT, name=name, description=description)
         with self._lock:
+            self._forget_dropped()
             family = self._names.get(name)
             if family is None:
                 self._demand_free(name, kind)
@@ -139,6 +142,7 @@ class CustomMetrics:
         """
         bounds = tuple(float(one) for one in buckets)
         with self._lock:
+            self._forget_dropped()
             handle = self._families.get(family)
             if handle is None or handle.owner is not owner:
                 raise _deleted()
@@ -215,6 +219,18 @@ class CustomMetrics:
         with self._lock:
             self._drop_families({family})
 
+    def drop_soon(self, number: int) -> None:
+        """A family or a metric of this number is not used any more. For finalizers: they may run anywhere, even within
+        another call of this object, and take no lock.
+        """
+        self._dropped.append(number)
+
+    def _forget_dropped(self) -> None:
+        while self._dropped:
+            number = self._dropped.popleft()
+            self._metrics.pop(number, None)
+            self._drop_families({number})
+
     def drop_owner(self, owner: object) -> None:
         """Nothing of this owner's is used any more. Never raises."""
         with self._lock:
@@ -243,6 +259,7 @@ class CustomMetrics:
         none."""
         lines: list[str] = []
         with self._lock:
+            self._forget_dropped()
             for _, family in sorted(self._names.items()):
                 if family.series:
                     if family.description:

@@ -28,7 +28,7 @@ class MetricFamily(Unpicklable):
         except AlreadyExistsError as error:
             raise InvalidArgumentError(str(error)) from None
         self.kind = kind
-        weakref.finalize(self, PROCESS_METRICS.drop_family, self.number).atexit = False
+        weakref.finalize(self, PROCESS_METRICS.drop_soon, self.number).atexit = False
 
     def create_metric(self, labels: dict[str, str] | None = None) -> "Metric":
         """The metric with these labels; the same one for all who ask."""
@@ -41,7 +41,7 @@ class Metric(Unpicklable):
     def __init__(self, family: MetricFamily, labels: dict[str, str] | None = None, buckets: list[float] | None = None):
         self._family = family
         self._number = PROCESS_METRICS.create_metric(_OWNER, family.number, labels or {}, buckets or ())
-        weakref.finalize(self, PROCESS_METRICS.drop_metric, self._number).atexit = False
+        weakref.finalize(self, PROCESS_METRICS.drop_soon, self._number).atexit = False
 
     @property
     def kind(self) -> MetricKind:

@@ -13,6 +13,7 @@ from tests.unit.server.python_repository import eventually, nothing_left
 from tests.unit.tritonserver.conftest import THREAD, TWICE, write_python
 
 from atoll import tritonserver as ts
+from atoll.tritonserver.metrics import PROCESS_METRICS
 
 ONE = np.array([1], np.float32)
 CALLS: dict[str, Callable[[ts.Server], Any]] = {
@@ -210,6 +211,24 @@ def test_metrics_of_ones_own_are_on_the_page_as_long_as_they_are_held(server: ts
     gc.collect()
     eventually(lambda: "my_times" not in server.metrics(), "the family to leave the page")
     assert "nv_inference_request_success" in server.metrics()
+
+
+def test_a_family_that_the_collector_finds_within_a_call_stops_nothing() -> None:
+    class Circle:
+        def __init__(self, number: int):
+            self.family = ts.MetricFamily(ts.MetricKind.GAUGE, f"in_a_circle_{number}", "")
+            self.itself = self
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for number in range(200):
+            Circle(number)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    ts.MetricFamily(ts.MetricKind.GAUGE, "in_a_circle_0", "")
+    assert not [name for name in PROCESS_METRICS._names if name.startswith("in_a_circle_") and name != "in_a_circle_0"]
 
 
 def test_metrics_may_be_off(small: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.server.python_repository import eventually
 
 from atoll import tritonserver as ts
@@ -91,6 +93,26 @@ def test_many_loops_and_threads_use_one_server(server: ts.Server) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda n: (loop if n % 2 else thread)(n), range(8)))
     assert found == [[[[float(i)] for i in range(n)]] * 5 for n in range(8)]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=12))
+def test_every_stream_ends_once_with_a_beginning_of_its_values(
+    server: ts.Server, streams: list[tuple[int, int]]
+) -> None:
+    """`streams`: how many values each has, and after how many responses it is cancelled."""
+    model = server.model("count")
+    begun = [model.infer(inputs={"IN": ONE * count}, raise_on_error=False) for count, _ in streams]
+    for (count, patience), responses in zip(streams, begun, strict=True):
+        found = []
+        for response in responses:
+            found.append(response)
+            if len(found) == patience:
+                responses.cancel()
+        assert [one.final for one in found] == [False] * (len(found) - 1) + [True]
+        came = [value for (value,) in values(found)]
+        assert came == [float(index) for index in range(len(came))]
+        assert len(came) == count or patience <= count
 
 
 def test_an_iterator_needs_a_loop(server: ts.Server) -> None:
