@@ -45,11 +45,13 @@ class CarriedHeaders:
 
 class HeaderReader:
     """`pattern`: a regular expression that is looked for in headers' names, whatever their case; "": none is forwarded.
+    `withheld`: names in lower case that are not forwarded even so.
 
     Raises InvalidArgumentError, naming the option, for one that cannot be read.
     """
 
-    def __init__(self, pattern: str = "", option: str = ""):
+    def __init__(self, pattern: str = "", option: str = "", withheld: frozenset[str] = frozenset()):
+        self._withheld = RESERVED | withheld
         self._search = None if not pattern else _compiled(pattern, option).search
 
     def read(self, headers: Iterable[tuple[str, str | bytes]]) -> CarriedHeaders | None:
@@ -64,7 +66,7 @@ class HeaderReader:
                 traced.append((lower, value))
             elif lower == LOAD_METRICS_FORMAT and value in ("json", "text"):
                 load_metrics = str(value)
-            if search is None or not isinstance(value, str) or len(name) > LONGEST_NAME or lower in RESERVED:
+            if search is None or not isinstance(value, str) or len(name) > LONGEST_NAME or lower in self._withheld:
                 continue
             if search(name) is not None:
                 parameters[name] = value

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.frontends.access.control import AccessControl
+from atoll.frontends.access.credentials import KEY_HEADERS
 from atoll.frontends.access_log import AccessLog
 from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.shared_memory.regions import RegionTable
@@ -33,11 +34,16 @@ class FrontendContext:
         access = AccessControl.from_values(values)
         access_log = AccessLog(values["access_log"]) if values.get("access_log") else None
         regions = RegionTable() if values.get("allow_client_shm") else None
+        secrets = KEY_HEADERS if values.get("api_key_file") else frozenset()
         http_headers, grpc_headers = (
-            HeaderReader(values.get(f"{protocol}_header_forward_pattern", ""), f"{protocol}-header-forward-pattern")
+            HeaderReader(
+                values.get(f"{protocol}_header_forward_pattern", ""), f"{protocol}-header-forward-pattern", secrets
+            )
             for protocol in ("http", "grpc")
         )
         docs = bool(values.get("allow_docs"))
+        if access is not None:
+            access.watch()  # last: what is refused leaves no thread behind
         return cls(server, access_log, access, regions, http_headers, grpc_headers, docs)
 
     def reopen_logs(self) -> None:

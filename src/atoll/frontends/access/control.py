@@ -1,12 +1,11 @@
 """What the options say about access, put together: one gate for HTTP, one for gRPC, and the keys that both ask."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
-from atoll.errors import InvalidArgumentError, UnauthenticatedError
+from atoll.errors import InvalidArgumentError
 from atoll.frontends.access.cors import Cors, cors_from_values
-from atoll.frontends.access.credentials import token_of
 from atoll.frontends.access.grpc_gate import GrpcGate
 from atoll.frontends.access.http_gate import HttpGate
 from atoll.frontends.access.keyring import KeyRing
@@ -38,7 +37,10 @@ class AccessControl:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self | None:
-        """From the server's options, by field name; None where all of it is off. Raises InvalidArgumentError."""
+        """From the server's options, by field name; None where all of it is off. Raises InvalidArgumentError.
+
+        `watch` is to be called next.
+        """
         http = http_restrictions(values.get("http_restricted_api", ()))
         grpc = grpc_restrictions(values.get("grpc_restricted_protocol", ()))
         exempt = _exempt(values.get("api_key_exempt", "health,documentation"))
@@ -47,30 +49,16 @@ class AccessControl:
         keys = KeyRing(file) if file else None
         if not (http or grpc or keys or cors):
             return None
-        made = cls(http, grpc, keys, exempt, cors)
-        made.watch()
-        return made
+        return cls(http, grpc, keys, exempt, cors)
 
     def watch(self) -> None:
-        """Look after the file of keys; it is looked after already unless this process was forked since."""
+        """Look after the file of keys from now on; again in a process that was forked since."""
         if self._keys is not None:
             self._keys.watch()
 
     def asks_for_key(self, api: Api) -> bool:
         """Whether this API is answered only to who has an API key."""
         return self._keys is not None and api not in self._exempt
-
-    def caller(self, headers: Iterable[tuple[str, str | bytes]]) -> str:
-        """The name of the API key in a request's headers or a call's metadata, "" for none: for the access log.
-
-        It costs what finding the key had cost. For HTTP it stands in the head already: `head.key`.
-        """
-        if self._keys is None:
-            return ""
-        try:
-            return self._keys.find(token_of(headers)).name
-        except UnauthenticatedError:
-            return ""
 
     def close(self) -> None:
         """The server has ended."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from atoll.errors import UnauthenticatedError
 
+KEY_HEADERS = frozenset({"authorization", "x-api-key"})
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,512}=*")  # RFC 6750, section 2.1
 _HOW = "send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'"
 

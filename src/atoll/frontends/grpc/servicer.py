@@ -122,10 +122,10 @@ class Servicer:
         """
         try:
             parsed = self._codec.parse(message)
-            if permit is not None:
-                permit(parsed.model_name)
             if self._logged:
                 cast(LoggedCall, call).facts = Facts(short(parsed.id), short(parsed.model_name), "", None)
+            if permit is not None:
+                permit(parsed.model_name)
             parsed.model_version = model_version(parsed.model_version)
             model = self._server.model(parsed.model_name, parsed.model_version)
             if model.decoupled:

@@ -20,6 +20,7 @@ from atoll.config.model_config import ModelConfig, ModelTransactionPolicy
 from atoll.config.tensors import ModelInput, ModelOutput
 from atoll.errors import InvalidArgumentError, MissingExtraError, NotFoundError, UnavailableError
 from atoll.frontends.access.control import AccessControl
+from atoll.frontends.access_log import AccessLog
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
@@ -160,9 +161,11 @@ class Engine(FakeRepository):
 class Serving:
     """The frontend on its own loop and thread, and blocking clients for it."""
 
-    def __init__(self, access: AccessControl | None = None, **options: Any) -> None:
+    def __init__(
+        self, access: AccessControl | None = None, access_log: AccessLog | None = None, **options: Any
+    ) -> None:
         self.engine = Engine()
-        self.access = access
+        self.access, self.access_log = access, access_log
         self.loop: asyncio.AbstractEventLoop
         self.problem: BaseException | None = None
         self._up = threading.Event()
@@ -184,7 +187,7 @@ class Serving:
     async def _live(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
-        context = FrontendContext(self.engine, access=self.access)  # type: ignore[arg-type]
+        context = FrontendContext(self.engine, self.access_log, self.access)  # type: ignore[arg-type]
         options = GrpcOptions(**{"port": 0, **self._options})
         self.frontend = GrpcFrontend(self.engine, options, context)  # type: ignore[arg-type]
         try:

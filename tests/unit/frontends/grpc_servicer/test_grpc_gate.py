@@ -1,6 +1,7 @@
 """The gate of gRPC, over both transports: restricted protocols, keys, models of each message, rates."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
@@ -16,6 +17,7 @@ from tritonclient.grpc import service_pb2 as triton
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access.keyring import KeyRing
 from atoll.frontends.access.restrictions import grpc_restrictions
+from atoll.frontends.access_log import AccessLog
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF
 from atoll.frontends.grpc.servicer import Servicer
@@ -227,10 +229,24 @@ def test_what_is_no_message_is_the_procedures_to_refuse(keyed: Serving) -> None:
         assert status in ("INTERNAL", "PERMISSION_DENIED"), name
 
 
-def test_the_log_can_know_who_called(ring: KeyRing) -> None:
-    access = AccessControl({}, {}, ring, frozenset((Api.HEALTH,)))
-    assert [access.caller(one) for one in (by("some"), by("nobody"), ())] == ["some", "", ""]
-    assert AccessControl({}, {}).caller(by("some")) == ""
+def test_the_access_log_has_the_keys_name(serve: Callable[..., Serving], ring: KeyRing, tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    stub = serve(access=AccessControl({}, {}, ring), access_log=log).stub
+    outcome(stub.ModelInfer, infer_request("at_once"), metadata=by("some"))
+    outcome(stub.ModelInfer, infer_request("soon"), metadata=by("some"))
+    outcome(stub.ModelInfer, infer_request("at_once"))
+    outcome(lambda: list(stub.ModelStreamInfer(iter([infer_request("at_once")]), metadata=by("all"))))
+    outcome(stub.RepositoryIndex, triton.RepositoryIndexRequest(), metadata=by("some"))
+    log.close()
+    text = (tmp_path / "log").read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    assert [(one["status"], one.get("key"), one.get("model")) for one in found[:3]] == [
+        ("OK", "some", "at_once"),
+        ("PERMISSION_DENIED", "some", "soon"),
+        ("UNAUTHENTICATED", None, None),
+    ]
+    assert [one.get("key") for one in found[3:]] == ["all", "all", "some"]
+    assert not any(str(one["key"]) in text for one in KEYS)
 
 
 # ---- restricted protocols
