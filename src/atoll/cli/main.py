@@ -12,6 +12,7 @@ from typing import Protocol
 
 COMMANDS = {
     "serve": ("atoll.cli.serve_command", "serve model repositories over HTTP and gRPC"),
+    "sagemaker": ("atoll.cli.sagemaker_command", "serve as Amazon SageMaker's hosting containers do"),
     "validate": ("atoll.cli.validate_command", "say what is wrong with the models of a repository, without serving"),
     "inspect": ("atoll.cli.inspect_command", "show what a model holds and the config.pbtxt that would be used"),
     "key": ("atoll.cli.key_command", "make an API key for --api-key-file"),

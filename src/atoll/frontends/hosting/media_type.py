@@ -9,6 +9,7 @@ from copy import copy
 
 from atoll.frontends.http.head import IMPOSSIBLE, RequestHead
 
+_LONGEST = 20  # digits and a sign, after which a number is larger than any body
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
 
 
@@ -33,6 +34,6 @@ def _json_size(headers: Iterable[tuple[str, str]], media_type: str) -> tuple[str
             number = _NUMBER.match(text)
             if number is None:
                 return text, 0
-            size = int(number[1]) if len(number[1]) < 20 else IMPOSSIBLE
+            size = int(number[1][:_LONGEST])
             return text, size if size >= 0 else IMPOSSIBLE
     return None, -1
