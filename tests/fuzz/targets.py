@@ -23,6 +23,8 @@ from atoll.frontends.http.head import HeadParser
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.routes import Route, RouteTable
 from atoll.protocol import grpc_codec, json_text
+from atoll.protocol.generate import GenerateBody, decode_generate
+from atoll.protocol.generate_answer import encode_document
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request
@@ -121,6 +123,42 @@ _HTTP_BODIES = (
         }
     ),
     _http_seed({"inputs": [{"name": "X", "datatype": "BOOL", "shape": [2, 2], "data": [[True, False], [0, 1]]}]}),
+)
+
+
+_GENERATE_CONFIG: ModelConfig = from_json(
+    {
+        "name": "m",
+        "max_batch_size": 4,
+        "input": [
+            {"name": "text_input", "data_type": "TYPE_STRING", "dims": [1]},
+            {"name": "X", "data_type": "TYPE_FP32", "dims": [-1, 2]},
+            {"name": "I", "data_type": "TYPE_INT8", "dims": [-1, -1]},
+        ],
+    }
+)
+
+
+def generate_body(data: bytes) -> None:
+    """Each tensor has as many elements as its shape says, or is left to the engine to refuse; nothing else is large."""
+    decoded = _outcome(lambda: decode_generate(memoryview(data), _GENERATE_CONFIG))
+    if not isinstance(decoded, GenerateBody):
+        return
+    for tensor in decoded.inputs.values():
+        assert tensor.buffer is not None or tensor.array().shape == tensor.shape
+        assert len(tensor.shape) == len(_GENERATE_DIMS[tensor.name]) + 1
+    for value in decoded.parameters.values():
+        assert isinstance(value, str | bool | float) or -(2**63) <= value < 2**64
+    response = InferenceResponse("m", "1", decoded.id, list(decoded.inputs.values()), decoded.parameters)
+    if all(tensor.buffer is None for tensor in decoded.inputs.values()):
+        assert b"\n" not in encode_document(response)
+
+
+_GENERATE_DIMS = {spec.name: spec.dims for spec in _GENERATE_CONFIG.input}
+_GENERATE = (
+    b'{"text_input":"a","temperature":0.5,"stream":true,"id":"7"}',
+    b'{"text_input":["a","b"],"X":[1,2,3.5,4],"parameters":{"I":[[1],[-2]],"x":null}}',
+    b'{"I":5,"parameters":{"sequence_id":4,"sequence_start":true,"big":18446744073709551615}}',
 )
 
 
@@ -301,6 +339,7 @@ _GRPC_MESSAGES = (
 
 TARGETS: Mapping[str, Target] = {
     "http_body": Target(http_body, _HTTP_BODIES),
+    "generate_body": Target(generate_body, _GENERATE),
     "http_head": Target(http_head, _HEADS),
     "http_chunks": Target(http_chunks, _CHUNKS),
     "compressed": Target(compressed, _COMPRESSED),
