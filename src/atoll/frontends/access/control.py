@@ -32,7 +32,7 @@ class AccessControl:
         self._exempt = exempt
         asked = keys is not None or cors is not None
         self.http = HttpGate(http, keys, exempt, cors) if http or asked else None
-        self.hosted = HttpGate({}, keys, exempt, cors) if asked else None
+        self.hosted = HttpGate({}, keys, exempt, cors, hosted=True) if asked else None
         self.grpc = GrpcGate(grpc, keys, exempt) if grpc or keys is not None else None
 
     @classmethod

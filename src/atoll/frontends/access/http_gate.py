@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class HttpGate:
-    """For all HTTP ports of a server; usable from any thread. What is None or empty is off."""
+    """For all HTTP ports of a server; usable from any thread. What is None or empty is off.
+
+    `hosted`: the endpoints are those of a hosting service (see `ApiKey.check`).
+    """
 
     def __init__(
         self,
@@ -29,11 +32,14 @@ class HttpGate:
         keys: KeyRing | None = None,
         exempt: frozenset[Api] = frozenset(),
         cors: Cors | None = None,
+        *,
+        hosted: bool = False,
     ):
         self._restrictions = restrictions
         self._keys = keys
         self._exempt = exempt
         self._cors = cors
+        self._hosted = hosted
 
     def tell(self, rememberer: Remembering) -> None:
         """Tell it to forget its heads when what was decided about them holds no longer."""
@@ -60,7 +66,7 @@ class HttpGate:
             try:
                 key = self._keys.find(token_of(head.headers))
                 head.key = key
-                key.check(api, places.get("model", ""))
+                key.check(api, places.get("model", ""), hosted=self._hosted)
             except AtollError as error:
                 return answers.refusal_of(error)
         restriction = self._restrictions.get(api)

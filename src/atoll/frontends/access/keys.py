@@ -83,16 +83,20 @@ class ApiKey:
         """Whether the key is for this model. Only the name counts: whether there is such a model, it does not tell."""
         return self._models is None or self._models.match(model) is not None
 
-    def check(self, api: Api, model: str = "") -> None:
-        """Raises PermissionDeniedError where the key does not open this. `model`: "" where the request names none."""
+    def check(self, api: Api, model: str = "", *, hosted: bool = False) -> None:
+        """Raises PermissionDeniedError where the key does not open this. `model`: "" where the request names none.
+
+        `hosted`: the endpoint is one of a hosting service's, whose lists leave nothing out, and whose paths do not name
+        the model that is loaded or unloaded.
+        """
         if api not in self._apis:
             raise PermissionDeniedError(f"the API key '{self.name}' does not have the scope '{api.value}'")
         if self._models is None:
             return
-        if model:
+        if model and not (hosted and api is Api.MODEL_REPOSITORY):
             if self._models.match(model) is None:
                 raise PermissionDeniedError(f"the API key '{self.name}' is not for model '{model}'")
-        elif api not in _ABOUT_NO_MODEL and api not in _FILTERED:
+        elif api not in _ABOUT_NO_MODEL and (hosted or api not in _FILTERED):
             raise PermissionDeniedError(
                 f"the API key '{self.name}' is for some models only, and this concerns all of them"
             )

@@ -173,6 +173,24 @@ def test_what_a_key_opens(ask: Ask, key: str, method: str, target: str, expected
     assert status(ask(method, target, f"X-Api-Key: key-{key}")) == expected
 
 
+@pytest.mark.parametrize(
+    ("key", "method", "target", "expected"),
+    [
+        ("some", "POST", "/v2/models/resnet/infer", 200),
+        ("some", "POST", "/v2/models/other/infer", 403),
+        ("some", "POST", "/v2/repository/models/resnet/load", 403),  # what is loaded stands in the body
+        ("some", "POST", "/v2/repository/index", 403),  # where nothing is left out
+        ("admin", "POST", "/v2/repository/models/resnet/load", 200),
+        ("admin", "POST", "/v2/repository/index", 200),
+    ],
+)
+def test_what_a_key_opens_at_a_hosting_service(
+    ring: KeyRing, key: str, method: str, target: str, expected: int
+) -> None:
+    parser = parser_of(HttpGate({}, ring, hosted=True))
+    assert status(parser.parse(head_text(method, target, f"X-Api-Key: key-{key}"))) == expected
+
+
 def test_a_model_that_is_not_ones_own_may_be_there_or_not(ask: Ask) -> None:
     told = [text(ask("GET", f"/v2/models/{name}", "X-Api-Key: key-some")) for name in ("there", "gone!")]
     assert told[0].replace("there", "gone!") == told[1]
