@@ -45,7 +45,7 @@ class Following:
             model.submit(request)
         except BaseException:
             if part is not None:
-                part.end()
+                part.refused()
             raise
 
 

@@ -135,6 +135,12 @@ class Part:
         """Nothing more is noted."""
         self._record.end()
 
+    def refused(self) -> None:
+        """No model has taken the request: that was its end."""
+        if self._timeline is not None:
+            self._timeline.request_end = monotonic_ns()
+        self._record.end()
+
     def entries(self, timestamps: bool) -> Iterator[Entry]:
         """In the order of what happened, as far as one thing follows another."""
         if timestamps:
@@ -234,7 +240,7 @@ class RequestTrace:
     def refused(self) -> None:
         """The request was refused at the door: its sender hears nothing."""
         if self.part is not None:
-            self.part.end()
+            self.part.refused()
 
 
 class TracedSender:

@@ -125,12 +125,6 @@ def test_versions_that_are_no_numbers(serving, call):
     )
 
 
-def test_calls_of_later_versions_are_refused_in_clear_words(serving):
-    code, text = refusal(serving.stub.TraceSetting, triton.TraceSettingRequest())
-    assert code == "UNIMPLEMENTED"
-    assert "TraceSetting" in text
-
-
 def test_every_call_of_the_service_has_an_answer(serving):
     service = triton.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     unary = [one.name for one in service.methods if not one.client_streaming]

@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2 as triton
 from atoll.errors import AtollError, ModelAsleepError, UnavailableError
 from atoll.frontends.grpc.servicer import Servicer
 from atoll.frontends.waking import ATTEMPTS
+from atoll.observability.tracing.tracer import Tracer
 from atoll.request import InferenceRequest
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -35,6 +36,7 @@ class SleepyEngine:
     def __init__(self) -> None:
         self.sleep = {"asleep": 1, "asleep_twice": 2, "never": 1, "asleep_decoupled": 1, "asleep_then_decoupled": 3}
         self.wakes: list[tuple[str, Callable[[AtollError | None], None]]] = []
+        self.tracing = Tracer()
 
     def model(self, name: str, version: str = "") -> FakeModel:
         if self.sleep.get(name):

@@ -1,0 +1,84 @@
+"""--trace-config: what it means, and what is refused with the reason."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from atoll.errors import InvalidArgumentError
+from atoll.observability.tracing.options import trace_settings
+from atoll.observability.tracing.settings import TraceSettings
+
+
+def test_nothing_is_off() -> None:
+    assert trace_settings([]) == TraceSettings()
+    assert not trace_settings([]).samples
+
+
+def test_all_of_it(tmp_path: Path) -> None:
+    file = str(tmp_path / "a b.json")
+    settings = trace_settings(
+        [
+            *("level=tensors", "level=TIMESTAMPS", "rate=5", "rate=7", "count=3", "mode=triton"),
+            *(f"TRITON,file={file}", "triton,log-frequency=9"),
+        ]
+    )
+    assert settings == TraceSettings(("TIMESTAMPS", "TENSORS"), 7, 3, 9, file)
+    assert settings.samples
+
+
+def test_off_does_not_switch_off_what_another_level_switches_on(tmp_path: Path) -> None:
+    file = f"triton,file={tmp_path / 'a'}"
+    assert trace_settings(["level=TIMESTAMPS", "level=OFF", file]).levels == ("TIMESTAMPS",)
+
+
+@pytest.mark.parametrize("level", ["MIN", "max"])
+def test_deprecated_levels_are_timestamps(level: str, tmp_path: Path) -> None:
+    assert trace_settings([f"level={level}", f"triton,file={tmp_path / 'a'}"]).levels == ("TIMESTAMPS",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected KEY=VALUE"),
+        ("level", "expected KEY=VALUE"),
+        ("level=", "expected KEY=VALUE"),
+        ("triton,file=", "expected KEY=VALUE"),
+        ("triton,=x", "expected KEY=VALUE"),
+        ("level=BAD", "expected OFF, TIMESTAMPS or TENSORS"),
+        ("level=TIMESTAMPS,TENSORS", "expected OFF, TIMESTAMPS or TENSORS"),
+        ("rate=x", "expected a whole number"),
+        ("rate=10000000000", "expected a whole number"),
+        ("count=-2", "Expecting value >= -1"),
+        ("mode=foo", "triton and opentelemetry"),
+        ("mode=opentelemetry", "does not export traces by OpenTelemetry"),
+        ("file=/tmp/x", "there is no 'file' here; there are level, rate, count, mode"),
+        ("triton,level=TIMESTAMPS", "there is no 'level' here; there are file, log-frequency"),
+        ("opentelemetry,file=/x", "there is no 'file' here; there are url, resource"),
+        ("other,file=/x", "the modes are triton and opentelemetry"),
+        ("triton,log-frequency=x", "expected a whole number"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=said.replace("(", r"\(")):
+        trace_settings([text])
+
+
+def test_a_file_that_could_not_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="there is no folder"):
+        trace_settings(["level=TIMESTAMPS", f"triton,file={tmp_path / 'nowhere' / 'a.json'}"])
+    with pytest.raises(InvalidArgumentError, match="it is a folder"):
+        trace_settings(["level=TIMESTAMPS", f"triton,file={tmp_path}"])
+
+
+def test_a_level_without_a_file_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        settings = trace_settings(["level=TIMESTAMPS"])
+    assert not settings.samples
+    assert "add --trace-config=triton,file=PATH" in caplog.text
+
+
+def test_settings_of_the_other_mode_say_that_they_have_no_effect(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        trace_settings(["opentelemetry,url=localhost:4318/v1/traces", "opentelemetry,resource=service.name=x"])
+    assert caplog.text.count("has no effect") == 2
