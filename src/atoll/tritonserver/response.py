@@ -181,13 +181,15 @@ def _loop_put(target: Any) -> Put | None:
 
 
 def _quiet(put: Put) -> Put:
-    """A queue of the user's may be full; the iterator has the response all the same."""
+    """A queue of the user's may be full, or anything; the iterator has the response all the same."""
 
     def quietly(response: InferenceResponse) -> None:
         try:
             put(response)
         except (queue.Full, asyncio.QueueFull):
             logger.error("a response of model '%s' found the response_queue full", response.model.name)
+        except Exception:
+            logger.exception("the response_queue did not take a response of model '%s'", response.model.name)
 
     return quietly
 

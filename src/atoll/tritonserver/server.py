@@ -21,7 +21,7 @@ from atoll.observability.logs import ServerLog
 from atoll.protocol import documents
 from atoll.protocol.repository import CONFIG, FILE
 from atoll.server import Server as Engine
-from atoll.tritonserver.enums import MetricFormat
+from atoll.tritonserver.enums import MetricFormat, ModelControlMode
 from atoll.tritonserver.logs import close_log, open_log
 from atoll.tritonserver.metrics import PROCESS_METRICS
 from atoll.tritonserver.model import Model
@@ -90,8 +90,8 @@ class Server(Unpicklable):
         """Load the models; returns when those are loaded that are loaded at the start.
 
         `wait_until_ready`: also look every `polling_interval` seconds, for at most `timeout`, until it is ready. Raises
-        InternalError with everything that failed, UnavailableError when it was not ready in time, InvalidArgumentError
-        where it is started already.
+        InternalError with everything that failed, UnavailableError when it was not ready in time or, in the mode NONE,
+        will never be, InvalidArgumentError where it is started already.
         """
         with self._lock:
             if self._engine is not None and self._by_context:
@@ -102,8 +102,11 @@ class Server(Unpicklable):
                 self._start()
         deadline = None if timeout is None else monotonic() + timeout
         while wait_until_ready and not self.ready():
+            failures = "; ".join(f"{name}: {error}" for name, error in self.engine.failures().items())
+            if failures and self.options.model_control_mode is ModelControlMode.NONE:
+                raise UnavailableError(f"the server is not ready, and will not be: {failures}")
             if deadline is not None and monotonic() >= deadline:
-                raise UnavailableError(f"the server is not ready after {timeout} s: {self._unready()}")
+                raise UnavailableError(f"the server is not ready after {timeout} s: {failures or 'no model says why'}")
             sleep(polling_interval)
         return self
 
@@ -123,10 +126,6 @@ class Server(Unpicklable):
             interval_s = options.metrics_interval / 1000
             self._page = MetricsPage(engine, cpu=options.cpu_metrics, interval_s=interval_s, settings=settings)
         self._engine = engine
-
-    def _unready(self) -> str:
-        failures = self.engine.failures()
-        return "; ".join(f"{name}: {error}" for name, error in failures.items()) or "no model says why"
 
     def __enter__(self) -> Self:
         with self._lock:

@@ -103,10 +103,17 @@ def test_a_start_that_fails_leaves_nothing(small: str) -> None:
 def test_waiting_for_what_never_comes_ends(small: str) -> None:
     write_python(Path(small), "broken", "this is no Python", parameters=THREAD)
     server = ts.Server(model_repository=small, exit_on_error=False)
-    with pytest.raises(ts.UnavailableError, match=r"not ready after 0\.05 s: broken: "):
-        server.start(wait_until_ready=True, polling_interval=0.01, timeout=0.05)
+    with pytest.raises(ts.UnavailableError, match="the server is not ready, and will not be: broken: "):
+        server.start(wait_until_ready=True)
     assert server.live()
     assert not server.ready()
+    server.stop()
+    explicit = ts.ModelControlMode.EXPLICIT
+    server = ts.Server(
+        model_repository=small, exit_on_error=False, model_control_mode=explicit, startup_models=["broken"]
+    )
+    with pytest.raises(ts.UnavailableError, match=r"not ready after 0\.05 s: broken: "):
+        server.start(wait_until_ready=True, polling_interval=0.01, timeout=0.05)
     server.stop()
 
 

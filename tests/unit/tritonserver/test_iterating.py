@@ -190,6 +190,8 @@ def test_a_full_queue_costs_the_iterator_nothing(server: ts.Server) -> None:
     responses = server.model("count").infer(inputs={"IN": ONE * 3}, response_queue=full)
     assert len(list(responses)) == 4
     assert full.qsize() == 1
+    broken: Any = type("Broken", (), {"put_nowait": lambda *_: 1 / 0})()
+    assert len(list(server.model("count").infer(inputs={"IN": ONE * 3}, response_queue=broken))) == 4
 
 
 def test_facts_of_a_request_reach_the_model(server: ts.Server) -> None:
