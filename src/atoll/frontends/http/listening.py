@@ -13,6 +13,7 @@ from atoll.frontends.http.routes import RouteTable
 from atoll.frontends.listening.acceptor import Acceptor, Lane
 from atoll.frontends.listening.loops import EventLoops
 from atoll.frontends.listening.options import ListenOptions
+from atoll.frontends.listening.pacing import Paced
 from atoll.frontends.listening.tls import tls_context
 
 PROTOCOLS = ("http/1.1",)
@@ -65,7 +66,11 @@ class HttpListening:
             limits = self._limits.shared_by(len(self._loops.loops))
             for loop in self._loops.loops:
                 self._shares.append(await self._loops.run(loop, self._make_share(loop, limits)))
-            lanes = [Lane(share.port.loop, share.connection, share.load) for share in self._shares]
+            encrypted = self._options.tls is not None
+            lanes = [
+                Lane(share.port.loop, share.paced_connection if encrypted else share.connection, share.load)
+                for share in self._shares
+            ]
             self._acceptor = Acceptor(self._options, lanes, PROTOCOLS, limits.handshake_timeout_s)
             self.addresses = await self._acceptor.start()
         except BaseException:
@@ -106,6 +111,9 @@ class _Share:
 
     def connection(self) -> HttpConnection:
         return self._connection(self.port)
+
+    def paced_connection(self) -> Paced:
+        return Paced(HttpConnection(self.port))
 
     def load(self) -> int:
         return len(self.port.connections)

@@ -1,10 +1,12 @@
 """What strangers do to an open port, on each kind of it. After each test others are served, and nothing is held."""
 
+import asyncio
 import contextlib
 import gc
 import random
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -221,3 +223,30 @@ def test_strangers_on_either_grpc_transport(serve_grpc: Serve, transport: str, t
         reset(socket.socket(fileno=connection.detach()))
     assert port.answers()
     wait_until(lambda: Holdings.now().files <= before.files, "release of the connections' files")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("ends", ["connection", "server"])
+def test_a_slow_reader_gets_the_whole_of_the_last_answer(
+    serve_http: Serve, monkeypatch: pytest.MonkeyPatch, tls: bool, ends: str
+) -> None:
+    """TLS closes in bounded time: that time must not begin before the answer has been taken."""
+    monkeypatch.setattr(acceptors, "SHUTDOWN_TIMEOUT_S", 0.2)
+    port = serve_http(tls=tls)
+    data = bytes(16 << 20)
+    with port.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        headers = ("Connection: close",) if ends == "connection" else ()
+        connection.sendall(infer("echo", data, "", *headers))
+        received = connection.recv(1 << 16)
+        draining = None
+        if ends == "server":
+            draining = asyncio.run_coroutine_threadsafe(port.frontend.drain(10), port.loop)
+        time.sleep(1)
+        while more := connection.recv(1 << 20):
+            received += more
+        if draining is not None:
+            connection.close()
+            draining.result(10)
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert received.endswith(data)
