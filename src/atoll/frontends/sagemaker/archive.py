@@ -1,5 +1,6 @@
 """What SageMaker has unpacked for one model of a multi-model endpoint: which folder in it is the model."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ _UNPACKED = re.compile(r"/opt/ml/models/[0-9A-Za-z._]+/model/?")
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """`repository`: the folder of models to look into; `folder`: the one in it that is the model."""
+    """`repository`: the folder of models to look into; `folder`: the one in it that is the model; `others`: of an
+    ensemble, the models that lie beside it.
+    """
 
     repository: str
     folder: str
+    others: tuple[str, ...] = ()
 
 
 def open_archive(url: str, environment: Mapping[str, str]) -> Archive:
@@ -30,13 +34,12 @@ def open_archive(url: str, environment: Mapping[str, str]) -> Archive:
     if not url.startswith("/") or "\0" in url:
         raise NotFoundError(f"failed to register '{url}', repository not found: the url is not an absolute local path")
     path = Path(url)
-    if not path.is_dir():
+    if not os.path.isdir(url):
         raise NotFoundError(f"failed to register '{url}', repository not found")
     if _UNPACKED.fullmatch(url) and _is_model(path):
         return Archive(str(path.parent), path.name)
-    names = LocalRepository(url).names()
-    if len(names) > 1:
-        names = _tops(path, names, environment)
+    there = LocalRepository(url).names()
+    names = _tops(path, there, environment) if len(there) > 1 else there
     if not names:
         raise NotFoundError(f"failed to poll from model repository: there is no model's folder in '{url}'")
     if len(names) > 1:
@@ -44,7 +47,7 @@ def open_archive(url: str, environment: Mapping[str, str]) -> Archive:
             f"'{url}' holds several models ({', '.join(names[:10])}) and not one ensemble of the others: which of them "
             "is to be served cannot be told. Put one model into an archive, or several and the ensemble of them"
         )
-    return Archive(url, names[0])
+    return Archive(url, names[0], tuple(name for name in there if name != names[0]))
 
 
 def _is_model(path: Path) -> bool:

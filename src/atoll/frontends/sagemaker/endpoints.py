@@ -75,7 +75,8 @@ class SageMakerEndpoints:
         self._models = models
         self._http = http
         self._infer = _endpoint(http, settings.inference)
-        self._calls = BlockingCalls(loop, "SageMaker load and unload")
+        self._loads = BlockingCalls(loop, "SageMaker load")
+        self._unloads = BlockingCalls(loop, "SageMaker unload")
         self.routes: RouteTable = HostingRoutes(
             self._table(), told={PING: "", INVOCATIONS: settings.model}, access=http.context.access
         )
@@ -99,7 +100,8 @@ class SageMakerEndpoints:
 
     def close(self) -> None:
         """Load and unload nothing more; what has begun goes on."""
-        self._calls.close()
+        self._loads.close()
+        self._unloads.close()
         self._http.close()
 
     def ping(self, exchange: Exchange, body: memoryview) -> Answer:
@@ -145,16 +147,16 @@ class SageMakerEndpoints:
 
     def load(self, exchange: Exchange, body: memoryview) -> None:
         name, url = _members(body)
-        self._change(exchange, partial(self._models.load, name, url, _target(exchange)))
+        self._change(exchange, self._loads, partial(self._models.load, name, url, _target(exchange)))
 
     def unload(self, exchange: Exchange, body: memoryview) -> None:
-        self._change(exchange, partial(self._models.unload, exchange.head.arguments.get("model", "")))
+        self._change(exchange, self._unloads, partial(self._models.unload, exchange.head.arguments.get("model", "")))
 
-    def _change(self, exchange: Exchange, work: Callable[[], None]) -> None:
+    def _change(self, exchange: Exchange, calls: BlockingCalls, work: Callable[[], None]) -> None:
         def take(result: None, error: AtollError | None) -> None:
             exchange.answer(answers.empty() if error is None else _refusal(error))
 
-        exchange.on_gone = self._calls.submit(work, take).cancel
+        exchange.on_gone = calls.submit(work, take).cancel
 
 
 def _endpoint(http: HttpService, inference: str) -> Endpoint:

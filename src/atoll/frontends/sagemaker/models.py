@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from atoll.errors import AlreadyExistsError, NotFoundError
+from atoll.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from atoll.frontends.sagemaker.archive import open_archive
-from atoll.repositories.local import LocalRepository
+from atoll.repositories.names import shown, why_impossible
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -27,11 +27,14 @@ class NotLoadedError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """`name`: SageMaker's, a hash. `served`: what the server calls it. `url`: the folder that the server looks into."""
+    """`name`: SageMaker's, a hash. `served`: what the server calls it. `url`: the folder that the server looks into.
+    `steps`: of an ensemble, the models beside it.
+    """
 
     name: str
     url: str
     served: str
+    steps: tuple[str, ...] = ()
 
 
 class EndpointModels:
@@ -59,6 +62,11 @@ class EndpointModels:
         Raises AlreadyExistsError where it is loaded, NotFoundError for a folder that is not there, and what loading it
         raises: then nothing of it is left.
         """
+        reason = why_impossible(name)
+        if reason is not None:
+            raise InvalidArgumentError(
+                f"failed to load '{shown(name)}', failed to poll from model repository: {reason}"
+            )
         self._occupy(name)
         try:
             archive = open_archive(url, os.environ)
@@ -72,12 +80,12 @@ class EndpointModels:
                 self._server.load_model(served)
             except BaseException:
                 # an ensemble that fails leaves the models of its steps, which were loaded before it
-                for other in set(LocalRepository(archive.repository).names()) - there:
+                for other in set(archive.others) - there:
                     self._server.unload_model(other)
                 self._server.unregister_model_repository(archive.repository)
                 raise
             with self._lock:
-                self._models[name] = LoadedModel(name, archive.repository, served)
+                self._models[name] = LoadedModel(name, archive.repository, served, archive.others)
         finally:
             self._busy.discard(name)
 
@@ -92,7 +100,7 @@ class EndpointModels:
                 raise NotLoadedError(f"model '{name}' is not loaded")
             self._server.unload_model(model.served, unload_dependents=True)
             deadline = monotonic() + self._leaving_s
-            while self._server.is_leaving(model.served):
+            while any(map(self._server.is_leaving, (model.served, *model.steps))):
                 if monotonic() > deadline:
                     logger.warning("model '%s' still has requests to answer and is freed after that", name)
                     break
