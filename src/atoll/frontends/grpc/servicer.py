@@ -154,7 +154,10 @@ class Servicer:
             failure = grpc_error(error)
             if failure.trailing:
                 call.set_trailing_metadata(failure.trailing)
-            raise failure from None
+            try:
+                raise failure from None
+            finally:
+                del failure  # no circle: its traceback holds this frame, and that the request
         return sender.answer_or_wait(request)
 
     def _id_in(self, message: bytes) -> str:
@@ -185,7 +188,11 @@ class UnarySender:
             self._call.on_cancel(request.cancel)
             return PENDING
         if isinstance(answer, GrpcError):
-            raise answer
+            self._answer = None
+            try:
+                raise answer
+            finally:
+                del answer  # no circle: its traceback holds this frame, and that the request
         return answer
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:

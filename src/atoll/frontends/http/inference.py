@@ -152,9 +152,8 @@ class InferEndpoint:
         except ModelAsleepError:
             pass  # it is there, and would refuse this too
         except AtollError as missing:
-            error = missing
-        tell_failure(error, request_id or exchange.head.request_id())
-        return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)
+            return _told(missing, exchange, request_id)  # kept in no variable: its traceback holds this frame
+        return _told(error, exchange, request_id)
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
         """The body's parts and the header lines that describe them. Raises AtollError."""
@@ -173,6 +172,11 @@ class InferEndpoint:
             return
         deflated = self._loop.run_in_executor(None, deflate, answer.parts, coding)
         deflated.add_done_callback(partial(_answer_deflated, exchange, answer))
+
+
+def _told(error: AtollError, exchange: Exchange, request_id: str) -> Answer:
+    tell_failure(error, request_id or exchange.head.request_id())
+    return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)
 
 
 def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:

@@ -52,9 +52,13 @@ class _PlacingSender:
                 written.append(tensor.name)
             return PlacedResponse(response, written)
         except AtollError as error:
-            failure = error
+            return _failed(response, error.with_traceback(None))  # which would hold this frame, and the region with it
         except Exception as bug:
             text = "the outputs of model '%s' cannot be written to shared memory"
             logger.exception(text, response.model_name, extra=about(response.id))
-            failure = InternalError(f"writing the outputs to shared memory failed: {type(bug).__name__}: {bug}")
-        return InferenceResponse(response.model_name, response.model_version, response.id, error=failure)
+            reason = f"{type(bug).__name__}: {bug}"
+            return _failed(response, InternalError(f"writing the outputs to shared memory failed: {reason}"))
+
+
+def _failed(response: InferenceResponse, error: AtollError) -> InferenceResponse:
+    return InferenceResponse(response.model_name, response.model_version, response.id, error=error)
