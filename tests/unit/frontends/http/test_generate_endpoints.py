@@ -14,7 +14,7 @@ from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import DeadlineExceededError, InternalError
 from atoll.frontends.http.asgi import asgi_app
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
-from atoll.frontends.http.generate import GenerateEndpoints
+from atoll.frontends.http.generate_senders import WaitingEvents
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 
@@ -69,8 +69,16 @@ def ask(endpoint: str = "generate_stream", *headers: str, **members: object) -> 
     return request("POST", f"/v2/models/talk/{endpoint}", body, *headers)
 
 
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """For the events that wait; nothing may be left of it."""
+    room = WaitingEvents()
+    monkeypatch.setattr("atoll.frontends.http.generate.WaitingEvents", lambda: room)
+    return room
+
+
 @pytest.fixture
-async def talking():
+async def talking(room):
     server = Talking()
     frontend = HttpFrontend(server, HttpOptions(port=0))
     await frontend.start()
@@ -204,13 +212,18 @@ async def test_a_slow_reader_gets_all_of_it(talking):
     assert [one["text_output"].partition(" ")[0] for one in events] == [*map(str, range(count)), "end"]
 
 
-async def test_a_reader_too_far_behind_loses_its_stream(talking, monkeypatch, caplog):
-    monkeypatch.setattr(GenerateEndpoints, "max_waiting", 1_000_000)
+@pytest.mark.parametrize("limit", ["one", "together"])
+async def test_a_reader_too_far_behind_loses_its_stream(talking, room, limit, caplog):
+    if limit == "one":
+        room.one = 1_000_000
+    else:
+        room.together.limit = 1_000_000
     client, asked = await begin(talking)
     client.writer.transport.pause_reading()
     while not asked.cancelled:
         say(asked, "x" * 100_000)
         await asyncio.sleep(0)
+    assert room.together.held == 0
     say(asked, "more")
     asked.sender.send(None, True)
     client.writer.transport.resume_reading()
@@ -218,6 +231,30 @@ async def test_a_reader_too_far_behind_loses_its_stream(talking, monkeypatch, ca
     assert "bytes behind" in caplog.text
     other = await talking.connect()
     assert (await other.ask(LIVE)).status == 200
+
+
+async def test_the_room_for_events_is_there_again_when_they_are_read_or_their_reader_has_left(talking, room):
+    for leaves in (False, True):
+        client, asked = await begin(talking)
+        client.writer.transport.pause_reading()
+        while room.together.held < 1_000_000:
+            say(asked, "x" * 100_000)
+            await asyncio.sleep(0)
+        if leaves:
+            client.writer.transport.abort()
+            while room.together.held:
+                await asyncio.sleep(0.001)
+            assert asked.cancelled
+        say(asked, "end", final=True)
+        if not leaves:
+            assert room.together.held > 1_000_000  # the stream goes on until it is read
+            client.writer.transport.resume_reading()
+            text = bytearray()
+            while not text.endswith(b"\r\n0\r\n\r\n"):
+                text += await asyncio.wait_for(client.reader.read(1 << 20), 20)
+            assert b'"text_output":"end"' in text
+            assert room.together.held == 0
+            assert (await client.ask(LIVE)).status == 200
 
 
 async def test_draining_lets_a_stream_end(talking):
@@ -377,8 +414,8 @@ async def test_asgi_keeps_what_a_slow_reader_has_not_taken():
     assert len(messages) < 30  # what waited has become one piece
 
 
-async def test_asgi_breaks_off_what_falls_too_far_behind(monkeypatch):
-    monkeypatch.setattr(GenerateEndpoints, "max_waiting", 100_000)
+async def test_asgi_breaks_off_what_falls_too_far_behind(room):
+    room.one = 100_000
     server = Talking()
     call = AsgiCall(server)
     asked = await server.request()

@@ -1,0 +1,168 @@
+"""Where the responses to generate requests go: into one answer, or into a stream of server-sent events."""
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from atoll.errors import AtollError, Code, InternalError
+from atoll.frontends.buffering import BufferBudget, BufferShare, default_buffer_bytes
+from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
+from atoll.frontends.http.exchange import Exchange
+from atoll.frontends.http.limits import KIB, MIB
+from atoll.observability.log_lines import about
+from atoll.protocol.generate_answer import encode_document, encode_error, event
+from atoll.request import InferenceRequest, InferenceResponse
+
+if TYPE_CHECKING:
+    from atoll.frontends.http.generate import GenerateEndpoints
+
+logger = logging.getLogger(__name__)
+
+EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\n"
+PIECE = 64 * KIB  # of what has waited, written at once
+_NOT_ONE = (
+    "generate expects model to produce exactly 1 response, use generate stream for model that generates various "
+    "number of responses"
+)
+
+
+class OneResponse:
+    """Where the response goes of a request that must have exactly one."""
+
+    __slots__ = ("_document", "_endpoints", "_exchange", "_status", "request")
+
+    def __init__(self, endpoints: "GenerateEndpoints", exchange: Exchange):
+        self._endpoints = endpoints
+        self._exchange = exchange
+        self._status = 200
+        self._document: bytes | None = None
+        self.request: InferenceRequest | None = None
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self._endpoints.post(self._deliver, response, final)
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self.request is not None:
+            self.request.cancel()
+
+    def _deliver(self, response: InferenceResponse | None, final: bool) -> None:
+        if self._exchange.gone or self.request is None:
+            return
+        if response is not None and self._document is None:
+            self._status, self._document = _document(response)
+        elif response is not None or (final and self._document is None):
+            self._document = encode_error(_NOT_ONE)  # the status stays, as in the real server
+            self.request.cancel()  # what else it would say is not wanted
+            final = True
+        if final:
+            self.request = None
+            assert self._document is not None, "what ends has a response or an error by now. This is a bug"
+            headers = JSON + self._endpoints.load_metrics(self._exchange)
+            self._exchange.answer(Answer(self._status, [self._document], headers))
+
+
+class WaitingEvents:
+    """How many bytes of events may wait to be read: by one client, and by all of an event loop's clients together."""
+
+    def __init__(self) -> None:
+        self.one = 64 * MIB
+        self.together = BufferBudget(default_buffer_bytes() // 4)
+
+
+class EventStream:
+    """Where the responses go, each as an event as soon as it comes; those for a client that reads slowly are kept."""
+
+    __slots__ = ("_begun", "_behind", "_ending", "_endpoints", "_exchange", "_share", "_waiting", "request")
+
+    def __init__(self, endpoints: "GenerateEndpoints", exchange: Exchange):
+        self._endpoints = endpoints
+        self._exchange = exchange
+        self._begun = False
+        self._behind = False  # the client is: it is told when it has caught up
+        self._waiting = bytearray()
+        self._share = BufferShare(endpoints.waiting.together)
+        self._ending = False  # all responses are there
+        self.request: InferenceRequest | None = None
+
+    def send(self, response: InferenceResponse | None, final: bool) -> None:
+        self._endpoints.post(self._deliver, response, final)
+
+    def withdraw(self) -> None:
+        """Nobody reads the stream any more."""
+        self._waiting = bytearray()
+        self._share.give_back()
+        if self.request is not None:
+            self.request.cancel()
+
+    def _deliver(self, response: InferenceResponse | None, final: bool) -> None:
+        exchange = self._exchange
+        if exchange.gone or self.request is None:
+            return
+        status, document = (200, b"") if response is None else _document(response)
+        if not self._begun and (final or response is not None):
+            self._begun = True
+            exchange.begin(status, EVENTS + self._endpoints.load_metrics(exchange))
+            exchange.on_drained = self._drained
+        if response is not None:
+            self._write(event(document))
+        if final and self.request is not None:
+            self.request = None
+            if self._waiting:
+                self._ending = True
+            else:
+                exchange.end()
+
+    def _write(self, data: bytes) -> None:
+        if not self._behind:
+            self._behind = not self._exchange.write(data)
+            return
+        waiting = self._waiting
+        waiting += data
+        if len(waiting) > self._endpoints.waiting.one or not self._share.reach(len(waiting)):
+            self._break_off(len(waiting))
+
+    def _break_off(self, size: int) -> None:
+        request = self.request
+        assert request is not None, "nothing is written once all responses are there. This is a bug"
+        logger.warning(
+            "a client of model '%s' is %d bytes behind what is generated for it, more than there is room for: "
+            "its stream is broken off",
+            request.model_name,
+            size,
+            extra=about(request.id or self._exchange.head.request_id()),
+        )
+        self.withdraw()
+        self.request = None
+        self._exchange.break_off()
+
+    def _drained(self) -> None:
+        self._behind = False
+        waiting = self._waiting
+        while waiting and not self._behind:
+            piece = waiting[:PIECE]
+            del waiting[:PIECE]
+            self._behind = not self._exchange.write(piece)
+        if not waiting:
+            self._share.give_back()
+            if self._ending:
+                self._exchange.end()
+
+
+def _document(response: InferenceResponse) -> tuple[int, bytes]:
+    """The status that an answer has which begins with this response, and what it says."""
+    error = response.error
+    if error is None:
+        try:
+            return 200, encode_document(response)
+        except AtollError as refused:
+            error = refused
+        except Exception:
+            text = "encoding a response of model '%s' failed"
+            logger.exception(text, response.model_name, extra=about(response.id))
+            error = InternalError("internal error while encoding the response")
+    return _status_of(error), encode_error(str(error))
+
+
+def _status_of(error: AtollError) -> int:
+    """What a model refuses is 400 here, whatever its code, as in the real server; which knows no deadlines."""
+    return STATUS_OF[error.code] if error.code is Code.DEADLINE_EXCEEDED else OTHER_ERRORS
