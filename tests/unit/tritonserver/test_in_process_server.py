@@ -1,5 +1,6 @@
 """The day of an in-process server: start, stop, again; what it says of itself; its log and its metrics."""
 
+import asyncio
 import gc
 import logging
 import threading
@@ -172,6 +173,42 @@ def test_stopping_answers_those_who_wait(models: Path) -> None:
     threading.Thread(target=responses.cancel).start()
     server.stop()
     assert list(responses)[-1].final
+
+
+def test_threads_that_infer_while_it_stops_are_told(small: str) -> None:
+    server = ts.Server(model_repository=small).start()
+    model = server.model("twice")
+    errors: list[Exception] = []
+    answered = [0] * 4
+
+    def ask(number: int) -> None:
+        try:
+            while True:
+                answered[number] += len(list(model.infer(inputs={"IN": ONE})))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for one in threads:
+        one.start()
+    eventually(lambda: all(answered), "answers")
+    server.stop()
+    for one in threads:
+        one.join(60)
+    assert [type(one) for one in errors if not isinstance(one, ts.TritonError)] == []
+    assert len(errors) == 4
+
+
+def test_a_loop_that_is_gone_keeps_nothing_from_stopping(models: Path) -> None:
+    async def begin(server: ts.Server) -> ts.AsyncResponseIterator:
+        responses = server.model("forever").async_infer(inputs={"IN": ONE}, raise_on_error=False)
+        await anext(responses)
+        return responses
+
+    with nothing_left(), ts.Server(model_repository=str(models)) as server:
+        responses = asyncio.run(begin(server))
+        responses.cancel()
+        eventually(lambda: server.engine.in_flight() == 0, "the request to end")
 
 
 def test_the_log_goes_where_the_options_say(small: str, tmp_path: Path) -> None:
