@@ -1,25 +1,31 @@
 """Where to listen, as the options say it: a host and a port, or the path of a Unix socket."""
 
+import socket
 from dataclasses import dataclass
 
 _UNIX = "unix:"
+_FAMILIES = {"ipv4:": socket.AF_INET, "ipv6:": socket.AF_INET6}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`path`: of a Unix socket, which has no host and no port. A `host` that is empty stands for every interface."""
+    """`path`: of a Unix socket, which has no host and no port. A `host` that is empty stands for every interface.
+    `family`: the internet protocol that was asked for, 0 for either.
+    """
 
     host: str = ""
     port: int = 0
     path: str = ""
+    family: int = 0
 
 
 def parse_address(text: str, port: int) -> Address:
     """`127.0.0.1`, `::1`, `[::1]`, a name, any of them with `ipv4:` or `ipv6:` in front, or `unix:/path`."""
     if text.startswith(_UNIX):
         return Address(path=text.removeprefix(_UNIX))
-    host = text.removeprefix("ipv6:").removeprefix("ipv4:")
-    return Address(host=host.removeprefix("[").removesuffix("]"), port=port)
+    family = next((one for prefix, one in _FAMILIES.items() if text.startswith(prefix)), 0)
+    host = text.partition(":")[2] if family else text
+    return Address(host=host.removeprefix("[").removesuffix("]"), port=port, family=family)
 
 
 def shown(host: str, port: int) -> str:

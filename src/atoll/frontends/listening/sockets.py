@@ -105,9 +105,13 @@ def _places(address: Address) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and socket addresses, IPv4 first where the host is a name or every interface."""
     flags = socket.AI_PASSIVE
     hosts = [address.host]
-    if address.host in ("", "::"):
+    if address.host in ("", "::") and not address.family:
         hosts = ["0.0.0.0", "::"] if socket.has_ipv6 and _speaks_ipv6() else ["0.0.0.0"]
-    found = [one for host in hosts for one in socket.getaddrinfo(host, address.port, 0, socket.SOCK_STREAM, 0, flags)]
+    found = [
+        one
+        for host in hosts
+        for one in socket.getaddrinfo(host, address.port, address.family, socket.SOCK_STREAM, 0, flags)
+    ]
     return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
 
 

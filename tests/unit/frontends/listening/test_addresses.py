@@ -26,7 +26,8 @@ from atoll.frontends.listening.sockets import listen_on, make_way
     ],
 )
 def test_a_host_in_the_real_servers_forms_and_the_usual_ones(text, host):
-    assert parse_address(text, 8000) == Address(host, 8000)
+    address = parse_address(text, 8000)
+    assert (address.host, address.port, address.path) == (host, 8000, "")
 
 
 def test_a_path_has_no_port():
@@ -79,6 +80,17 @@ def test_two_colons_are_both_protocols_on_one_port():
     assert reaches("::1", port)
     bound.close()
     assert not reaches("127.0.0.1", port)
+
+
+def test_a_protocol_that_is_named_is_the_only_one():
+    needs_ipv6()
+    bound = listen_on(parse_address("ipv6:::", 0))
+    ((_, port),) = bound.addresses
+    assert reaches("::1", port)
+    assert not reaches("127.0.0.1", port)
+    bound.close()
+    with pytest.raises(OSError, match="cannot listen on"):
+        listen_on(parse_address("ipv4:::1", 0))
 
 
 @pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
