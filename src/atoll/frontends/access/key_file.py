@@ -60,11 +60,15 @@ class _Reader:
         return tuple(found)
 
     def _unique(self, entries: list[Any], values: list[str], member: str) -> None:
+        if len(values) < len(entries):  # some have other mistakes, which are told first
+            return
+        seen: set[str] = set()
         for number, value in enumerate(values):
-            if value in values[:number] and len(values) == len(entries):
+            if value in seen:
                 place = self._place(entries[number], member)
                 what = f"'{value}'" if member == "name" else "one that another key has"
                 self._wrong(place, member, f"two keys have the same {member}", what, f"a {member} of its own")
+            seen.add(value)
 
     def _key(self, entry: Any, place: Place) -> KeyRecord | None:
         if not isinstance(entry, dict):
