@@ -77,3 +77,32 @@ def test_stopping_ends_the_thread(server: atoll.Server) -> None:
     with server:
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "poll"]
+
+
+def test_a_look_on_demand_acts_at_once(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", 2)
+    with atoll.Server(
+        tmp_path, model_control_mode="poll", repository_poll_secs=3_000_000_000, repository_settle_secs=0
+    ) as server:
+        write_model(tmp_path, "other", 3)
+        assert factor_of(server, "other") is None
+        lookers = [threading.Thread(target=server.poll_model_repository) for _ in range(4)]
+        for one in lookers:
+            one.start()
+        for one in lookers:
+            one.join()
+        assert factor_of(server, "other") == 3
+        shutil.rmtree(tmp_path / "m")
+        server.poll_model_repository()
+        assert factor_of(server) is None
+    server.poll_model_repository()  # a server that has stopped loads nothing
+    assert server.models() == []
+
+
+@pytest.mark.parametrize("mode", ["none", "explicit"])
+def test_nobody_looks_on_demand_where_nobody_polls(tmp_path: Path, mode: str) -> None:
+    with (
+        atoll.Server(tmp_path, model_control_mode=mode) as server,
+        pytest.raises(atoll.UnavailableError, match="polling is disabled"),
+    ):
+        server.poll_model_repository()
