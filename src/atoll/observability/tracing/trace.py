@@ -4,6 +4,7 @@ A `RequestTrace` may only carry the client's trace context; then nothing is note
 which is whole when its request and all requests made for it have ended.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
@@ -179,10 +180,12 @@ class Part:
     def _computed(self, stamps: Timeline) -> list[tuple[str, int]]:
         if self.composed:
             return []
+        # An instance stamps a batch when its execution returns, and may have answered this request before that.
+        last = stamps.compute_end or sys.maxsize
         return [
             ("COMPUTE_START", stamps.compute_start),
-            ("COMPUTE_INPUT_END", stamps.compute_input_end),
-            ("COMPUTE_OUTPUT_START", stamps.compute_output_start),
+            ("COMPUTE_INPUT_END", min(stamps.compute_input_end, last)),
+            ("COMPUTE_OUTPUT_START", min(stamps.compute_output_start, last)),
             ("COMPUTE_END", stamps.compute_end),
         ]
 
