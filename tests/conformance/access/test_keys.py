@@ -57,6 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     options = (
         *(f"--api-key-file={file}", f"--cors-allow-origin={PAGE}", "--log-verbose=1"),
         *("--model-control-mode=explicit", "--load-model=*", f"--access-log={folder / 'access'}"),
+        *("--http-thread-count=2", "--grpc-infer-thread-count=2"),  # whose loops share keys and rates
     )
     with start_atoll(write_models(folder / "models", "first", "second"), folder / "log", *options) as server:
         yield Served(server, file)
