@@ -15,6 +15,7 @@ from atoll.config.problems import suggestion
 from atoll.errors import InvalidArgumentError
 from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.listening.address import shown
 from atoll.options import OPTIONS, Option
 from atoll.server import Server
 
@@ -67,12 +68,12 @@ class Listener:
 
     @property
     def http_port(self) -> int:
-        """The port of HTTP, 0 where it is off."""
+        """The port of HTTP, 0 where it is off or on a Unix socket."""
         return self._port("HTTPService")
 
     @property
     def grpc_port(self) -> int:
-        """The port of gRPC, 0 where it is off."""
+        """The port of gRPC, 0 where it is off or on a Unix socket."""
         return self._port("GRPCInferenceService")
 
     @property
@@ -160,7 +161,9 @@ class Listener:
     def __repr__(self) -> str:
         if self._closed:
             return "Listener(closed)"
-        places = (f"{name} at {host}:{port}" for name, one in self._frontends.items() for host, port in one.addresses)
+        places = (
+            f"{name} at {shown(host, port)}" for name, one in self._frontends.items() for host, port in one.addresses
+        )
         return f"Listener({', '.join(places)})"
 
 
