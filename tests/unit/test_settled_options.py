@@ -41,3 +41,19 @@ def test_strict_model_config_is_todays_option(strict: bool) -> None:
 def test_the_old_size_of_the_cache_names_the_new_form() -> None:
     _, (notice,) = settled({**DEFAULTS, "response_cache_byte_size": 4096})
     assert "--cache-config=local,size=4096" in notice
+
+
+def test_the_old_options_of_traces_are_trace_config_and_say_less() -> None:
+    old = {"trace_file": "/tmp/a", "trace_level": ["TENSORS", "TIMESTAMPS"], "trace_rate": 0, "trace_count": -1}
+    values, notices = settled({**DEFAULTS, **old, "trace_log_frequency": 5, "trace_config": ["rate=7"]})
+    assert values["trace_config"] == [
+        *("level=TENSORS", "level=TIMESTAMPS", "triton,file=/tmp/a", "rate=0", "count=-1"),
+        *("triton,log-frequency=5", "rate=7"),
+    ]
+    assert len(notices) == 6
+    assert "--trace-config=triton,file=/tmp/a" in notices[2]
+
+
+def test_a_level_of_today_is_not_added_to_by_an_old_one() -> None:
+    values, _ = settled({**DEFAULTS, "trace_level": ["TENSORS"], "trace_config": ["level=TIMESTAMPS"]})
+    assert values["trace_config"] == ["level=TIMESTAMPS"]

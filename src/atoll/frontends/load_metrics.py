@@ -5,6 +5,7 @@ The figures are those of the metric family nv_trt_llm_kv_cache_block_metrics, wh
 """
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def load_metrics_line(server: "Server", model_name: str, form: str) -> bytes:
         if labels.get("model", model_name) == model_name and KIND in labels:
             kind = labels[KIND]
             sums[kind] = value if kind == "tokens_per" else sums.get(kind, 0.0) + value
-    if not {"used", "max", "tokens_per"} <= sums.keys():
+    if not {"used", "max", "tokens_per"} <= sums.keys() or not all(map(math.isfinite, sums.values())):
         return b""
     blocks = sums["max"]
     named: dict[str, float] = {
