@@ -62,14 +62,14 @@ class EndpointModels:
         Raises AlreadyExistsError where it is loaded, NotFoundError for a folder that is not there, and what loading it
         raises: then nothing of it is left.
         """
-        reason = why_impossible(name)
-        if reason is not None:
-            raise InvalidArgumentError(
-                f"failed to load '{shown(name)}', failed to poll from model repository: {reason}"
-            )
         self._occupy(name)
         try:
             archive = open_archive(url, os.environ)
+            reason = why_impossible(name)
+            if reason is not None:
+                raise InvalidArgumentError(
+                    f"failed to load '{shown(name)}', failed to poll from model repository: {reason}"
+                )
             served = target or name
             there = {model.name for model in self._server.models()}
             self._server.register_model_repository(archive.repository, {archive.folder: served})

@@ -50,10 +50,9 @@ class VertexAiFrontend:
     """Accepts connections on the event loop on which it is started."""
 
     def __init__(self, options: VertexAiOptions, context: FrontendContext):
-        """Raises InvalidArgumentError where the model that is meant is not loaded, or cannot be told."""
         self._context = context
         self._options = options
-        self._model = default_model(context.server, options.model)
+        self._model = options.model
         self._metrics: Endpoint | None = None
         if options.metrics is not None:
             self._metrics = MetricsFrontend(context.server, options.metrics, context).page
@@ -65,7 +64,10 @@ class VertexAiFrontend:
         return self._listening.addresses
 
     async def start(self) -> None:
-        """Listen. Raises OSError naming the address."""
+        """Listen. Raises OSError naming the address, InvalidArgumentError where the model that is meant is not loaded,
+        or cannot be told.
+        """
+        self._model = default_model(self._context.server, self._options.model)
         await self._listening.start()
 
     async def drain(self, timeout_s: float) -> None:
