@@ -201,7 +201,8 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
     found = methods.get(method)
     if found is None:
         plain = next(iter(methods.values())).plain_errors
-        head.refusal = answers.refusal(405, "Method Not Allowed", plain=plain)
+        allow = b"Allow: %b\r\n" % ", ".join(methods).encode()
+        head.refusal = answers.refusal(405, "Method Not Allowed", plain=plain, headers=allow)
         return head
     head.route = found if gate is None or head.key is None else gate.metered(found, head.key)
     head.arguments, head.refusal = _normal_version(places)
@@ -246,8 +247,8 @@ def _keeps_alive(head: RequestHead) -> bool:
     options = {
         option.strip().lower() for name, value in head.headers if name == "connection" for option in value.split(",")
     }
-    if head.minor_version == 0:
-        return "keep-alive" in options and "close" not in options
+    if head.minor_version == 0:  # where chunks are unknown: who sends some may mean another end (section 6.1)
+        return "keep-alive" in options and "close" not in options and head.length != CHUNKED
     return "close" not in options
 
 

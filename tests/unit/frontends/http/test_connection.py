@@ -47,6 +47,23 @@ async def test_http_1_0_stays_only_if_asked(running, headers, stays):
         assert await client.closed() == b""
 
 
+async def test_a_chunked_body_in_http_1_0_ends_the_connection(running):
+    client = await running.connect()
+    head = b"POST /v2/repository/index HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reply = await client.ask(head + b"2\r\n{}\r\n0\r\n\r\n" + LIVE)
+    assert (reply.status, reply.headers["Connection"]) == (200, "close")
+    assert await client.closed() == b""
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("/v2", "GET"), ("/v2/models/echo/infer", "POST")])
+async def test_a_method_that_a_path_does_not_have(running, path, allowed):
+    client = await running.connect()
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        reply = await client.ask(request(method, path))
+        assert (reply.status, reply.headers["Allow"]) == (405, allowed)
+        assert reply.json == {"error": "Method Not Allowed"}
+
+
 async def test_head_has_no_body(running):
     client = await running.connect()
     client.send(request("HEAD", "/v2"))
