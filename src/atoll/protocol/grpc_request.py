@@ -45,7 +45,7 @@ def build_request(
             if isinstance(entry, PlacedInput):
                 if placement is None:
                     placement = Placement(regions)
-                data = placement.input(entry.name, entry.place)
+                data = placement.input(entry.name, entry.place, entry.datatype)
                 inputs[entry.name] = Tensor(entry.name, entry.datatype, entry.shape, buffer=data)
                 continue
             name, datatype, shape = entry.name, datatype_named(entry.datatype), tuple(entry.shape)

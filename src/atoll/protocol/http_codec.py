@@ -169,7 +169,7 @@ def _read_inputs(
         if placed:
             if result.placement is None:
                 result.placement = Placement(regions)
-            data = result.placement.input(name, place_from_json(parameters))
+            data = result.placement.input(name, place_from_json(parameters), datatype)
             found[name] = Tensor(name, datatype, shape, buffer=data)
             continue
         if size is _MISSING:

@@ -86,7 +86,7 @@ class InferDecoder:
         for name, datatype, shape, size in plan.inputs:
             place = places.get(name)
             if place is not None:
-                inputs[name] = Tensor(name, datatype, shape, buffer=placement.input(name, place))
+                inputs[name] = Tensor(name, datatype, shape, buffer=placement.input(name, place, datatype))
             else:
                 inputs[name] = Tensor(name, datatype, shape, buffer=data[position : position + size])
                 position += size

@@ -79,14 +79,17 @@ class Placement:
         self.sources: list[Region] = []
         self.targets: dict[str, tuple[Region, Place]] = {}
 
-    def input(self, name: str, place: Place) -> Buffer:
-        """The bytes of an input that lie there. Raises NotFoundError, InvalidArgumentError."""
+    def input(self, name: str, place: Place, datatype: DataType) -> Buffer:
+        """The bytes of an input that lie there. Raises NotFoundError, InvalidArgumentError.
+
+        Texts are copied: what their lengths are checked against must not change afterwards.
+        """
         region = self._regions.region(place.region)
         _check(place, region)
         data = region.read(place.offset, place.byte_size)
         self.inputs[name] = place
         self.sources.append(region)
-        return data
+        return bytes(data) if datatype is DataType.BYTES else data
 
     def output(self, name: str, place: Place) -> None:
         """Let an output go there. Raises as `input`."""

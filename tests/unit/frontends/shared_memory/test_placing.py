@@ -71,6 +71,13 @@ def test_a_placed_output_is_in_its_region_and_not_in_the_response(one, placement
     assert original.outputs[0].array().tolist() == [1, 2, 3], "it may go to others too"
 
 
+def test_texts_do_not_change_after_they_were_checked(one, placement):
+    one.fill(b"\1\0\0\0a")
+    texts = placement.input("IN", Place("r", 0, 5), DataType.BYTES)
+    one.fill(b"\xff\xff\xff\xff")
+    assert Tensor("IN", DataType.BYTES, (1,), buffer=texts).array().tolist() == [b"a"]
+
+
 def test_each_response_of_several_is_written(one, placement):
     placement.output("A", Place("r", 0, 8))
     made, sent = request(placement)
@@ -114,7 +121,7 @@ def test_errors_of_the_model_pass(placement):
 
 @pytest.mark.skipif(not MAPPED, reason="the guard is not built, and so the input was copied before")
 def test_an_answer_made_of_what_was_lost_is_withheld(one, placement):
-    tensor = Tensor("IN", DataType.UINT8, (8192,), buffer=placement.input("IN", Place("r", 0, 8192)))
+    tensor = Tensor("IN", DataType.UINT8, (8192,), buffer=placement.input("IN", Place("r", 0, 8192), DataType.UINT8))
     made, sent = request(placement)
     one.truncate(0)
     assert not tensor.array().any()
@@ -151,8 +158,9 @@ def test_what_goes_wrong_in_writing_is_the_requests_error(placement):
     ],
 )
 def test_places_outside_a_region(placement, place, text):
-    for place_it in (placement.input, placement.output):
-        with pytest.raises(AtollError, match=text):
-            place_it("A", place)
+    with pytest.raises(AtollError, match=text):
+        placement.input("A", place, DataType.UINT8)
+    with pytest.raises(AtollError, match=text):
+        placement.output("A", place)
     assert not placement.inputs
     assert not placement.targets
