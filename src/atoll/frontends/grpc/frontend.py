@@ -145,7 +145,7 @@ class GrpcFrontend:
         """Takes no new calls, lets those in flight finish for at most so many seconds, then stops."""
         if self._acceptor is not None:
             self._acceptor.close()
-        await asyncio.gather(*(self._loops.run(share.loop, share.drain(timeout_s)) for share in self._shares))
+        await self._loops.run_each([(share.loop, share.drain(timeout_s)) for share in self._shares], timeout_s)
         await self.stop()
 
     async def stop(self) -> None:
@@ -153,8 +153,7 @@ class GrpcFrontend:
         if self._acceptor is not None:
             self._acceptor.close()
         shares, self._shares = self._shares, []
-        for share in shares:
-            await self._loops.run(share.loop, share.stop())
+        await self._loops.run_each([(share.loop, share.stop()) for share in shares], 0)
         await self._loops.stop()
 
 

@@ -81,9 +81,8 @@ class HttpListening:
         """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
         if self._acceptor is not None:
             self._acceptor.close()
-        await asyncio.gather(
-            *(self._loops.run(share.port.loop, share.drain(timeout_s)) for share in self._shares),
-        )
+        drains = [(share.port.loop, share.drain(timeout_s)) for share in self._shares]
+        await self._loops.run_each(drains, timeout_s)
         await self.stop()
 
     async def stop(self) -> None:
@@ -91,8 +90,7 @@ class HttpListening:
         if self._acceptor is not None:
             self._acceptor.close()
         shares, self._shares = self._shares, []
-        for share in shares:
-            await self._loops.run(share.port.loop, share.stop())
+        await self._loops.run_each([(share.port.loop, share.stop()) for share in shares], 0)
         await self._loops.stop()
 
     async def _make_share(self, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> "_Share":

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import uvloop
@@ -11,6 +11,7 @@ import uvloop
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+BLOCKED_S = 5.0
 _JOIN_S = 5.0
 
 
@@ -39,13 +40,30 @@ class EventLoops:
             return await work
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
+    async def run_each(
+        self, works: Iterable[tuple[asyncio.AbstractEventLoop, Coroutine[Any, Any, None]]], timeout_s: float
+    ) -> None:
+        """All of it at the same time. A loop that something blocks is waited for a while longer, and then no more."""
+        running = [asyncio.ensure_future(self.run(loop, work)) for loop, work in works]
+        if not running:
+            return
+        done, late = await asyncio.wait(running, timeout=timeout_s + BLOCKED_S)
+        for one in late:
+            one.cancel()
+        if late:
+            logger.error(
+                "%d event loops of %s are blocked: their connections end with the process", len(late), self._name
+            )
+        for one in done:
+            one.result()
+
     async def stop(self) -> None:
         """End them. What still runs on them is cancelled."""
         threads, self._threads, self.loops = self._threads, [], []
         for thread in threads:
             thread.end()
-        for thread in threads:
-            await asyncio.get_running_loop().run_in_executor(None, thread.join)
+        here = asyncio.get_running_loop()
+        await asyncio.gather(*(here.run_in_executor(None, thread.join) for thread in threads))
 
 
 class _LoopThread:

@@ -15,6 +15,7 @@ from tests.unit.frontends.listening.conftest import LIVE, WAIT_S, wait_until
 
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.listening import acceptor as acceptors
+from atoll.frontends.listening import loops
 from atoll.frontends.listening.loops import EventLoops
 
 
@@ -116,6 +117,28 @@ def test_draining_gives_up_after_its_time_on_every_loop(serve_http):
             with contextlib.suppress(ConnectionError):
                 assert connection.recv(1) == b""
     assert not loops_alive("http")
+
+
+def test_a_loop_that_is_blocked_does_not_hold_up_the_end(serve_http, monkeypatch, caplog):
+    class Blocking(FakeServer):
+        blocked, free = threading.Event(), threading.Event()
+
+        def submit(self, request):
+            self.blocked.set()
+            self.free.wait(WAIT_S)
+            super().submit(request)
+
+    monkeypatch.setattr(loops, "BLOCKED_S", 0.1)
+    monkeypatch.setattr(loops, "_JOIN_S", 0.1)
+    served = serve_http(loops=2, server=Blocking())
+    with served.raw() as connection:
+        connection.sendall(infer())
+        assert Blocking.blocked.wait(WAIT_S)
+        served.run(served.frontend.drain(0.1))
+        assert "1 event loops of http are blocked" in caplog.text
+        assert "is busy and is left to itself" in caplog.text
+        Blocking.free.set()
+    wait_until(lambda: not loops_alive("http"), "end of the loop")
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
