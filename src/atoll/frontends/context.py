@@ -33,7 +33,8 @@ class FrontendContext:
         """From the server's options, by field name. Raises InvalidArgumentError naming an option that cannot be so."""
         access = AccessControl.from_values(values)
         access_log = AccessLog(values["access_log"]) if values.get("access_log") else None
-        regions = RegionTable() if values.get("allow_client_shm") else None
+        shared = values.get("allow_client_shm")
+        regions = RegionTable(caching=server.response_cache is not None) if shared else None
         secrets = KEY_HEADERS if values.get("api_key_file") else frozenset()
         http_headers, grpc_headers = (
             HeaderReader(

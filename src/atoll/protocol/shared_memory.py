@@ -48,7 +48,9 @@ class Region(Protocol):
 
 
 class Regions(Protocol):
-    """The regions that there are."""
+    """The regions that there are. `caching`: the server keeps answers, those of ensembles' steps among them."""
+
+    caching: bool
 
     def region(self, name: str) -> Region:
         """Raises NotFoundError for a name that is not registered."""
@@ -56,6 +58,8 @@ class Regions(Protocol):
 
 class NoRegions:
     """Where clients may not share memory."""
+
+    caching = False
 
     def region(self, name: str) -> Region:
         raise NotFoundError(
@@ -70,10 +74,10 @@ NO_REGIONS: Final = NoRegions()
 class Placement:
     """Which of one request's tensors are in regions, and these regions, held until the request is answered."""
 
-    __slots__ = ("_regions", "inputs", "outputs", "sources", "targets")
+    __slots__ = ("inputs", "outputs", "regions", "sources", "targets")
 
     def __init__(self, regions: Regions):
-        self._regions = regions
+        self.regions = regions
         self.inputs: dict[str, Place] = {}
         self.outputs: dict[str, Place] = {}
         self.sources: list[Region] = []
@@ -84,7 +88,7 @@ class Placement:
 
         Texts are copied: what their lengths are checked against must not change afterwards.
         """
-        region = self._regions.region(place.region)
+        region = self.regions.region(place.region)
         _check(place, region)
         data = region.read(place.offset, place.byte_size)
         self.inputs[name] = place
@@ -93,10 +97,17 @@ class Placement:
 
     def output(self, name: str, place: Place) -> None:
         """Let an output go there. Raises as `input`."""
-        region = self._regions.region(place.region)
+        region = self.regions.region(place.region)
         _check(place, region)
         self.outputs[name] = place
         self.targets[name] = (region, place)
+
+    def detach(self, inputs: Mapping[str, Tensor]) -> None:
+        """Let the request's inputs be copies, which nobody changes."""
+        for name in self.inputs:
+            tensor = inputs[name]
+            if tensor.buffer is not None:
+                tensor.buffer = bytes(tensor.buffer)
 
 
 class PlacedResponse(InferenceResponse):

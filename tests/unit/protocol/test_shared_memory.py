@@ -39,6 +39,8 @@ class Region:
 
 
 class Regions:
+    caching = False
+
     def __init__(self, **numbers: int):
         self.regions = {name: Region(number) for name, number in numbers.items()}
 

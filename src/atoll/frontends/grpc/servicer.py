@@ -135,7 +135,7 @@ class Servicer:
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
             if parameters.placement is not None:
-                send_by_region(request, parameters.placement)
+                send_by_region(request, parameters.placement, model)
             if self._compression:
                 call.compression = self._compression
             if self._logged:

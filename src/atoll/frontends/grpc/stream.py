@@ -166,7 +166,7 @@ class Stream:
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
             if parameters.placement is not None:
-                send_by_region(request, parameters.placement)
+                send_by_region(request, parameters.placement, model)
             entry.request = request
             if not attempt:
                 self._entries.add(entry)

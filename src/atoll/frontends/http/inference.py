@@ -125,7 +125,7 @@ class InferEndpoint:
             if decoded.form.classes is not None:
                 send_classes(request, decoded.form.classes, model)
             if decoded.placement is not None:
-                send_by_region(request, decoded.placement)
+                send_by_region(request, decoded.placement, model)
             exchange.on_gone = request.cancel
             if self._logged:
                 exchange.facts = facts_of(request, model)

@@ -5,7 +5,9 @@ That happens on the thread that has the response, so the event loop copies nothi
 
 import logging
 
+from atoll.config.response_cache import is_cached
 from atoll.errors import AtollError, InternalError
+from atoll.models.model import Model
 from atoll.observability.log_lines import about
 from atoll.protocol.shared_memory import PlacedResponse, Placement, too_small
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
@@ -13,10 +15,16 @@ from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 logger = logging.getLogger(__name__)
 
 
-def send_by_region(request: InferenceRequest, placement: Placement) -> None:
+def send_by_region(request: InferenceRequest, placement: Placement, model: Model) -> None:
     """Let the request's sender have responses whose placed outputs are in their regions already, and errors in place of
     those that came of regions which were cut short meanwhile.
+
+    Where its answer may be kept for others, or that of an ensemble's step, its inputs are copied: changed after they
+    were looked up, they would have others get this client's answer for theirs.
     """
+    config = model.config
+    if is_cached(config) or (placement.regions.caching and config.ensemble_scheduling is not None):
+        placement.detach(request.inputs)
     request.sender = _PlacingSender(request.sender, placement)
 
 

@@ -18,7 +18,11 @@ OFF = "clients may not share memory with this server: start it with --allow-clie
 class RegionTable:
     """Thread-safe. A region that is unregistered lives on until the last request that uses it is answered."""
 
-    def __init__(self, most: int = MOST_REGIONS, driver: Callable[[], CudaDriver] = cuda_driver):
+    def __init__(
+        self, most: int = MOST_REGIONS, driver: Callable[[], CudaDriver] = cuda_driver, *, caching: bool = False
+    ):
+        """`caching`: the server keeps answers."""
+        self.caching = caching
         self._most = most
         self._driver = driver
         self._lock = threading.Lock()  # of changes; requests look without it

@@ -1,9 +1,13 @@
 """Outputs on their way to regions, and what becomes of a request whose regions were cut short."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.unit.frontends.shared_memory.objects import shared_object
 
+from atoll.config.model_config import ModelConfig, ModelEnsembling, ModelResponseCache
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.shared_memory.regions import RegionTable
@@ -42,11 +46,35 @@ def placement(one) -> Placement:
     return Placement(table)
 
 
+def model(**config: object) -> Any:
+    """As much of a model as is looked at."""
+    return SimpleNamespace(config=ModelConfig(name="m", **config))  # type: ignore[arg-type]
+
+
 def request(placement: Placement) -> tuple[InferenceRequest, Sent]:
     sent = Sent()
     made = InferenceRequest("m", {}, sent)
-    send_by_region(made, placement)
+    send_by_region(made, placement, model())
     return made, sent
+
+
+CACHED = {"response_cache": ModelResponseCache(enable=True)}
+ENSEMBLE = {"ensemble_scheduling": ModelEnsembling()}
+
+
+@pytest.mark.parametrize(
+    ("caching", "config", "copied"),
+    [(True, CACHED, True), (True, ENSEMBLE, True), (True, {}, False), (False, ENSEMBLE, False), (False, {}, False)],
+)
+def test_what_an_answer_is_kept_under_does_not_change(one, caching, config, copied):
+    table = RegionTable(caching=caching)
+    table.register_system(one.region())
+    placement = Placement(table)
+    tensor = Tensor("IN", DataType.UINT8, (4,), buffer=placement.input("IN", Place("r", 0, 4), DataType.UINT8))
+    plain = Tensor("OTHER", DataType.UINT8, (4,), buffer=b"1234")
+    send_by_region(InferenceRequest("m", {"IN": tensor, "OTHER": plain}, Sent()), placement, model(**config))
+    one.fill(b"\1\1\1\1")
+    assert tensor.array().tolist() == ([0] * 4 if copied else [1 if MAPPED else 0] * 4)
 
 
 def response(**arrays: list[int]) -> InferenceResponse:
