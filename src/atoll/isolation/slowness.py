@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from atoll.isolation.process import Child
 from atoll.isolation.supervisor import Supervisor
+from atoll.observability.log_lines import with_detail
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def kill_for_slowness(
         return
     place = _place(stack)
     if stack:
-        logger.error("what instance '%s' was doing:\n%s", child.spec.name, stack)
+        logger.error("what instance '%s' was doing:", child.spec.name, extra=with_detail(stack))
     child.kill(f"was killed by the server because {because}" + (f"; it was at {place}" if place else ""))
 
 

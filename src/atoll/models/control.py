@@ -39,6 +39,7 @@ from atoll.models.records import Records
 from atoll.models.served import Served, steps_of
 from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
+from atoll.observability.log_lines import report
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override
@@ -179,7 +180,8 @@ class ModelControl:
                 if quietly and isinstance(known, UnfitStepsError):
                     raise
                 if not left or self._records.stopped or isinstance(known, UnfitStepsError):
-                    logger.error("failed to load '%s': %s", key, known)
+                    first, others = report(known)
+                    logger.error("failed to load '%s': %s", key, first, extra=others)
                     record.fail(known)
                     if isinstance(known, UnfitStepsError) and record.served is None and not files:
                         record.awaiting = turn.repository, override

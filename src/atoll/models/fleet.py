@@ -43,6 +43,7 @@ from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
 from atoll.models.table import ModelTable, bare
 from atoll.observability.custom_metrics import CustomMetrics
+from atoll.observability.log_lines import report
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
 from atoll.repositories.open import open_repository
@@ -184,7 +185,8 @@ class Fleet:
             if mode != "poll":
                 self._failures.update({str(key): error for key, error in listing.clashes.items()})
         for name, error in self._failures.items():
-            logger.error("failed to load '%s': %s", name, error)
+            first, others = report(error)
+            logger.error("failed to load '%s': %s", name, first, extra=others)
         if mode == "poll":
             self._poller = Poller(
                 self._catalog,

@@ -60,6 +60,17 @@ def about(request_id: str) -> dict[str, str]:
     return {"request_id": request_id}
 
 
+def with_detail(lines: str) -> dict[str, str]:
+    """For `logging`'s `extra`: what is logged goes on with these lines, which stay lines."""
+    return {"detail": lines}
+
+
+def report(text: object) -> tuple[str, dict[str, str]]:
+    """Of what was written for people to read: its first line, and the `extra` with its other lines."""
+    first, _, rest = str(text).partition("\n")
+    return first, with_detail(rest) if rest.strip() else {}
+
+
 def about_all(request_ids: Iterable[str]) -> dict[str, str]:
     """The same for a line about several requests; of many, the first ones."""
     ids = [one or UNKNOWN_ID for one in request_ids]
@@ -87,12 +98,13 @@ class LineFormatter(logging.Formatter):
             text = "\n" + _UNSAFE_IN_BLOCKS.sub(_escape_in_block, text.removeprefix("\n")) if self._escape else text
         elif self._escape:
             text = f'"{escaped(text)}"'
-        if exception:
-            if self._escape:
-                exception = _UNSAFE_IN_BLOCKS.sub(_escape_in_block, exception).replace("\n", f"\n{_INDENT}")
-                text += f"\n{_INDENT}{exception}"
-            else:
-                text += f"\n{exception}"
+        for lines in (getattr(record, "detail", ""), exception):
+            if lines and self._escape:
+                text += "".join(
+                    f"\n{_INDENT}{line}" for line in _UNSAFE_IN_BLOCKS.sub(_escape_in_block, lines).split("\n")
+                )
+            elif lines:
+                text += f"\n{lines}"
         return f"{self._moment(record)} {os.getpid()} {record.filename}:{record.lineno}] {text}"
 
     def _moment(self, record: logging.LogRecord) -> str:
@@ -121,7 +133,7 @@ class JsonFormatter(logging.Formatter):
         instance = getattr(record, "instance", None)
         if instance:
             document["message"] = document["message"].removeprefix(f"[{instance}] ")
-        for name in ("request_id", "model", "instance"):
+        for name in ("request_id", "model", "instance", "detail"):
             value = getattr(record, name, None)
             if value:
                 document[name] = str(value)

@@ -16,6 +16,7 @@ from atoll.observability.log_lines import (
     about,
     about_all,
     escaped,
+    report,
     table,
     utc_time,
 )
@@ -84,6 +85,17 @@ def test_a_traceback_never_begins_where_a_line_begins() -> None:
     assert all(line.startswith("    ") for line in lines[1:])
     assert lines[1] == "    Traceback (most recent call last):"
     assert "\x1b" not in "".join(lines)
+
+
+def test_reports_for_people_keep_their_lines() -> None:
+    first, others = report("wrong:\n  a line\x1b\n  another")
+    lines = LineFormatter().format(record("it is %s", first, **others)).split("\n")
+    assert lines[0].endswith('] "it is wrong:"')
+    assert lines[1:] == ["      a line\\u001B", "      another"]
+    assert (
+        json.loads(JsonFormatter().format(record("it is %s", first, **others)))["detail"] == "  a line\x1b\n  another"
+    )
+    assert report("one line\n") == ("one line", {})
 
 
 def test_unescaped_where_that_is_switched_off() -> None:
