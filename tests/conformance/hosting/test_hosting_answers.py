@@ -134,6 +134,16 @@ def test_invocations_can_mean_generate(tmp_path: Path, monkeypatch: pytest.Monke
             assert answer.body.endswith(b"\n\n")
 
 
+def test_the_access_log_names_the_model_and_the_request(tmp_path: Path) -> None:
+    log = tmp_path / "access"
+    with hosted(tmp_path, "single", real=False, more=(f"--access-log={log}",)) as (server, port):
+        assert put(port, tmp_path, ask("POST", "/invocations", {"id": "mine", **PLAIN})).status == 200
+        server.terminate()
+        assert server.wait() == 0
+    (line,) = (one for one in map(json.loads, log.read_text().splitlines()) if one.get("path") == "/invocations")
+    assert (line["model"], line["request_id"], line["status"]) == ("same", "mine", 200)
+
+
 def test_the_environment_of_vertex_ai_alone_is_enough(tmp_path: Path) -> None:
     write_models(tmp_path / "models")
     (tmp_path / "models" / "other").rename(tmp_path / "other")

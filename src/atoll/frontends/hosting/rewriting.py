@@ -16,9 +16,11 @@ class Rewriting:
         self._rewrite = rewrite
 
     def send(self, exchange: Exchange, answer: Answer) -> None:
+        self._hand_over(exchange)
         self._outer.answer(self._rewrite(answer))
 
     def begin(self, exchange: Exchange, status: int, headers: bytes) -> None:
+        self._hand_over(exchange)
         self._outer.begin(status, headers)
         self._outer.on_drained = exchange.drained
 
@@ -30,6 +32,11 @@ class Rewriting:
 
     def break_off(self, exchange: Exchange) -> None:
         self._outer.break_off()
+
+    def _hand_over(self, exchange: Exchange) -> None:
+        """What the access log says of the request."""
+        if hasattr(exchange, "facts"):
+            self._outer.facts = exchange.facts
 
 
 def rewritten(outer: Exchange, head: RequestHead, rewrite: Callable[[Answer], Answer]) -> Exchange:
