@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from tests.conformance.hosting.hosting_repository import write_models
 from tests.conformance.hosting.record_hosting import record
 from tests.conformance.process import ServerProcess, install_real_triton
 from tests.conformance.record import read_record
+from tests.conformance.wire import Exchange, request_bytes
 
 RECORDED = read_record("hosting")
 QUESTIONS = [(kind, question.name) for kind, make in SERVERS.items() for question in make()]
@@ -132,6 +134,19 @@ def test_invocations_can_mean_generate(tmp_path: Path, monkeypatch: pytest.Monke
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.body.startswith(b"data: {")
             assert answer.body.endswith(b"\n\n")
+
+
+def test_what_one_event_loop_has_loaded_all_of_them_know(tmp_path: Path) -> None:
+    with hosted(tmp_path, "multi", real=False, more=("--sagemaker-thread-count=3",)) as (_, port):
+        assert put(port, tmp_path, load("x", "a")).status == 200
+        connections = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(6)]
+        try:  # dealt out among the loops
+            for one in connections:
+                one.sendall(request_bytes("POST", "/models/x/invoke", json.dumps(PLAIN).encode(), {}))
+            assert [Exchange.read(one).status for one in connections] == [200] * 6
+        finally:
+            for one in connections:
+                one.close()
 
 
 def test_the_access_log_names_the_model_and_the_request(tmp_path: Path) -> None:
