@@ -37,14 +37,15 @@ def protocol(kind: str) -> str:
     return kind.removesuffix("s") if kind != "https" else "http"
 
 
-@pytest.fixture(params=[0, 2], ids=["shared loop", "two loops"])
-def loops(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def loops(kind: str) -> int:
+    """Both ways of accepting, with either protocol, plain and with TLS."""
+    return {"http": 0, "https": 2, "grpc": 2, "grpcs": 0}[kind]
 
 
 @pytest.fixture
