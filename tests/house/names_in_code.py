@@ -279,7 +279,7 @@ def server_file() -> set[str]:
 # ---- requests
 
 
-READ_BY = ("head.py", "credentials.py", "http_gate.py")  # where HTTP's headers are understood
+READ_BY = ("head.py", "carried_headers.py", "credentials.py", "http_gate.py")  # where HTTP's headers are understood
 
 
 def headers() -> set[str]:

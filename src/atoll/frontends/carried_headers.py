@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from atoll.errors import InvalidArgumentError
-from atoll.observability.tracing.context import TRACEPARENT, TRACESTATE, TraceContext, read_context
+from atoll.observability.tracing.context import TraceContext, read_context
 from atoll.request import InferenceRequest
 
-LOAD_METRICS_FORMAT: Final = "endpoint-load-metrics-format"
 LONGEST_NAME: Final = 256  # of a header that is forwarded: a pattern may take long with a long one
 # Parameters by these names are the sequence's, which no header may change.
 RESERVED: Final = frozenset({"sequence_id", "sequence_start", "sequence_end"})
@@ -54,22 +53,32 @@ class HeaderReader:
         self._withheld = RESERVED | withheld
         self._search = None if not pattern else _compiled(pattern, option).search
 
+    def read_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> CarriedHeaders | None:
+        """The same of a gRPC call's metadata, whose names are in lower case: looked at for each call."""
+        if self._search is None:
+            for name, _ in metadata:
+                if name == "traceparent":
+                    break
+            else:
+                return None
+        return self.read(metadata)
+
     def read(self, headers: Iterable[tuple[str, str | bytes]]) -> CarriedHeaders | None:
         """None where none of them is for a model."""
         parameters: dict[str, str] = {}
         traced: list[tuple[str, str | bytes]] = []
         load_metrics = ""
         search = self._search
-        for name, value in headers:
-            lower = name.lower()
-            if lower in (TRACEPARENT, TRACESTATE):
-                traced.append((lower, value))
-            elif lower == LOAD_METRICS_FORMAT and value in ("json", "text"):
+        for written, value in headers:
+            name = written.lower()
+            if name in ("traceparent", "tracestate"):
+                traced.append((name, value))
+            elif name == "endpoint-load-metrics-format" and value in ("json", "text"):
                 load_metrics = str(value)
-            if search is None or not isinstance(value, str) or len(name) > LONGEST_NAME or lower in self._withheld:
+            if search is None or not isinstance(value, str) or len(name) > LONGEST_NAME or name in self._withheld:
                 continue
-            if search(name) is not None:
-                parameters[name] = value
+            if search(written) is not None:
+                parameters[written] = value
         context = read_context(traced) if traced else None
         if not parameters and context is None and not load_metrics:
             return None

@@ -140,7 +140,7 @@ class Servicer:
                 call.compression = self._compression
             if self._logged:
                 cast(LoggedCall, call).facts = facts_of(request, model)
-            carried = self._carrying.read(call.metadata)
+            carried = self._carrying.read_metadata(call.metadata)
             if carried is not None or self._tracer.active:
                 self._following.submit(model, request, carried)
             else:

@@ -110,7 +110,7 @@ class Stream:
         self._call = call
         self.permit: Callable[[str], None] | None = None
         self._task = asyncio.current_task()
-        self._carried = service.carrying.read(call.metadata)
+        self._carried = service.carrying.read_metadata(call.metadata)
         self._ends_at_error = any(name == "triton_grpc_error" and value == "true" for name, value in call.metadata)
         self._entries: set[Entry] = set()  # in flight
         self._request_bytes = 0
