@@ -115,7 +115,7 @@ class Call(Protocol):
 
     @property
     def peer(self) -> str:
-        """`ipv4:127.0.0.1:50123`, `ipv6:[::1]:50123`, or `unknown`."""
+        """`ipv4:127.0.0.1:50123`, `ipv6:[::1]:50123`, `unix:`, or `unknown`."""
 
     @property
     def deadline_ns(self) -> int | None:

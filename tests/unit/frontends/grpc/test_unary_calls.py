@@ -7,7 +7,7 @@ import time
 import grpc
 import pytest
 
-from atoll.frontends.grpc.transport import PENDING, Compression, GrpcError, GrpcStatus
+from atoll.frontends.grpc.transport import PENDING, Compression, GrpcError, GrpcStatus, TransportOptions
 
 WAIT_S = 20
 ECHO = {"/t/echo": lambda call, message: message}
@@ -345,3 +345,20 @@ def test_many_calls_at_once_get_each_its_own_answer(serve):
         ask = channel.unary_unary("/t/together")
         futures = [ask.future(b"%d " % k, timeout=WAIT_S) for k in range(200)]
         assert [future.result() for future in futures] == [b"%d %d " % (k, k) for k in range(200)]
+
+
+async def test_a_client_on_a_unix_socket_is_called_so(kind, tmp_path):
+    peers = []
+
+    def echo(call, body):
+        peers.append(call.peer)
+        return body
+
+    transport = kind({"/t/echo": echo}, {}, TransportOptions())
+    await transport.start(f"unix:{tmp_path}/s", 0)
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel:
+            assert await channel.unary_unary("/t/echo")(b"x", timeout=20) == b"x"
+    finally:
+        await transport.stop()
+    assert peers == ["unix:"]

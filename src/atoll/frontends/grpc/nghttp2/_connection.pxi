@@ -129,6 +129,8 @@ cdef class Connection:
     @property
     def peer(self):
         address = self.transport.get_extra_info("peername") if self.transport is not None else None
+        if isinstance(address, (str, bytes)):
+            return "unix:"              # a client's end has no name
         if not isinstance(address, tuple):
             return "unknown"
         return f"ipv6:[{address[0]}]:{address[1]}" if ":" in address[0] else f"ipv4:{address[0]}:{address[1]}"
