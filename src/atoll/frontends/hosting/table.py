@@ -5,6 +5,7 @@ from typing import overload
 
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.apis import Api
+from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
@@ -17,7 +18,8 @@ class HostingRoutes(RouteTable):
     """
 
     def __init__(self, routes: Sequence[Route], told: Mapping[str, str], access: AccessControl | None = None):
-        super().__init__(routes, None if access is None else access.hosted)
+        # The real server forwards no headers to models from here; the trace context goes along.
+        super().__init__(routes, None if access is None else access.hosted, HeaderReader())
         self._told = {path: {"model": model} if model else {} for path, model in told.items()}
 
     def find(self, path: str) -> Destination:
