@@ -7,6 +7,7 @@ from typing import Any
 
 from atoll.errors import InvalidArgumentError
 from atoll.observability.metrics_settings import MetricsSettings
+from atoll.options import OPTIONS
 from atoll.tritonserver.enums import InstanceGroupKind, LogFormat, ModelControlMode, RateLimitMode
 
 _NEVER_S = 3_000_000_000.0  # between two looks at the repositories: nobody looks but who is asked to
@@ -23,7 +24,9 @@ class RateLimiterResource:
 
 @dataclass
 class ModelLoadDeviceLimit:
-    """The part of a device's memory, from 0 to 1, that models may fill. Kept, and not enforced."""
+    """The part of a device's memory, from 0 to 1, up to which instances may be made there. Of GPUs only, and there it
+    needs the package nvidia-ml-py.
+    """
 
     kind: InstanceGroupKind
     device: int
@@ -97,15 +100,16 @@ class Options:
             self.model_repository = [str(self.model_repository)]
 
 
-WITHOUT_EFFECT: Mapping[str, str] = {
-    "cuda_memory_pool_sizes": "there is no pool of GPU memory",
-    "cache_directory": "caches come as installed packages",
-    "min_supported_compute_capability": "backends choose among GPUs themselves",
-    "buffer_manager_thread_count": "inputs are joined on the instance's own thread",
-    "enable_peer_access": "nothing is copied between GPUs",
-    "repo_agent_directory": "agents come as installed packages",
-    "model_load_device_limits": "memory of devices is not limited",
+_OPTION_OF = {
+    "cuda_memory_pool_sizes": "cuda-memory-pool-byte-size",
+    "cache_directory": "cache-directory",
+    "buffer_manager_thread_count": "buffer-manager-thread-count",
+    "enable_peer_access": "enable-peer-access",
+    "repo_agent_directory": "repoagent-directory",
+    "gpu_metrics": "allow-gpu-metrics",
 }
+_NO_EFFECT = {option.name: option.no_effect for option in OPTIONS}
+WITHOUT_EFFECT: Mapping[str, str] = {name: _NO_EFFECT[option] for name, option in _OPTION_OF.items()}
 """The fields that are accepted and change nothing, and why."""
 
 _SIMPLE = (bool, int, float, ModelControlMode, RateLimitMode, LogFormat)
@@ -120,13 +124,14 @@ def ignored(options: Options) -> dict[str, str]:
     return {
         name: reason
         for name, reason in WITHOUT_EFFECT.items()
-        if getattr(options, name) and getattr(options, name) != _DEFAULTS[name]
+        if getattr(options, name) != _DEFAULTS[name] and getattr(options, name) not in ({}, "")
     }
 
 
 def engine_options(options: Options) -> dict[str, Any]:
     """The keyword arguments of `atoll.Server`. Raises InvalidArgumentError where a text cannot be said to it."""
     backends = options.backend_directory
+    least = options.min_supported_compute_capability
     return {
         "model_repository": options.model_repository,
         "id": options.server_id,
@@ -148,6 +153,8 @@ def engine_options(options: Options) -> dict[str, Any]:
         "backend_directory": backends if backends and Path(backends).is_dir() else "",
         "backend_config": tuple(_settings("backend_configuration", options.backend_configuration)),
         "host_policy": tuple(_settings("host_policies", options.host_policies)),
+        "min_supported_compute_capability": None if least == _DEFAULTS["min_supported_compute_capability"] else least,
+        "model_load_gpu_limit": tuple(_gpu_limit(one) for one in options.model_load_device_limits),
     }
 
 
@@ -164,6 +171,14 @@ def metrics_texts(options: Options) -> list[str]:
 
 def _resource(one: RateLimiterResource) -> str:
     return f"{one.name}:{one.count}" + ("" if one.device is None else f":{one.device}")
+
+
+def _gpu_limit(one: ModelLoadDeviceLimit) -> str:
+    if one.kind is not InstanceGroupKind.GPU:
+        raise InvalidArgumentError(
+            f"Options: model_load_device_limits has a limit of {one.kind.name}; only GPUs have one"
+        )
+    return f"{one.device}:{one.fraction:f}"
 
 
 def _settings(name: str, given: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -223,7 +223,7 @@ def test_the_log_goes_where_the_options_say(small: str, tmp_path: Path) -> None:
     assert "a 100% line of mine" in text
     assert "there.py:7] from elsewhere" in text.replace('"', "")
     assert "errors are off" not in text
-    assert "Options: cuda_memory_pool_sizes has no effect: there is no pool of GPU memory" in text
+    assert "Options: cuda_memory_pool_sizes has no effect: device memory is allocated by the models" in text
     assert "successfully loaded 'twice'" in text
     before = len(text)
     with ts.Server(**options):

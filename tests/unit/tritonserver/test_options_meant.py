@@ -83,9 +83,19 @@ def test_a_repository_is_needed() -> None:
 
 def test_what_has_no_effect_is_known() -> None:
     assert ignored(options()) == {}
-    limits = [ts.ModelLoadDeviceLimit(ts.InstanceGroupKind.GPU, 0, 0.5)]
-    changed = options(model_load_device_limits=limits, cuda_memory_pool_sizes={0: 1}, cache_directory="/caches")
-    assert ignored(changed).keys() == {"model_load_device_limits", "cuda_memory_pool_sizes", "cache_directory"}
+    changed = options(gpu_metrics=False, cuda_memory_pool_sizes={0: 1}, cache_directory="/caches")
+    assert ignored(changed).keys() == {"gpu_metrics", "cuda_memory_pool_sizes", "cache_directory"}
+
+
+def test_limits_of_gpus_are_the_engines() -> None:
+    limits = [ts.ModelLoadDeviceLimit(ts.InstanceGroupKind.GPU, 1, 0.5)]
+    meant = engine_options(options(model_load_device_limits=limits, min_supported_compute_capability=8.0))
+    assert meant["model_load_gpu_limit"] == ("1:0.500000",)
+    assert meant["min_supported_compute_capability"] == 8.0
+    assert engine_options(options())["min_supported_compute_capability"] is None
+    limits = [ts.ModelLoadDeviceLimit(ts.InstanceGroupKind.CPU, 0, 0.5)]
+    with pytest.raises(ts.InvalidArgumentError, match="limit of CPU; only GPUs have one"):
+        engine_options(options(model_load_device_limits=limits))
 
 
 def test_metrics_are_configured_by_name() -> None:
