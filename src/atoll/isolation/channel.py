@@ -1,5 +1,6 @@
 """The server's end of the channel to a child: never blocks, whatever the child does."""
 
+import errno
 import logging
 import socket
 import threading
@@ -93,12 +94,15 @@ class Channel:
         """A region of our memory is gone."""
         self.queue([message(RETRACT, region)])
 
-    def _send(self, data: memoryview) -> int:
+    def _send(self, data: memoryview, touched: bool = False) -> int:
         try:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EFAULT and not touched:
+                _touch(data)
+                return self._send(data, touched=True)
             self._deaf = True  # the child is gone, and whoever watches it says so; what it said is still to be read
             self._outbox.clear()
             return len(data)
@@ -192,3 +196,11 @@ class Channel:
         with self._reading:
             self._socket.close()
             self._exchange.close()
+
+
+def _touch(data: memoryview) -> None:
+    """Read all of it, in memory of ours. What a client shares with the server, and has cut short, the system does not
+    send; but who reads it finds zeros there from then on (frontends/shared_memory), and those are sent.
+    """
+    for start in range(0, len(data), MESSAGES_AT_ONCE):
+        bytes(data[start : start + MESSAGES_AT_ONCE])

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -428,3 +429,22 @@ def test_the_selector_of_a_loop_may_watch_it(child: ChildEnd) -> None:
         child.channel.look(at_once=True)
         assert not selector.select(0)
     assert child.came == [1]
+
+
+def test_memory_that_its_owner_took_away_costs_nobody_else_the_channel(ends: Ends, tmp_path: Path) -> None:
+    """The system refuses to send it; zeros go in its place, and what follows arrives."""
+    guarded = pytest.importorskip("atoll.frontends.shared_memory._guarded", reason="needs a C compiler")
+    size = wire.INLINE_BYTES
+    file = tmp_path / "region"
+    file.write_bytes(b"x" * 3 * size)
+    with file.open("r+b") as opened:
+        mapping = guarded.GuardedMapping(opened.fileno(), 0, 3 * size)
+    view = memoryview(mapping).toreadonly()
+    os.truncate(file, size)
+    head = wire.HEADER.pack(3 * size, wire.RESPONSE, 1)
+    ends.server.queue([head, *(view[start : start + size] for start in range(0, 3 * size, size))])
+    ends.server.flush()
+    ends.server.queue([wire.message(wire.RESPONSE, 2, b"more")])
+    ends.server.flush()
+    assert read_messages(ends.child_data, 2) == [(wire.RESPONSE, 1, 3 * size), (wire.RESPONSE, 2, 4)]
+    assert mapping.lost
