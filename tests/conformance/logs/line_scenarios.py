@@ -106,6 +106,6 @@ def lines_of(start: Start, scenario: Scenario, folder: Path) -> list[list[Any]]:
     end = next((at for at, one in enumerate(said) if _END in one[2]), len(said) - 1)
     lines = said[begin : end + 1]
     last_text = lines[-1][2]
-    other = re.search(r"\n(?=[IWE]\d{4} |\d{4}-\d\d-)", last_text)  # what others than the model said after it
+    other = re.search(r"\n(?=[IWE]\d{4} |\d{4}-\d\d-|Signal )", last_text)  # what others than the model said after it
     lines[-1][2] = last_text[: other.end()] if other else last_text
     return lines
