@@ -12,6 +12,7 @@ from typing import Any
 
 import uvloop
 
+from atoll.backends.registry import backend_origins
 from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.frontends.context import FrontendContext
 from atoll.models.fleet import LoadProgress
@@ -78,7 +79,7 @@ def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: S
 async def _serve(
     server: Server, context: FrontendContext, frontends: Mapping[str, Frontend], values: Mapping[str, Any]
 ) -> int:
-    _log_models(server)
+    _log_tables(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
     loop = asyncio.get_running_loop()
     if values["log_file"] or values["access_log"]:
@@ -139,10 +140,39 @@ def _show(display: LoadDisplay, progress: LoadProgress) -> None:
         display.begin(progress.model, progress.total)
 
 
-def _log_models(server: Server) -> None:
+def _log_tables(server: Server) -> None:
+    """Backends, models and settings, as the real server's log has them."""
+    settings = server.options.backend_config
+    backends = [
+        (name, origin, " ".join(one.partition(",")[2] for one in settings if one.startswith(f"{name},")))
+        for name, origin in backend_origins().items()
+    ]
+    logger.info("%s", table(("Backend", "Package", "Config"), backends))
     rows: list[tuple[str, ...]] = [(model.name, model.version, "READY") for model in server.models()]
     rows += [(name, "-", f"UNAVAILABLE: {str(error).splitlines()[0]}") for name, error in server.failures().items()]
     logger.info("%s", table(("Model", "Version", "Status"), rows) if rows else "no models")
+    logger.info("%s", table(("Option", "Value"), _option_rows(server)))
+
+
+def _option_rows(server: Server) -> list[tuple[str, str]]:
+    options, metadata = server.options, server.metadata()
+    repositories = [(f"model_repository_path[{n}]", path) for n, path in enumerate(options.model_repository)]
+    least = options.min_supported_compute_capability
+    return [
+        ("server_id", metadata.name),
+        ("server_version", metadata.version),
+        ("server_extensions", " ".join(metadata.extensions)),
+        *repositories,
+        ("model_control_mode", f"MODE_{options.model_control_mode.upper()}"),
+        ("strict_model_config", str(int(options.disable_auto_complete_config))),
+        ("model_config_name", options.model_config_name),
+        ("rate_limit", options.rate_limit.upper()),
+        ("pinned_memory_pool_byte_size", str(server.memory_pool.total_bytes)),
+        ("min_supported_compute_capability", "" if least is None else str(least)),
+        ("strict_readiness", str(int(options.strict_readiness))),
+        ("exit_timeout", str(options.exit_timeout_secs)),
+        ("cache_enabled", str(int(server.response_cache is not None))),
+    ]
 
 
 def spare_the_collector() -> None:

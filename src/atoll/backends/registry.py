@@ -22,6 +22,14 @@ def backend_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+def backend_origins() -> dict[str, str]:
+    """By the names of all installed backends, the package and version that each comes from."""
+    return {
+        point.name: f"{point.dist.name} {point.dist.version}" if point.dist is not None else ""
+        for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    }
+
+
 def find_backend(name: str) -> Backend:
     """The backend of that name, made on first use; models share it.
 
