@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from atoll.config.textproto import to_message
-from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
+from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
 from atoll.frontends.grpc.waking import call_again
@@ -19,15 +19,6 @@ from atoll.server import Server
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEALTH = "/grpc.health.v1.Health/"
-
-_LATER = (
-    "SystemSharedMemoryStatus",
-    "SystemSharedMemoryRegister",
-    "SystemSharedMemoryUnregister",
-    "CudaSharedMemoryStatus",
-    "CudaSharedMemoryRegister",
-    "CudaSharedMemoryUnregister",
-)
 
 Answer = Callable[[Any], Any]
 """From a request's message to its answer: a message, or the fields of one."""
@@ -57,7 +48,6 @@ class Documents:
         paths[HEALTH + "Check"] = self._procedure(
             "grpc.health.v1.HealthCheckRequest", "grpc.health.v1.HealthCheckResponse", self._check
         )
-        paths |= {SERVICE + name: _unsupported(name) for name in _LATER}
         return paths
 
     def _model_metadata(self, request: Any) -> Any:
@@ -98,12 +88,3 @@ def decoded(request_class: Any, message: bytes) -> Any:
         return request_class.FromString(message)
     except DecodeError:
         raise InternalError("Unable to parse request") from None
-
-
-def _unsupported(name: str) -> Callable[[Call, bytes], bytes]:
-    error = UnsupportedError(f"{name} is not implemented by this version of Atoll")
-
-    def procedure(call: Call, message: bytes) -> bytes:
-        raise grpc_error(error)
-
-    return procedure
