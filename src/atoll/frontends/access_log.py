@@ -26,6 +26,8 @@ _LONGEST: Final = 512  # characters of a text that a client has chosen
 
 Headers = Iterable[tuple[str, str | bytes]]
 
+_LOGGED_HEADERS: Final = frozenset({"x-request-id", "traceparent"})
+
 
 class Facts(NamedTuple):
     """What is known of a request of inference: what outlives the request itself, and is small."""
@@ -39,7 +41,8 @@ class Facts(NamedTuple):
 class Access(NamedTuple):
     """One request that was answered. Times are monotonic nanoseconds; `status` is HTTP's number or gRPC's word.
 
-    `headers` are looked through for what is logged of them when the line is made. `key` is the name of the API key.
+    Texts are `short`, and of the headers there are those that are logged (`logged_headers`). `key` is the name of the
+    API key.
     """
 
     protocol: str
@@ -133,6 +136,12 @@ def facts_of(request: InferenceRequest, model: Version) -> Facts:
 def short(text: str) -> str:
     """A text of a client's, cut where it is long."""
     return text if len(text) <= _LONGEST else text[:_LONGEST]
+
+
+def logged_headers(headers: Headers) -> Headers:
+    """Those of a request's headers that are logged: the others must not wait with the line. Names are in lower case."""
+    found = {name: value[:_LONGEST] for name, value in headers if name in _LOGGED_HEADERS and isinstance(value, str)}
+    return tuple(found.items())
 
 
 def _add_facts(document: dict[str, Any], facts: Facts) -> None:

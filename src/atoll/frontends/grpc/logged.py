@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from atoll.frontends.access_log import Access, AccessLog, Facts, short
+from atoll.frontends.access_log import Access, AccessLog, Facts, logged_headers, short
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF
 from atoll.frontends.grpc.documents import SERVICE
@@ -144,7 +144,7 @@ class LoggedCall:
             return
         self._noted = True
         call = self._call
-        path = call.method
+        path = short(call.method)
         self._log.note(
             Access(
                 "grpc",
@@ -156,7 +156,7 @@ class LoggedCall:
                 monotonic_ns(),
                 self.bytes_in,
                 self.bytes_out,
-                call.metadata,
+                logged_headers(call.metadata),
                 self.key,
                 self.facts,
                 extra,

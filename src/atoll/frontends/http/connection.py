@@ -13,7 +13,7 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import RequestHead
 from atoll.frontends.http.port import Port
 from atoll.frontends.http.receiving import NEVER, RequestReceiver
-from atoll.frontends.http.states import ANSWER, CLOSED, HEAD, LINGER, STREAM
+from atoll.frontends.http.states import ANSWER, CHUNKS, CLOSED, HEAD, LINGER, STREAM
 from atoll.frontends.http.streaming import JOINED_SIZE, StreamedBody
 from atoll.protocol.http_answer import total_length
 from atoll.tensor import Buffer
@@ -77,6 +77,11 @@ class HttpConnection(RequestReceiver):
         if self._state is HEAD:
             self.deadline = self._loop.time() + self._limits.idle_timeout_s
             self._go_on()
+        elif self._state is CHUNKS:
+            self.deadline = self._loop.time() + self._limits.body_timeout_s
+            self._go_on()
+        elif self._state is ANSWER:
+            self.deadline = NEVER
         elif self._state is STREAM:
             self.deadline = NEVER
             assert self._exchange is not None, "a stream belongs to an exchange. This is a bug"
@@ -111,6 +116,8 @@ class HttpConnection(RequestReceiver):
             transport.abort()
         elif self._state is HEAD and not self._waiting:
             self._close()
+        elif self._state is ANSWER or self._state is STREAM:
+            self.deadline = NEVER
         else:
             self._refuse(answers.refusal(408, "the request did not arrive in time"))
 
@@ -157,6 +164,8 @@ class HttpConnection(RequestReceiver):
         if transport is None or exchange is not self._exchange:
             return
         self._enter(STREAM)
+        if self._writing_paused:  # since before the request was whole
+            self.deadline = self._loop.time() + self._limits.write_timeout_s
         keep_alive = exchange.head.keep_alive and not self._port.draining
         self._stream = StreamedBody(transport, exchange.head, keep_alive)
         self._stream.begin(status, headers + exchange.head.answer_headers)

@@ -153,6 +153,8 @@ class HeadParser:
         )
         if head.route is not None and self._routes.carrying is not None:
             head.carried = self._routes.carrying.read(written)  # by their names as they were written
+        if head.length == CHUNKED and not _is_chunked(head):
+            return malformed(501, "the only transfer coding of a body that is understood here is chunked")
         head.minor_version = int(version[2])
         head.keep_alive = _keeps_alive(head)
         return head
@@ -250,6 +252,11 @@ def _keeps_alive(head: RequestHead) -> bool:
     if head.minor_version == 0:  # where chunks are unknown: who sends some may mean another end (section 6.1)
         return "keep-alive" in options and "close" not in options and head.length != CHUNKED
     return "close" not in options
+
+
+def _is_chunked(head: RequestHead) -> bool:
+    codings = [value.strip().lower() for name, value in head.headers if name == "transfer-encoding"]
+    return codings == ["chunked"]
 
 
 def _path(target: bytes) -> str:

@@ -111,7 +111,7 @@ class _Share:
         return self._connection(self.port)
 
     def paced_connection(self) -> Paced:
-        return Paced(HttpConnection(self.port))
+        return Paced(self._connection(self.port))
 
     def load(self) -> int:
         return len(self.port.connections)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic_ns
 
-from atoll.frontends.access_log import Access, AccessLog, Facts
+from atoll.frontends.access_log import Access, AccessLog, Facts, logged_headers, short
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.connection import HttpConnection
 from atoll.frontends.http.exchange import Exchange
@@ -86,9 +86,8 @@ class LoggedConnection(HttpConnection):
         if head is None:
             self._note(Access("http", self._peer, "", "", answer.status, now, now, 0, size, ()))
         else:
-            self._note(
-                Access("http", self._peer, head.method, head.path, answer.status, now, now, 0, size, head.headers)
-            )
+            path, headers = short(head.path), logged_headers(head.headers)
+            self._note(Access("http", self._peer, head.method, path, answer.status, now, now, 0, size, headers))
         super()._refuse(answer)
 
     def _log(self, exchange: Exchange, status: int, bytes_out: int, *, aborted: bool = False) -> None:
@@ -99,13 +98,13 @@ class LoggedConnection(HttpConnection):
                 "http",
                 self._peer,
                 head.method,
-                head.path,
+                short(head.path),
                 status,
                 self._began_ns,
                 monotonic_ns(),
                 self._bytes_in,
                 bytes_out,
-                head.headers,
+                logged_headers(head.headers),
                 "" if head.key is None else head.key.name,
                 getattr(exchange, "facts", None) or _facts_of_path(head),
                 _ABORTED if aborted else None,
@@ -117,7 +116,7 @@ def _facts_of_path(head: RequestHead) -> Facts | None:
     """Of a request that did not come as far as the engine: the model that its path names."""
     arguments = head.arguments
     model = arguments.get("model", "")
-    return Facts("", model, arguments.get("version", ""), None) if model else None
+    return Facts("", short(model), short(arguments.get("version", "")), None) if model else None
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:

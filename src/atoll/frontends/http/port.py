@@ -85,8 +85,15 @@ class Port:
         now = self.loop.time()
         for connection in list(self.connections):
             if connection.deadline <= now:
-                connection.expire(now)
+                self._expire(connection, now)
         self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        try:
+            connection.expire(now)
+        except Exception:  # a bug of one connection: the others are watched on
+            logger.exception("a connection whose time is over could not be ended in an orderly way")
+            connection.abort()
 
 
 def _shortest_timeout(limits: ConnectionLimits) -> float:

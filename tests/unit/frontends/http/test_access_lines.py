@@ -10,7 +10,7 @@ import pytest
 from tests.unit.frontends.http.fake_engine import FakeServer
 from tests.unit.frontends.http.wire import Client, infer, request
 
-from atoll.frontends.access_log import AccessLog
+from atoll.frontends.access_log import Access, AccessLog
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.http.limits import ConnectionLimits
@@ -148,3 +148,19 @@ async def test_a_printable_request_id_comes_back(logged: Logged, value: str, ech
     for path in ("/v2/health/live", "/nowhere"):
         logged.client.send(f"GET {path} HTTP/1.1\r\nX-Request-Id: {value}\r\n\r\n".encode())
         assert (await logged.client.reply()).headers.get("X-Request-Id") == echoed
+
+
+async def test_what_waits_for_the_log_is_small_however_large_the_request(logged: Logged) -> None:
+    """A log that nobody takes lines from keeps thousands of them."""
+    noted: list[Access] = []
+    logged.log.note = noted.append  # type: ignore[assignment,method-assign]
+    client = await Client.connect(logged.frontend.addresses[0])
+    many = [f"X-{number}: {'h' * 500}" for number in range(80)]
+    many += ["X-Request-Id: " + "i" * 5000, "traceparent: " + "t" * 5000]
+    await client.ask(request("POST", f"/v2/models/{'m' * 7000}/infer", b"{}", *many))
+    await client.ask(request("POST", f"/v2/models/{'m' * 7000}/infer", b"x" * 1001, *many))  # a body that is too large
+    client.close()
+    assert [one.status for one in noted] == [404, 413]
+    for one in noted:
+        assert len(repr(one)) < 4096
+        assert dict(one.headers) == {"x-request-id": "i" * 512, "traceparent": "t" * 512}

@@ -109,7 +109,7 @@ async def test_a_claimed_length_allocates_no_memory(running, start):
     client.send(b"POST /v2/models/echo/infer HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\nx")
     other = await running.connect()
     assert (await other.ask(LIVE)).status == 200
-    (receiving,) = [one for one in running.frontend._listening.ports[0].connections if one._body is not None]
+    (receiving,) = [one for one in running.frontend.ports[0].connections if one._body is not None]
     assert len(receiving._body.memory) <= 2**20
 
 
@@ -124,18 +124,18 @@ async def test_what_all_bodies_may_hold_together_is_bounded(start, framing):
         piece = b"2C4020\r\n" + piece
     first = await running.connect()
     first.send(head + piece)
-    while running.frontend._listening.ports[0].bodies.held < 2_800_000:
+    while running.frontend.ports[0].bodies.held < 2_800_000:
         await asyncio.sleep(0.001)
     second = await running.connect()
     second.send(head + piece)
     refused = await second.reply()
     assert (refused.status, b"as many requests' bodies as it can" in refused.body) == (503, True)
     first.close()
-    while running.frontend._listening.ports[0].bodies.held:
+    while running.frontend.ports[0].bodies.held:
         await asyncio.sleep(0.001)
     third = await running.connect()
     assert (await third.ask(infer("echo", bytes(3_000_000)))).status == 200
-    assert running.frontend._listening.ports[0].bodies.held == 0
+    assert running.frontend.ports[0].bodies.held == 0
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,7 @@ async def test_what_all_bodies_may_hold_together_is_bounded(start, framing):
         (b"POST /v2 HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "malformed HTTP request"),
         (b"POST /v2 HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "malformed HTTP"),
         (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed HTTP request"),
+        (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "transfer coding"),
         (b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "chunked body is broken"),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "longer than 8192 bytes"),
         (b"GET /" + b"a" * 70000, 431, "longer than"),
@@ -241,7 +242,7 @@ async def test_a_client_that_goes_away_cancels_its_request(running):
     client.send(infer("wait"))
     await asyncio.to_thread(running.server.arrived.wait)
     (request_,) = running.server.requests
-    (connection,) = running.frontend._listening.ports[0].connections
+    (connection,) = running.frontend.ports[0].connections
     lost = asyncio.Event()
     connection._exchange.on_gone = lambda on_gone=connection._exchange.on_gone: (on_gone(), lost.set())
     client.close()
@@ -258,7 +259,7 @@ async def test_a_slow_reader_stops_its_own_requests(running):
     client.send(infer("echo", b"\0" * 4_000_000) * 8)
     while not running.server.requests:
         await asyncio.sleep(0)
-    (connection,) = running.frontend._listening.ports[0].connections
+    (connection,) = running.frontend.ports[0].connections
     while not connection._writing_paused:
         await asyncio.sleep(0)
     other = await running.connect()
@@ -277,9 +278,9 @@ async def test_a_reader_that_takes_nothing_is_dropped(start):
     client = await running.connect()
     client.writer.transport.pause_reading()
     client.send(infer("echo", b"\0" * 16_000_000))
-    while not running.frontend._listening.ports[0].connections:
+    while not running.frontend.ports[0].connections:
         await asyncio.sleep(0)
-    while running.frontend._listening.ports[0].connections:
+    while running.frontend.ports[0].connections:
         await asyncio.sleep(0.01)
 
 

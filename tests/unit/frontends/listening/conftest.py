@@ -22,6 +22,8 @@ from tests.unit.frontends.http.wire import infer, request
 from tritonclient.grpc import service_pb2 as triton
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from atoll.frontends.access_log import AccessLog
+from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
 from atoll.frontends.grpc.transport import TransportOptions
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
@@ -127,10 +129,7 @@ class Served:
     @property
     def connections(self) -> int:
         """Those that the server holds, on all its loops, half-begun ones too."""
-        acceptor = (
-            self.frontend._listening._acceptor if isinstance(self.frontend, HttpFrontend) else self.frontend._acceptor
-        )
-        return sum(lane.load() + len(lane.arriving) for lane in acceptor._lanes)
+        return sum(lane.load() + len(lane.arriving) for lane in self.frontend._acceptor._lanes)
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self._over.set)
@@ -140,17 +139,25 @@ class Served:
 
 @pytest.fixture
 def serve_http(certificates: Path) -> Iterator[Callable[..., Served]]:  # noqa: F811
-    """serve_http(tls=False, limits..., **options)."""
+    """serve_http(tls=False, limits..., log=None, **options)."""
     running: list[Served] = []
 
-    def serve(tls: bool = False, limits: dict[str, Any] | None = None, server: Any = None, **options: Any) -> Served:
+    def serve(
+        tls: bool = False,
+        limits: dict[str, Any] | None = None,
+        server: Any = None,
+        log: AccessLog | None = None,
+        **options: Any,
+    ) -> Served:
         chosen = HttpOptions(
             port=options.pop("port", 0),
             limits=ConnectionLimits(**(limits or {})),
             tls=options.pop("files", files_of(certificates)) if tls else None,
             **options,
         )
-        served = Served(HttpFrontend(server or FakeServer(), chosen), certificates if tls else None)
+        engine = server or FakeServer()
+        frontend = HttpFrontend(engine, chosen, FrontendContext(engine, access_log=log))
+        served = Served(frontend, certificates if tls else None)
         running.append(served)
         return served
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -13,6 +14,7 @@ from tests.unit.frontends.http.fake_engine import FakeServer
 from tests.unit.frontends.http.wire import infer
 from tests.unit.frontends.listening.conftest import LIVE, WAIT_S, wait_until
 
+from atoll.frontends.access_log import AccessLog
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.listening import acceptor as acceptors
 from atoll.frontends.listening import loops
@@ -24,8 +26,7 @@ def loops_alive(name):
 
 
 def loads(served):
-    listening = getattr(served.frontend, "_listening", served.frontend)
-    return [lane.load() for lane in listening._acceptor._lanes]
+    return [lane.load() for lane in served.frontend._acceptor._lanes]
 
 
 def settled(served, stack, number):
@@ -238,7 +239,7 @@ def test_a_server_out_of_files_goes_on_when_there_are_some_again(serve_http, mon
     """The listening socket stays ready while nothing can be accepted: who asked it at once again would spin."""
     served = serve_http(loops=2)
     monkeypatch.setattr(acceptors, "_PAUSE_S", 0.05)
-    acceptor = served.frontend._listening._acceptor
+    acceptor = served.frontend._acceptor
     calls = []
 
     class Exhausted:
@@ -292,3 +293,14 @@ def test_files_are_given_back(serve_http):
     while files() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert files() <= before
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_requests_stand_in_the_access_log_whatever_carries_them(serve_http, tmp_path, tls):
+    log = AccessLog(str(tmp_path / "log"))
+    served = serve_http(tls=tls, log=log)
+    assert served.answers()
+    assert log.flush(WAIT_S)
+    log.close()
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(line)["status"] == 200
