@@ -38,31 +38,14 @@ class HttpOptions(ListenOptions):
         )
 
 
-class HttpFrontend:
+class HttpFrontend(HttpListening):
     """Accepts connections on the event loop on which it is started."""
 
     def __init__(self, server: "Server", options: HttpOptions, context: FrontendContext | None = None):
-        self._context = context or FrontendContext(server)
-        self._server = server
-        self._options = options
-        self._listening = HttpListening(options, options.limits, self._service, access_log=self._context.access_log)
+        context = context or FrontendContext(server)
+        limits = options.limits
 
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """What is listened on."""
-        return self._listening.addresses
+        def service(loop: "AbstractEventLoop") -> HttpService:
+            return HttpService(server, loop, limits.max_body_size, context)
 
-    async def start(self) -> None:
-        """Listen. Raises OSError naming the address, or the file of a certificate that cannot be used."""
-        await self._listening.start()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        await self._listening.drain(timeout_s)
-
-    async def stop(self) -> None:
-        """Close everything at once."""
-        await self._listening.stop()
-
-    def _service(self, loop: "AbstractEventLoop") -> HttpService:
-        return HttpService(self._server, loop, self._options.limits.max_body_size, self._context)
+        super().__init__(options, limits, service, access_log=context.access_log)

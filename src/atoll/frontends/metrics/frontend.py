@@ -47,33 +47,16 @@ class MetricsOptions(ListenOptions):
         )
 
 
-class MetricsFrontend:
+class MetricsFrontend(HttpListening):
     """Serves on the event loop on which it is started."""
 
     def __init__(self, server: "Server", options: MetricsOptions, context: FrontendContext | None = None):
-        self._context = context or FrontendContext(server)
+        context = context or FrontendContext(server)
+        access = context.access
         self._page = MetricsPage(server, cpu=options.cpu, interval_s=options.interval_s, settings=options.settings)
-        access, access_log = self._context.access, self._context.access_log
-        self._listening = HttpListening(
-            options, _LIMITS, lambda loop: MetricsService(self.page, access), "metrics", access_log
+        super().__init__(
+            options, _LIMITS, lambda loop: MetricsService(self.page, access), "metrics", context.access_log
         )
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """What is listened on."""
-        return self._listening.addresses
-
-    async def start(self) -> None:
-        """Listen. Raises OSError naming the address, or the file of a certificate that cannot be used."""
-        await self._listening.start()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        await self._listening.drain(timeout_s)
-
-    async def stop(self) -> None:
-        """Close everything at once."""
-        await self._listening.stop()
 
     def page(self, exchange: Exchange, body: memoryview) -> Answer:
         """The endpoint itself."""

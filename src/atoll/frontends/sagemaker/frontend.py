@@ -59,33 +59,15 @@ def check_port_range(values: Mapping[str, Any]) -> None:
             )
 
 
-class SageMakerFrontend:
+class SageMakerFrontend(HttpListening):
     """Accepts connections on the event loop on which it is started."""
 
     def __init__(self, options: SageMakerOptions, context: FrontendContext):
-        self._context = context
-        self._options = options
-        self._models = EndpointModels(context.server)
-        self._listening = HttpListening(options, options.limits, self._service, "sagemaker", context.access_log)
+        server, limits = context.server, options.limits
+        models = EndpointModels(server)
 
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """What is listened on."""
-        return self._listening.addresses
+        def service(loop: "AbstractEventLoop") -> SageMakerEndpoints:
+            http = HttpService(server, loop, limits.max_body_size, context)
+            return SageMakerEndpoints(server, loop, options.settings, models, http)
 
-    async def start(self) -> None:
-        """Listen. Raises OSError naming the address."""
-        await self._listening.start()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        await self._listening.drain(timeout_s)
-
-    async def stop(self) -> None:
-        """Close everything at once."""
-        await self._listening.stop()
-
-    def _service(self, loop: "AbstractEventLoop") -> SageMakerEndpoints:
-        context = self._context
-        http = HttpService(context.server, loop, self._options.limits.max_body_size, context)
-        return SageMakerEndpoints(context.server, loop, self._options.settings, self._models, http)
+        super().__init__(options, limits, service, "sagemaker", context.access_log)

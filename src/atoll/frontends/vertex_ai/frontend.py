@@ -46,43 +46,30 @@ class VertexAiOptions(ListenOptions):
         )
 
 
-class VertexAiFrontend:
+class VertexAiFrontend(HttpListening):
     """Accepts connections on the event loop on which it is started."""
 
     def __init__(self, options: VertexAiOptions, context: FrontendContext):
+        super().__init__(options, options.limits, self._service, "vertex-ai", context.access_log)
         self._context = context
-        self._options = options
+        self._served = options
         self._model = options.model
         self._metrics: Endpoint | None = None
         if options.metrics is not None:
             self._metrics = MetricsFrontend(context.server, options.metrics, context).page
-        self._listening = HttpListening(options, options.limits, self._service, "vertex-ai", context.access_log)
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """What is listened on."""
-        return self._listening.addresses
 
     async def start(self) -> None:
-        """Listen. Raises OSError naming the address, InvalidArgumentError where the model that is meant is not loaded,
-        or cannot be told.
+        """As `HttpListening.start`. Raises InvalidArgumentError where the model that is meant is not loaded, or cannot
+        be told.
         """
-        self._model = default_model(self._context.server, self._options.model)
-        await self._listening.start()
-
-    async def drain(self, timeout_s: float) -> None:
-        """Accept nobody new, answer what is in flight, close; after the timeout whatever is left, too."""
-        await self._listening.drain(timeout_s)
-
-    async def stop(self) -> None:
-        """Close everything at once."""
-        await self._listening.stop()
+        self._model = default_model(self._context.server, self._served.model)
+        await super().start()
 
     def _service(self, loop: "AbstractEventLoop") -> VertexAiEndpoints:
-        context = self._context
-        http = HttpService(context.server, loop, self._options.limits.max_body_size, context)
+        context, options = self._context, self._served
+        http = HttpService(context.server, loop, options.limits.max_body_size, context)
         metrics = None if self._metrics is None else MetricsService(self._metrics, context.access).routes
-        return VertexAiEndpoints(context.server, self._options.routes, self._model, http, metrics)
+        return VertexAiEndpoints(context.server, options.routes, self._model, http, metrics)
 
 
 def default_model(server: "Server", name: str) -> str:

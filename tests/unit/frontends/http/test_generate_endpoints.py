@@ -196,7 +196,7 @@ async def test_a_slow_reader_gets_all_of_it(talking):
     for number in range(count):
         say(asked, f"{number} " + "x" * 50_000)
         await asyncio.sleep(0)
-    (connection,) = talking.frontend._listening.ports[0].connections
+    (connection,) = talking.frontend.ports[0].connections
     assert connection._writing_paused
     assert connection._transport.get_write_buffer_size() < 200_000  # the rest waits as one piece
     client.writer.transport.resume_reading()

@@ -68,7 +68,7 @@ async def test_one_load_for_all_who_wait(running, client):
     other = await running.connect()
     assert (await other.ask(infer("thread"))).status == 200  # nobody else waits
     async with asyncio.timeout(WAIT_S):
-        while len(running.frontend._listening.ports[0].connections) < len(clients) + 1:
+        while len(running.frontend.ports[0].connections) < len(clients) + 1:
             await asyncio.sleep(0.002)
     running.server.woken()
     for number, one in enumerate(clients):
@@ -123,7 +123,7 @@ async def test_a_client_that_goes_away_while_its_model_loads(running, client):
     await asked(running)
     client.close()
     async with asyncio.timeout(WAIT_S):
-        while running.frontend._listening.ports[0].connections:
+        while running.frontend.ports[0].connections:
             await asyncio.sleep(0.002)
     running.server.woken()
     assert (await (await running.connect()).ask(infer(id="later"))).status == 200

@@ -111,7 +111,7 @@ async def test_more_loads_than_there_is_room_for(running):
     for client in clients[8:]:
         client.close()
     async with asyncio.timeout(WAIT_S):
-        while len(running.frontend._listening.ports[0].connections) > 8:
+        while len(running.frontend.ports[0].connections) > 8:
             await asyncio.sleep(0.002)
     running.server.let_go.set()
     assert {(await client.reply()).status for client in clients[:8]} == {200}

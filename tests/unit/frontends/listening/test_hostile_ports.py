@@ -149,7 +149,7 @@ def test_two_thousand_that_say_nothing(served: Served, monkeypatch: pytest.Monke
         assert served.answers()
         assert Holdings.now().memory < before.memory + MEMORY
         if served.tls is not None:
-            lanes = getattr(served.frontend, "_listening", served.frontend)._acceptor._lanes
+            lanes = served.frontend._acceptor._lanes
             assert all(len(lane.arriving) <= 101 for lane in lanes)
 
 
