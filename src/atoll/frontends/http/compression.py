@@ -13,21 +13,24 @@ _STEP = 1024 * 1024
 
 
 def choose(accept_encoding: str) -> str:
-    """The best of the client's codings that we have, "" for none; names are case-sensitive as in the real server."""
+    """The best of the client's codings that we have, "" for none; names are case-sensitive as in the real server.
+
+    Of two that weigh the same the first one counts; "identity" is one of them.
+    """
     best, best_weight = "", 0.0
     for one in accept_encoding.split(","):
         name, _, options = one.partition(";")
         name = name.strip()
-        if name not in SUPPORTED:
+        if name not in SUPPORTED and name != "identity":
             continue
         weight = _weight(options)
         if weight > best_weight:
             best, best_weight = name, weight
-    return best
+    return "" if best == "identity" else best
 
 
 def _weight(options: str) -> float:
-    key, _, value = options.partition("=")
+    key, _, value = options.partition(";")[0].partition("=")
     if key.strip() != "q":
         return 1.0
     digits = value.strip()
@@ -35,7 +38,11 @@ def _weight(options: str) -> float:
 
 
 def inflate(data: Buffer, limit: int) -> bytearray:
-    """The decompressed data. Raises InvalidArgumentError where it is damaged, cut off, or larger than `limit` bytes."""
+    """The decompressed data. Raises InvalidArgumentError where there is none, or it is damaged, cut off, or larger than
+    `limit` bytes.
+    """
+    if not len(data):
+        raise InvalidArgumentError("nothing to be decompressed")
     result = bytearray()
     source: Buffer = data
     while len(source):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHUNKED = -1
 IMPOSSIBLE = 2**63  # a length that no limit allows
 
-_DIGITS = re.compile(r"[0-9]{1,19}")
+_DIGITS = re.compile(r"[0-9]{1,19}[ \t]*")  # the parser leaves the whitespace behind a value where it is
 _ECHOED = re.compile(r"[!-~]{1,256}")  # an X-Request-Id that goes back as it came: printable, and no longer than this
 
 
@@ -165,7 +165,7 @@ def interpret(routes: RouteTable, method: str, path: str, headers: list[tuple[st
     head = RequestHead(method, headers)
     head.path = path
     origin = host = None
-    for name, value in headers:
+    for name, value in reversed(headers):  # of one that comes twice the first counts, as for the real server
         if name == "content-length":
             head.length = int(value) if _DIGITS.fullmatch(value) else IMPOSSIBLE
         elif name == "transfer-encoding":
