@@ -15,6 +15,9 @@ class Rewriting:
         self._outer = outer
         self._rewrite = rewrite
 
+    def reserve(self, exchange: Exchange, size: int) -> bool:
+        return self._outer.reserve(size)
+
     def send(self, exchange: Exchange, answer: Answer) -> None:
         self._hand_over(exchange)
         self._outer.answer(self._rewrite(answer))

@@ -142,6 +142,9 @@ class HttpConnection(RequestReceiver):
         if answer is not None:
             exchange.answer(answer)
 
+    def reserve(self, exchange: Exchange, size: int) -> bool:
+        return exchange is not self._exchange or self._share.reach(self._share.held + size)
+
     def send(self, exchange: Exchange, answer: Answer) -> None:
         transport = self._transport
         if transport is None or exchange is not self._exchange:

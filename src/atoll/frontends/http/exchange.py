@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Carrier(Protocol):
     """What brings an exchange's answer to the client."""
 
+    def reserve(self, exchange: "Exchange", size: int) -> bool:
+        """See `Exchange.reserve`."""
+
     def send(self, exchange: "Exchange", answer: Answer) -> None:
         """A whole answer."""
 
@@ -48,6 +51,10 @@ class Exchange:
         self.gone = False
         self.began_ns = monotonic_ns() if head.deadline_ns else 0  # looked at by nobody else
         self._carrier = carrier
+
+    def reserve(self, size: int) -> bool:
+        """Whether there is room for so many bytes more of this request, from now until its answer."""
+        return self.gone or self._carrier.reserve(self, size)
 
     def answer(self, answer: Answer) -> None:
         """Send the whole answer."""

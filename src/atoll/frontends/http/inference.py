@@ -15,10 +15,11 @@ from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
+from atoll.frontends.http.receiving import NO_ROOM
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.observability.log_lines import about
+from atoll.observability.logging.lines import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
@@ -68,7 +69,7 @@ class InferEndpoint:
         if coding not in SUPPORTED:
             return answers.refusal(501, "Unsupported compression type", headers=b"Accept-Encoding: gzip, deflate\r\n")
         if len(body) <= INFLATED_HERE:
-            return self._infer(exchange, memoryview(inflate(body, self._max_body_size)))
+            return self._infer_larger(exchange, inflate(body, self._max_body_size))
         inflated = self._loop.run_in_executor(None, inflate, body, self._max_body_size)
         inflated.add_done_callback(partial(self._infer_inflated, exchange))
         return None
@@ -82,9 +83,15 @@ class InferEndpoint:
             logger.error("decompressing a request failed", exc_info=error, extra=ids)
             answer = answers.refusal(500, "internal error while decompressing the request")
         else:
-            answer = self._infer(exchange, memoryview(inflated.result()))
+            answer = self._infer_larger(exchange, inflated.result())
         if answer is not None:
             exchange.answer(answer)
+
+    def _infer_larger(self, exchange: Exchange, body: bytearray) -> Answer | None:
+        """Of a body that takes more room than what was sent; many of them would fill the memory."""
+        if not exchange.reserve(len(body)):
+            return answers.refusal(503, NO_ROOM)
+        return self._infer(exchange, memoryview(body))
 
     def _infer(self, exchange: Exchange, body: memoryview, attempt: int = 0) -> Answer | None:
         head = exchange.head

@@ -17,6 +17,7 @@ from atoll.frontends.http.states import ANSWER, BODY, CHUNKS, CLOSED, HEAD, LING
 
 HEAD_END = b"\r\n\r\n"
 NEVER = float("inf")
+NO_ROOM = "the server holds as many requests' bodies as it can: try again later"
 STRANGERS_SIZE = 64 << 10  # of a body that is taken in although its sender may not use the endpoint
 
 
@@ -211,7 +212,7 @@ class RequestReceiver(asyncio.BufferedProtocol):
         )
 
     def _refuse_for_room(self) -> None:
-        self._refuse(answers.refusal(503, "the server holds as many requests' bodies as it can: try again later"))
+        self._refuse(answers.refusal(503, NO_ROOM))
 
     def _bound_waiting(self) -> None:
         if len(self._waiting) > self._limits.max_pipelined_size and not self._reading_paused:
