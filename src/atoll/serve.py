@@ -17,9 +17,9 @@ from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.frontends.context import FrontendContext
 from atoll.models.fleet import LoadProgress
 from atoll.models.memory import keep_freed_memory
-from atoll.observability.log_lines import table
-from atoll.observability.log_settings import LogSettings
-from atoll.observability.logs import ServerLog, configure_logs
+from atoll.observability.logging.lines import table
+from atoll.observability.logging.server_log import ServerLog, configure_logs
+from atoll.observability.logging.settings import LogSettings
 from atoll.observability.progress import LoadDisplay
 from atoll.options import library_options
 from atoll.server import Server

@@ -11,9 +11,9 @@ from time import monotonic_ns
 from typing import Any, Final, NamedTuple, Protocol
 
 from atoll.errors import InvalidArgumentError
-from atoll.observability.line_writer import LineWriter
-from atoll.observability.log_files import LogFile, Output, StandardStream
-from atoll.observability.log_lines import json_line, utc_time
+from atoll.observability.logging.files import LogFile, Output, StandardStream
+from atoll.observability.logging.line_writer import LineWriter
+from atoll.observability.logging.lines import json_line, utc_time
 from atoll.request import InferenceRequest, Timeline
 
 logger = logging.getLogger(__name__)

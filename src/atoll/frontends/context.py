@@ -9,7 +9,7 @@ from atoll.frontends.access.credentials import KEY_HEADERS
 from atoll.frontends.access_log import AccessLog
 from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.shared_memory.regions import RegionTable
-from atoll.observability.logs import server_log
+from atoll.observability.logging.server_log import server_log
 
 if TYPE_CHECKING:
     from atoll.server import Server

@@ -3,7 +3,7 @@
 import logging
 
 from atoll.errors import AtollError
-from atoll.observability.log_lines import about
+from atoll.observability.logging.lines import about
 
 logger = logging.getLogger(__name__)
 

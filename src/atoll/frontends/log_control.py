@@ -1,7 +1,7 @@
 """The log that clients may look at and change: that of a server process, and no other's."""
 
 from atoll.errors import UnsupportedError
-from atoll.observability.logs import ServerLog, server_log
+from atoll.observability.logging.server_log import ServerLog, server_log
 
 
 def the_log() -> ServerLog:

@@ -39,7 +39,7 @@ from atoll.models.records import Records
 from atoll.models.served import Served, steps_of
 from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
-from atoll.observability.log_lines import report
+from atoll.observability.logging.lines import report
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override

@@ -7,7 +7,7 @@ know it ignores, and so does this.
 from typing import Any, Final
 
 from atoll.errors import InternalError, InvalidArgumentError, UnavailableError, UnsupportedError
-from atoll.observability.log_settings import FORMATS, LogSettings
+from atoll.observability.logging.settings import FORMATS, LogSettings
 from atoll.protocol import json_text
 from atoll.tensor import Buffer
 

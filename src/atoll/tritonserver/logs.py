@@ -4,8 +4,8 @@ import logging
 import sys
 
 from atoll.errors import InvalidArgumentError
-from atoll.observability.log_settings import LogSettings
-from atoll.observability.logs import ServerLog, configure_logs, server_log
+from atoll.observability.logging.server_log import ServerLog, configure_logs, server_log
+from atoll.observability.logging.settings import LogSettings
 from atoll.tritonserver.enums import LogFormat, LogLevel
 from atoll.tritonserver.options import Options
 

@@ -17,7 +17,7 @@ from atoll.errors import (
 )
 from atoll.frontends.metrics.page import MetricsPage
 from atoll.models.lifecycle import ModelState
-from atoll.observability.logs import ServerLog
+from atoll.observability.logging.server_log import ServerLog
 from atoll.protocol import documents
 from atoll.protocol.repository import CONFIG, FILE
 from atoll.server import Server as Engine

@@ -36,7 +36,7 @@ from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waking
-from atoll.observability.log_lines import about
+from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version

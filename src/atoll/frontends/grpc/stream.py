@@ -21,7 +21,7 @@ from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, M
 from atoll.frontends.mailbox import Mailbox
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.frontends.waking import Waiter, Waking
-from atoll.observability.log_lines import about
+from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request

@@ -8,7 +8,7 @@ from atoll.frontends.buffering import BufferBudget, BufferShare, default_buffer_
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, MIB
-from atoll.observability.log_lines import about
+from atoll.observability.logging.lines import about
 from atoll.protocol.generate_answer import encode_document, encode_error, event
 from atoll.request import InferenceRequest, InferenceResponse
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.access_log import facts_of
-from atoll.frontends.classifying import send_classes
-from atoll.frontends.failures import tell_failure
-from atoll.frontends.following import Following
+from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
@@ -17,7 +15,9 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
 from atoll.frontends.http.receiving import NO_ROOM
 from atoll.frontends.http.waking import SleepyModels
-from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.inference.classification import send_classes
+from atoll.frontends.inference.failures import tell_failure
+from atoll.frontends.inference.traced_submission import Following
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.observability.logging.lines import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from atoll.errors import InvalidArgumentError
 from atoll.model_log import tell_verbosity
-from atoll.observability.line_writer import LineWriter
-from atoll.observability.log_files import LogFile, LogStream, Output, TextStream, standard_error
-from atoll.observability.log_lines import JsonFormatter, LineFormatter, table
-from atoll.observability.log_settings import FORMATS, LogSettings
+from atoll.observability.logging.files import LogFile, LogStream, Output, TextStream, standard_error
+from atoll.observability.logging.line_writer import LineWriter
+from atoll.observability.logging.lines import JsonFormatter, LineFormatter, table
+from atoll.observability.logging.settings import FORMATS, LogSettings
 
 __all__ = ["ServerLog", "configure_logs", "server_log", "table"]
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from atoll.observability.log_files import Output
+from atoll.observability.logging.files import Output
 
 Line = TypeVar("Line")
 

@@ -12,8 +12,8 @@ import pytest
 
 from atoll.errors import InvalidArgumentError
 from atoll.model_log import hear_verbosity, is_verbose, log_as_model
-from atoll.observability.log_settings import LogSettings
-from atoll.observability.logs import ServerLog, configure_logs, server_log
+from atoll.observability.logging.server_log import ServerLog, configure_logs, server_log
+from atoll.observability.logging.settings import LogSettings
 
 logger = logging.getLogger("atoll.test_server_log")
 

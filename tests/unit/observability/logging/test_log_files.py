@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.observability.log_files import LogFile, StandardStream, TextStream
+from atoll.observability.logging.files import LogFile, StandardStream, TextStream
 
 
 class Clock:

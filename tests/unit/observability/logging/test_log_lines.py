@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.observability.log_lines import (
+from atoll.observability.logging.lines import (
     Block,
     JsonFormatter,
     LineFormatter,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atoll.observability.line_writer import LineWriter
+from atoll.observability.logging.line_writer import LineWriter
 
 
 class Slow:
