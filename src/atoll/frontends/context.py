@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access.credentials import KEY_HEADERS
 from atoll.frontends.access_log import AccessLog
-from atoll.frontends.carried_headers import HeaderReader
+from atoll.frontends.inference.carried_headers import HeaderReader
 from atoll.frontends.shared_memory.regions import RegionTable
 from atoll.observability.logging.server_log import server_log
 

@@ -8,10 +8,10 @@ from google.protobuf.message import DecodeError
 
 from atoll.config.textproto import to_message
 from atoll.errors import AtollError, InternalError, ModelAsleepError
+from atoll.frontends.event_loop.waking import Waking
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
 from atoll.frontends.grpc.waking import call_again
-from atoll.frontends.waking import Waking
 from atoll.protocol import documents
 from atoll.protocol.model_version import model_version
 from atoll.protocol.schema import message_class

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from atoll.frontends.buffering import default_buffer_bytes
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import TransportName, choose_transport
 from atoll.frontends.grpc.servicer import Servicer
 from atoll.frontends.grpc.stream import StreamLimits
 from atoll.frontends.grpc.transport import PROTOCOLS, Compression, Transport, TransportOptions
 from atoll.frontends.listening.acceptor import Acceptor, Lane
+from atoll.frontends.listening.buffering import default_buffer_bytes
 from atoll.frontends.listening.loops import EventLoops
 from atoll.frontends.listening.options import ListenOptions, socket_mode
 from atoll.frontends.listening.tls import TlsFiles, tls_context

@@ -4,7 +4,7 @@ from asyncio import AbstractEventLoop
 from typing import Any
 
 from atoll.errors import AtollError, NotFoundError
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.grpc.documents import SERVICE, decoded
 from atoll.frontends.grpc.repository import blocking_procedure
 from atoll.frontends.grpc.status import grpc_error

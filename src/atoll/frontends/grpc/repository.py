@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from atoll.errors import AtollError
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.grpc.documents import SERVICE, decoded
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import PENDING, Call, Pending, UnaryHandler

@@ -8,10 +8,9 @@ from typing import cast
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.access_log import Facts, facts_of, short
-from atoll.frontends.classifying import send_classes
 from atoll.frontends.context import FrontendContext
-from atoll.frontends.failures import tell_failure
-from atoll.frontends.following import Following
+from atoll.frontends.event_loop.mailbox import Mailbox
+from atoll.frontends.event_loop.waking import Waking
 from atoll.frontends.grpc import log_settings
 from atoll.frontends.grpc.documents import SERVICE, Documents
 from atoll.frontends.grpc.logged import LoggedCall, logged_streams, logged_unary
@@ -33,9 +32,10 @@ from atoll.frontends.grpc.transport import (
     UnaryHandler,
 )
 from atoll.frontends.grpc.waking import call_again
-from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.inference.classification import send_classes
+from atoll.frontends.inference.failures import tell_failure
+from atoll.frontends.inference.traced_submission import Following
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.frontends.waking import Waking
 from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request

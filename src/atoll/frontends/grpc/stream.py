@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from atoll.errors import AtollError, InternalError, ModelAsleepError
-from atoll.frontends.carried_headers import HeaderReader
-from atoll.frontends.classifying import send_classes
-from atoll.frontends.failures import tell_failure
-from atoll.frontends.following import Following
+from atoll.frontends.event_loop.mailbox import Mailbox
+from atoll.frontends.event_loop.waking import Waiter, Waking
 from atoll.frontends.grpc.status import grpc_error, text_of
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
-from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.inference.carried_headers import HeaderReader
+from atoll.frontends.inference.classification import send_classes
+from atoll.frontends.inference.failures import tell_failure
+from atoll.frontends.inference.traced_submission import Following
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.frontends.waking import Waiter, Waking
 from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from atoll.errors import AtollError, ModelAsleepError
+from atoll.frontends.event_loop.waking import Waking
 from atoll.frontends.grpc.failures import status_of
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import PENDING, Call, Message, Pending
-from atoll.frontends.waking import Waking
 
 
 def call_again(

@@ -5,11 +5,11 @@ from typing import overload
 
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.apis import Api
-from atoll.frontends.carried_headers import HeaderReader
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Destination, Route, RouteTable
+from atoll.frontends.inference.carried_headers import HeaderReader
 
 
 class HostingRoutes(RouteTable):

@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from atoll.frontends.buffering import BufferShare
 from atoll.frontends.http.limits import MIB
+from atoll.frontends.listening.buffering import BufferShare
 
 FIRST_ALLOCATION = 1 * MIB
 GROWTH = 4

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from atoll.errors import InvalidArgumentError, ModelAsleepError
 from atoll.frontends.access_log import facts_of
 from atoll.frontends.apis import Api
-from atoll.frontends.following import Following
+from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.endpoints import MODEL, MODEL_VERSION
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.generate_senders import EventStream, OneResponse, WaitingEvents
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
-from atoll.frontends.load_metrics import load_metrics_line
-from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.inference.load_metrics import load_metrics_line
+from atoll.frontends.inference.traced_submission import Following
 from atoll.protocol.generate import decode_generate
 from atoll.request import InferenceRequest
 

@@ -4,10 +4,10 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from atoll.errors import AtollError, Code, InternalError
-from atoll.frontends.buffering import BufferBudget, BufferShare, default_buffer_bytes
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, MIB
+from atoll.frontends.listening.buffering import BufferBudget, BufferShare, default_buffer_bytes
 from atoll.observability.logging.lines import about
 from atoll.protocol.generate_answer import encode_document, encode_error, event
 from atoll.request import InferenceRequest, InferenceResponse

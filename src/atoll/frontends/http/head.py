@@ -12,13 +12,13 @@ import httptools
 
 from atoll.config.deadline import MAX_SECONDS, parse_deadline_ns
 from atoll.errors import InvalidArgumentError
-from atoll.frontends.carried_headers import CarriedHeaders
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.compression import choose
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.origin import is_foreign
 from atoll.frontends.http.routes import Route, RouteTable
+from atoll.frontends.inference.carried_headers import CarriedHeaders
 from atoll.protocol.model_version import model_version
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from atoll.frontends.buffering import default_buffer_bytes
+from atoll.frontends.listening.buffering import default_buffer_bytes
 
 KIB = 1024
 MIB = 1024 * KIB

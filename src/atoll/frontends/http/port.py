@@ -4,10 +4,10 @@ import asyncio
 import logging
 from typing import Protocol
 
-from atoll.frontends.buffering import BufferBudget
 from atoll.frontends.http.head import HeadParser
 from atoll.frontends.http.limits import KIB, ConnectionLimits
 from atoll.frontends.http.routes import RouteTable
+from atoll.frontends.listening.buffering import BufferBudget
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange

@@ -6,7 +6,6 @@ Requests are taken one at a time: what a client sends ahead waits, up to a limit
 import asyncio
 from abc import abstractmethod
 
-from atoll.frontends.buffering import BufferShare
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import CONTINUE, Answer
 from atoll.frontends.http.bodies import NOTHING, SizedBody
@@ -14,6 +13,7 @@ from atoll.frontends.http.chunked import ChunkedBody, Progress
 from atoll.frontends.http.head import CHUNKED, RequestHead, malformed
 from atoll.frontends.http.port import Port
 from atoll.frontends.http.states import ANSWER, BODY, CHUNKS, CLOSED, HEAD, LINGER, MOVES, STREAM, State
+from atoll.frontends.listening.buffering import BufferShare
 
 HEAD_END = b"\r\n\r\n"
 NEVER = float("inf")

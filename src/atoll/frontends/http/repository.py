@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from atoll.errors import AtollError
 from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey
 from atoll.frontends.apis import Api
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.exchange import Exchange

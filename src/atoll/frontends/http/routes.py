@@ -11,7 +11,7 @@ from atoll.frontends.http.exchange import Exchange
 
 if TYPE_CHECKING:
     from atoll.frontends.access.http_gate import HttpGate
-    from atoll.frontends.carried_headers import HeaderReader
+    from atoll.frontends.inference.carried_headers import HeaderReader
 
 # An endpoint gets the exchange and the request's body. It returns the answer, or None where `exchange.answer` brings it
 # later.
@@ -54,9 +54,7 @@ class RouteTable:
     `carrying`: what reads the headers that are for models; None: they are nobody's.
     """
 
-    def __init__(
-        self, routes: Sequence[Route], gate: "HttpGate | None" = None, carrying: "HeaderReader | None" = None
-    ):
+    def __init__(self, routes: Sequence[Route], gate: "HttpGate | None" = None, carrying: "HeaderReader | None" = None):
         self.gate = gate
         self.carrying = carrying
         self.routes = tuple(routes)

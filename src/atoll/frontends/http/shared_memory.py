@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from atoll.errors import InvalidArgumentError, UnsupportedError
 from atoll.frontends.apis import Api
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.exchange import Exchange

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, ModelAsleepError
+from atoll.frontends.event_loop.waking import Waking
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.calling import call_endpoint
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Endpoint
-from atoll.frontends.waking import Waking
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from atoll.errors import AtollError, Code, InternalError, InvalidArgumentError
 from atoll.frontends.apis import Api
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.hosting.media_type import infer_head
 from atoll.frontends.hosting.rewriting import rewritten
 from atoll.frontends.hosting.table import HostingRoutes

@@ -10,7 +10,7 @@ from tests.unit.frontends.grpc_servicer.conftest import echo
 from tritonclient.grpc import service_pb2 as triton
 
 from atoll.errors import UnavailableError
-from atoll.frontends.waking import ATTEMPTS
+from atoll.frontends.event_loop.waking import ATTEMPTS
 
 
 @pytest.fixture

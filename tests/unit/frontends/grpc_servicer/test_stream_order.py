@@ -11,8 +11,8 @@ from tests.unit.frontends.grpc_servicer.conftest import FakeModel, echo
 from tritonclient.grpc import service_pb2 as triton
 
 from atoll.errors import AtollError, ModelAsleepError, UnavailableError
+from atoll.frontends.event_loop.waking import ATTEMPTS
 from atoll.frontends.grpc.servicer import Servicer
-from atoll.frontends.waking import ATTEMPTS
 from atoll.observability.tracing.tracer import Tracer
 from atoll.request import InferenceRequest
 

@@ -11,8 +11,8 @@ from tests.unit.frontends.http.test_asgi import ask as ask_asgi
 from tests.unit.frontends.http.wire import infer, request
 
 from atoll.errors import NotFoundError, UnavailableError
+from atoll.frontends.event_loop.waking import ATTEMPTS
 from atoll.frontends.http.asgi import asgi_app
-from atoll.frontends.waking import ATTEMPTS
 
 JSON_INFER = b'{"inputs":[{"name":"IN","datatype":"FP32","shape":[1,2],"data":[1,2.5]}]}'
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from atoll.frontends.buffering import default_buffer_bytes
 from atoll.frontends.grpc.transport import TransportOptions
+from atoll.frontends.listening.buffering import default_buffer_bytes
 
 STREAM_WINDOW_BYTES = 1 << 20
 CONNECTION_WINDOW_BYTES = 16 << 20

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.errors import InvalidArgumentError
-from atoll.frontends.carried_headers import LONGEST_NAME, HeaderReader
-from atoll.frontends.load_metrics import FAMILY, load_metrics_line
+from atoll.frontends.inference.carried_headers import LONGEST_NAME, HeaderReader
+from atoll.frontends.inference.load_metrics import FAMILY, load_metrics_line
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.tracing.context import TraceContext
 from atoll.request import InferenceRequest

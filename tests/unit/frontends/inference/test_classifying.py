@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atoll.errors import InternalError, InvalidArgumentError
-from atoll.frontends.classifying import send_classes
+from atoll.frontends.inference.classification import send_classes
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import Tensor
 

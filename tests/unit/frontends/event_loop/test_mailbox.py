@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from atoll.frontends.mailbox import Mailbox
+from atoll.frontends.event_loop.mailbox import Mailbox
 
 
 def in_thread(function):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Literal
 
-from atoll.frontends.carried_headers import CarriedHeaders
+from atoll.frontends.inference.carried_headers import CarriedHeaders
 from atoll.observability.tracing.trace import Part, TracedSender
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 

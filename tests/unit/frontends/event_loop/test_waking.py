@@ -6,7 +6,7 @@ import pytest
 from tests.unit.frontends.fake_repository import FakeRepository
 
 from atoll.errors import ModelAsleepError, UnavailableError
-from atoll.frontends.waking import ATTEMPTS, Waking
+from atoll.frontends.event_loop.waking import ATTEMPTS, Waking
 
 ASLEEP = ModelAsleepError("model 'm' is being loaded")
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from atoll.errors import AtollError, InternalError, InvalidArgumentError, UnavailableError
-from atoll.frontends.blocking import BlockingCalls
+from atoll.frontends.event_loop.blocking import BlockingCalls
 
 WAIT_S = 20
 

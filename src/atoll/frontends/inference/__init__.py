@@ -1,0 +1,1 @@
+"""What goes along with one request of inference, whichever protocol brings it."""
