@@ -12,6 +12,7 @@ from atoll.observability.tracing.trace import Record
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000  # records that may wait for the disk; more are left out
+MAX_WAITING_BYTES = 256 << 20  # and what they take
 
 
 class TraceFiles:
@@ -24,8 +25,8 @@ class TraceFiles:
         self._path = path
         self._next = 0
         self._begun = False
-        self._waiting: deque[tuple[Sequence[Record], bool]] = deque()
-        self._count = 0
+        self._waiting: deque[tuple[Sequence[Record], bool, int]] = deque()
+        self._count = self._weight = 0
         self._lost = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -33,12 +34,15 @@ class TraceFiles:
 
     def write(self, records: Sequence[Record], indexed: bool) -> None:
         """Append to the file, or make the next indexed one of them. Returns at once."""
+        weight = sum(record.weight for record in records)
         with self._changed:
-            if self._closed or self._count + len(records) > MAX_WAITING:
+            full = self._count + len(records) > MAX_WAITING or self._weight + weight > MAX_WAITING_BYTES
+            if self._closed or full:
                 self._lost += len(records)
                 return
             self._count += len(records)
-            self._waiting.append((records, indexed))
+            self._weight += weight
+            self._waiting.append((records, indexed, weight))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
                 self._thread.start()
@@ -62,8 +66,9 @@ class TraceFiles:
                     self._changed.wait()
                 if not self._waiting:
                     return
-                records, indexed = self._waiting.popleft()
+                records, indexed, weight = self._waiting.popleft()
                 self._count -= len(records)
+                self._weight -= weight
                 lost, self._lost = self._lost, 0
             if lost:
                 logger.warning("%d traces were left out: '%s' is written more slowly than they come", lost, self._path)

@@ -7,6 +7,7 @@ which is whole when its request and all requests made for it have ended.
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from math import prod
 from time import monotonic_ns
 from typing import Any
 
@@ -17,6 +18,8 @@ from atoll.tensor import Tensor
 
 Entry = dict[str, Any]
 MAX_PARTS = 100_000  # requests of one record: one that makes itself anew for ever must not fill the memory
+MAX_TENSOR_TEXT = 64 << 20  # characters of one record's tensors: a stream need not end; what is beyond is left out
+PART_BYTES = 2048  # what a part without tensors takes, about
 
 
 class Record:
@@ -25,7 +28,18 @@ class Record:
     `collect` gets the record once, when all of it has ended. `next_id` gives each request its number.
     """
 
-    __slots__ = ("_collect", "_lock", "_next_id", "_open", "_parts", "_whole", "context", "tensors", "timestamps")
+    __slots__ = (
+        "_collect",
+        "_lock",
+        "_next_id",
+        "_open",
+        "_parts",
+        "_text",
+        "_whole",
+        "context",
+        "tensors",
+        "timestamps",
+    )
 
     def __init__(
         self,
@@ -45,6 +59,24 @@ class Record:
         self._open = 0
         self._whole = False
         self._parts: list[Part] = []
+        self._text = 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes, about."""
+        return self._text + PART_BYTES * len(self._parts)
+
+    def fits(self, characters: int) -> bool:
+        """Whether so much text more can be noted."""
+        return self._text + characters <= MAX_TENSOR_TEXT
+
+    def grow(self, characters: int) -> bool:
+        """So much text more is noted; False where that is too much."""
+        with self._lock:
+            if not self.fits(characters):
+                return False
+            self._text += characters
+        return True
 
     def begin(self, parent_id: int) -> "Part | None":
         """One more request of it, whose `end` is to be called once. None where the others have all ended, or there are
@@ -113,7 +145,7 @@ class Part:
     def queued(self, request: InferenceRequest, model_name: str, version: str) -> None:
         """The model takes the request."""
         self._model = (model_name, version)
-        self._request_id = request.id
+        self._request_id = request.id if self._record.grow(len(request.id)) else ""
         self._timeline = request.timeline
         if self._record.tensors:
             self._note("TENSOR_QUEUE_INPUT", list(request.inputs.values()))
@@ -128,9 +160,11 @@ class Part:
     def _note(self, activity: str, tensors: list[Tensor]) -> None:
         for tensor in tensors:
             try:
-                self._tensors.append((activity, tensor_entry(tensor)))
+                entry = tensor_entry(tensor) if self._record.fits(prod(tensor.shape)) else None
             except Exception:  # packed wrongly: the engine refuses the request, and says why
                 continue
+            if entry is not None and self._record.grow(len(entry["data"])):
+                self._tensors.append((activity, entry))
 
     def end(self) -> None:
         """Nothing more is noted."""

@@ -12,6 +12,7 @@ from atoll.observability.tracing.trace import Part, Record, RequestTrace, Traced
 from atoll.request import InferenceRequest
 
 MAX_PENDING = 10_000  # traces that are kept for an indexed file; one of more would fill the memory first
+MAX_PENDING_BYTES = 64 << 20  # and what they take
 
 
 class Tracer:
@@ -135,6 +136,7 @@ class _Sampler:
         self._files = files
         self._seen = 0
         self._pending: list[Record] = []
+        self._weight = 0
         self._at_once = not settings.log_frequency  # so that a server that dies leaves what it has traced
         self._most = min(settings.log_frequency, MAX_PENDING)
 
@@ -153,7 +155,8 @@ class _Sampler:
     def collect(self, record: Record) -> None:
         """One that is whole."""
         self._pending.append(record)
-        if self._at_once or len(self._pending) >= self._most:
+        self._weight += record.weight
+        if self._at_once or len(self._pending) >= self._most or self._weight >= MAX_PENDING_BYTES:
             self.write()
 
     def write(self) -> None:
@@ -161,6 +164,7 @@ class _Sampler:
         if self._pending:
             self._files.write(self._pending, indexed=self.settings.log_frequency > 0)
             self._pending = []
+            self._weight = 0
 
     def end(self) -> None:
         """Other settings take its place; what is still under way is written when it comes."""
