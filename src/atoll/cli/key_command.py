@@ -1,8 +1,10 @@
 """`atoll key`: makes an API key, and the entry for the file of --api-key-file. The key itself is kept nowhere."""
 
 import argparse
+import fcntl
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -96,10 +98,24 @@ def _entry(namespace: argparse.Namespace, key: str) -> str:
 
 
 def _add(path: Path, entry: str) -> None:
-    """Either the whole entry is in the file afterwards, or nothing has changed."""
+    """Either the whole entry is in the file afterwards, or nothing has changed. Who adds at the same time waits."""
+    path = path.resolve()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _add_alone(path, entry)
+    finally:
+        os.close(folder)
+
+
+def _add_alone(path: Path, entry: str) -> None:
+    owner = None
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidArgumentError(f"{path} is no file to which an entry can be added")
         before = path.read_text(encoding="utf-8")
-        mode = path.stat().st_mode & 0o777
+        mode, owner = found.st_mode & 0o777, (found.st_uid, found.st_gid)
     except FileNotFoundError:
         before, mode = "", 0o600
     except UnicodeDecodeError:
@@ -114,11 +130,13 @@ def _add(path: Path, entry: str) -> None:
         raise InvalidArgumentError(f"the entry cannot stand at the end of {path}: without --file it is printed")
     with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
         try:
-            os.chmod(file.name, mode)
+            if owner is not None and owner != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), *owner)  # or the server that reads it might not be able to any more
+            os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(file.name, path.resolve())
+            os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,35 @@ def test_another_scope_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["key", "a", "--scopes", "root"])
     assert "invalid choice: 'root'" in capsys.readouterr().err
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    command = [sys.executable, "-m", "atoll", "key", "--file", str(file)]
+    running = [subprocess.Popen([*command, f"team {number}"], stdout=subprocess.PIPE) for number in range(4)]
+    keys = [one.communicate(timeout=60)[0].decode().strip() for one in running]
+    assert {one.digest for one in read_key_file(file.read_text(), "f")} == {digest_of(key) for key in keys}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_stays_the_server_s_when_root_adds_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert main(["key", "a", "--file", str(file)]) == 0
+    os.chown(file, 4711, 4712)
+    file.chmod(0o640)
+    assert main(["key", "b", "--file", str(file)]) == 0
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (4711, 4712, 0o640)
+
+
+def test_a_link_leads_to_the_file_and_a_pipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "keys"
+    link.symlink_to("real/keys")
+    assert main(["key", "a", "--file", str(link)]) == 0
+    assert link.is_symlink()
+    assert len(read_key_file((tmp_path / "real" / "keys").read_text(), "f")) == 1
+    assert [one.name for one in (tmp_path / "real").iterdir()] == ["keys"]
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["key", "a", "--file", str(tmp_path / "pipe")]) == 1
+    assert "no file" in capsys.readouterr().err
