@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.frontends.http.fake_engine import FakeServer
 from tests.unit.frontends.http.wire import infer, request
+from tests.unit.frontends.loop_thread import WAIT_S
 
 from atoll.frontends.http.chunked import ChunkedBody, Progress
 from atoll.frontends.http.connection import HttpConnection
@@ -66,7 +67,10 @@ class Transport:
 
 
 async def talk(pieces: list[bytes]) -> Transport:
-    """What a connection answers when these pieces arrive, each as soon as the connection reads."""
+    """What a connection answers when these pieces arrive, each as soon as the connection reads.
+
+    Some answers come from threads, so they are waited for.
+    """
     loop = asyncio.get_running_loop()
     limits = ConnectionLimits(max_body_size=1_000_000)
     server = FakeServer()
@@ -76,16 +80,18 @@ async def talk(pieces: list[bytes]) -> Transport:
     for piece in pieces:
         position = 0
         while position < len(piece) and not transport.closed:
-            while transport.paused:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(WAIT_S):
+                while transport.paused:
+                    await asyncio.sleep(0)
             buffer = connection.get_buffer(-1)
             part = piece[position : position + len(buffer)]
             buffer[: len(part)] = part
             connection.buffer_updated(len(part))
             position += len(part)
         await asyncio.sleep(0)
-    for _ in range(3 * len(REQUESTS)):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT_S):
+        while connection._exchange is not None:
+            await asyncio.sleep(0)
     connection.connection_lost(None)
     return transport
 
