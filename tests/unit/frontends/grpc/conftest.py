@@ -1,96 +1,42 @@
 """Transports that serve on a loop in a thread of their own, so that blocking clients can drive them."""
 
-import asyncio
 import os
 import subprocess
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-import uvloop
+from tests.unit.frontends.loop_thread import LoopThread
 
 from atoll.errors import MissingExtraError
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.transport import TlsFiles, Transport, TransportOptions
 
-WAIT_S = 20  # for things that happen at once unless something is broken
 
-
-class Serving:
+class Serving(LoopThread):
     """A transport on its own loop and thread."""
 
     def __init__(self, kind: type[Transport], unary: Any, stream: Any, options: TransportOptions) -> None:
-        self.loop: asyncio.AbstractEventLoop
         self.transport: Any
         self.port = 0
-        self.problem: BaseException | None = None
-        up = threading.Event()
 
-        async def live() -> None:
-            self.loop = asyncio.get_running_loop()
-            self._over = asyncio.Event()
-            try:
-                self.transport = kind(unary, stream, options)
-                self.port = await self.transport.start("127.0.0.1", 0)
-            except BaseException as problem:
-                self.problem = problem
-                return
-            finally:
-                up.set()
-            await self._over.wait()
-            await self.transport.stop()
+        async def started() -> Callable[[], Awaitable[None]]:
+            self.transport = kind(unary, stream, options)
+            self.port = await self.transport.start("127.0.0.1", 0)
+            stop: Callable[[], Awaitable[None]] = self.transport.stop
+            return stop
 
-        def run() -> None:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(live())
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-        assert up.wait(WAIT_S)
-        if self.problem is not None:
-            self._thread.join()
-            raise self.problem
+        super().__init__(started)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def run(self, awaitable: Awaitable[Any]) -> Any:
-        """Runs something on the transport's loop and waits for it."""
-
-        async def wait() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(wait(), self.loop).result(WAIT_S)
-
-    def ask(self, question: Callable[[], Any]) -> Any:
-        """The answer of a plain function called on the transport's loop."""
-
-        async def answer() -> Any:
-            return question()
-
-        return self.run(answer())
-
-    def eventually(self, condition: Callable[[], bool]) -> None:
-        """Waits until something is true on the transport's loop."""
-
-        async def wait() -> None:
-            while not condition():
-                await asyncio.sleep(0.002)
-
-        self.run(wait())
-
     def channel(self, **arguments: Any) -> grpc.Channel:
         options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         return grpc.insecure_channel(self.address, options=[*options, *arguments.items()])
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
 
 
 def transport_kind(name: str) -> type[Transport]:

@@ -5,7 +5,8 @@ import time
 
 import grpc
 import pytest
-from tests.unit.frontends.grpc.test_hostile_clients import ACK, PING, Attack, frame, message, request
+from tests.unit.frontends.grpc.frames import ACK, PING, frame, message
+from tests.unit.frontends.grpc.test_hostile_clients import Attack, request
 
 from atoll.frontends.grpc.transport import PENDING
 

@@ -8,28 +8,31 @@ import zlib
 import grpc
 import psutil
 import pytest
-from hpack import Decoder, Encoder
+from hpack import Decoder
+from tests.unit.frontends.grpc.frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    FrameReader,
+    frame,
+    greeting,
+    headers,
+    message,
+)
+from tests.unit.frontends.loop_thread import WAIT_S
 
 from atoll.frontends.grpc.transport import PENDING, Compression
 
-WAIT_S = 20
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
-ACK, END_STREAM, END_HEADERS = 1, 1, 4
 ENHANCE_YOUR_CALM = 11
-
-
-def frame(kind, flags, stream, payload=b""):
-    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
-
-
-def headers(path="/t/echo", extra=(), method=b"POST", content_type=b"application/grpc"):
-    named = [(b":method", method), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"x")]
-    return Encoder().encode([*named, (b"te", b"trailers"), (b"content-type", content_type), *extra])
-
-
-def message(body, flag=0):
-    return bytes([flag]) + struct.pack(">I", len(body)) + body
 
 
 def request(stream, body, path="/t/echo", extra=()):
@@ -46,11 +49,10 @@ class Attack:
         self.socket = socket.create_connection(("127.0.0.1", serving.port))
         self.socket.settimeout(WAIT_S)
         self.decoder = Decoder()
-        self.waiting = b""
+        self.reader = FrameReader()
         self.closed = False
         if preface:
-            # the acknowledgement makes the server's larger stream window count
-            self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(SETTINGS, ACK, 0))
+            self.socket.sendall(greeting(settings))
 
     def __enter__(self):
         return self
@@ -69,13 +71,7 @@ class Attack:
     def frames(self):
         """Frames as (kind, flags, stream, payload) until the server closes."""
         while True:
-            while len(self.waiting) >= 9:
-                size = int.from_bytes(self.waiting[:3], "big")
-                if len(self.waiting) < 9 + size:
-                    break
-                kind, flags = self.waiting[3:5]
-                yield kind, flags, int.from_bytes(self.waiting[5:9], "big"), self.waiting[9 : 9 + size]
-                self.waiting = self.waiting[9 + size :]
+            yield from self.reader.frames()
             try:
                 more = self.socket.recv(1 << 20)
             except ConnectionError:
@@ -83,7 +79,7 @@ class Attack:
             if not more:
                 self.closed = True
                 return
-            self.waiting += more
+            self.reader.feed(more)
 
     def headers_of(self, stream):
         """The next header frame of a stream as a dictionary."""

@@ -8,29 +8,28 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hpack import Decoder, Encoder
+from hpack import Decoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.frontends.grpc.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    FrameReader,
+    frame,
+    greeting,
+    headers,
+    message,
+)
+from tests.unit.frontends.loop_thread import WAIT_S
 
-WAIT_S = 20
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE = 0, 1, 3, 4, 8
-ACK, END_STREAM, END_HEADERS, PADDED = 1, 1, 4, 8
 KIB = 1024
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
-
-
-def head(stream: int) -> bytes:
-    named = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/t/digest"), (b":authority", b"x")]
-    block = Encoder().encode([*named, (b"te", b"trailers"), (b"content-type", b"application/grpc")])
-    return frame(HEADERS, END_HEADERS, stream, block)
-
-
-def message(body: bytes) -> bytes:
-    return b"\0" + struct.pack(">I", len(body)) + body
 
 
 def body_of(size: int, seed: int) -> bytes:
@@ -44,19 +43,19 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.settimeout(WAIT_S)
         self._decoder = Decoder()
-        self._waiting = b""
+        self._reader = FrameReader()
         self._windows: dict[int, int] = {0: 65535}
         self._initial = 65535
         self.answers: dict[int, bytes] = {}
         self.statuses: dict[int, str] = {}
-        self._socket.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(SETTINGS, ACK, 0))
+        self._socket.sendall(greeting())
 
     def close(self) -> None:
         self._socket.close()
 
     def open(self, stream: int) -> None:
         self._windows[stream] = self._initial
-        self._socket.sendall(head(stream))
+        self._socket.sendall(frame(HEADERS, END_HEADERS, stream, headers("/t/digest")))
 
     def send(self, stream: int, payload: bytes, *, last: bool = False, padding: int = 0, cut: int = 0) -> None:
         """One DATA frame, sent in two pieces if `cut`."""
@@ -93,15 +92,12 @@ class Client:
     def _take(self) -> None:
         more = self._socket.recv(1 << 20)
         assert more, "the server closed the connection"
-        self._waiting += more
-        while len(self._waiting) >= 9 + (size := int.from_bytes(self._waiting[:3], "big")):
-            kind, flags = self._waiting[3:5]
-            stream = int.from_bytes(self._waiting[5:9], "big")
-            payload, self._waiting = self._waiting[9 : 9 + size], self._waiting[9 + size :]
+        self._reader.feed(more)
+        for kind, flags, stream, payload in self._reader.frames():
             if kind == WINDOW_UPDATE:
                 self._windows[stream] = self._windows.get(stream, 0) + int.from_bytes(payload, "big")
             elif kind == SETTINGS and not flags & ACK:
-                for at in range(0, size, 6):
+                for at in range(0, len(payload), 6):
                     key, value = struct.unpack(">HI", payload[at : at + 6])
                     self._initial = value if key == 4 else self._initial
             elif kind == HEADERS:

@@ -1,17 +1,16 @@
 """The gRPC frontend on either transport, over an engine whose models answer when the test says so."""
 
-import asyncio
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-import uvloop
 from tests.unit.frontends.fake_repository import FakeRepository
+from tests.unit.frontends.loop_thread import WAIT_S, LoopThread
 from tritonclient.grpc import service_pb2 as triton
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -28,8 +27,6 @@ from atoll.observability.durations import Duration
 from atoll.observability.statistics import BatchStatistics, ModelStatistics
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
-
-WAIT_S = 20  # for things that happen at once unless something is broken
 
 
 def echo(request: InferenceRequest) -> InferenceResponse:
@@ -158,47 +155,25 @@ class Engine(FakeRepository):
         ]
 
 
-class Serving:
+class Serving(LoopThread):
     """The frontend on its own loop and thread, and blocking clients for it."""
 
     def __init__(
         self, access: AccessControl | None = None, access_log: AccessLog | None = None, **options: Any
     ) -> None:
         self.engine = Engine()
-        self.access, self.access_log = access, access_log
-        self.loop: asyncio.AbstractEventLoop
-        self.problem: BaseException | None = None
-        self._up = threading.Event()
-        self._options = options
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._up.wait(WAIT_S)
-        if self.problem is not None:
-            self._thread.join()
-            raise self.problem
+        chosen = GrpcOptions(**{"port": 0, **options})
+        context = FrontendContext(self.engine, access_log, access)  # type: ignore[arg-type]
+
+        async def started() -> Callable[[], Awaitable[None]]:
+            self.frontend = GrpcFrontend(self.engine, chosen, context)  # type: ignore[arg-type]
+            await self.frontend.start()
+            return self.frontend.stop
+
+        super().__init__(started)
         self.port = self.frontend.addresses[0][1]
         self._channels: list[grpc.Channel] = []
         self.stub = GRPCInferenceServiceStub(self.channel())
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._live())
-
-    async def _live(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
-        context = FrontendContext(self.engine, self.access_log, self.access)  # type: ignore[arg-type]
-        options = GrpcOptions(**{"port": 0, **self._options})
-        self.frontend = GrpcFrontend(self.engine, options, context)  # type: ignore[arg-type]
-        try:
-            await self.frontend.start()
-        except BaseException as problem:
-            self.problem = problem
-            return
-        finally:
-            self._up.set()
-        await self._over.wait()
-        await self.frontend.stop()
 
     @property
     def address(self) -> str:
@@ -213,25 +188,10 @@ class Serving:
         self._channels.append(grpc.insecure_channel(self.address, options=options))
         return self._channels[-1]
 
-    def run(self, awaitable: Any) -> Any:
-        async def wait() -> Any:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(wait(), self.loop).result(WAIT_S)
-
-    def eventually(self, condition: Callable[[], bool]) -> None:
-        async def wait() -> None:
-            while not condition():
-                await asyncio.sleep(0.002)
-
-        self.run(wait())
-
     def close(self) -> None:
         for channel in self._channels:
             channel.close()
-        self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
+        super().close()
 
 
 @pytest.fixture(params=["nghttp2", "grpcio"])

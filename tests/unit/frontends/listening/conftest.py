@@ -1,13 +1,11 @@
 """Frontends on a loop in a thread of their own, over an engine that echoes, so that raw sockets can drive them."""
 
-import asyncio
 import os
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-import uvloop
 from tests.unit.frontends.grpc.conftest import certificates, transport_kind  # noqa: F401 - a fixture
 from tests.unit.frontends.http.fake_engine import FakeServer
 from tests.unit.frontends.http.wire import infer, request
+from tests.unit.frontends.loop_thread import WAIT_S, LoopThread
 from tritonclient.grpc import service_pb2 as triton
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -30,7 +28,6 @@ from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.listening.tls import TlsFiles
 
-WAIT_S = 20  # for things that happen at once unless something is broken
 LIVE = request("GET", "/v2/health/live")
 
 
@@ -46,47 +43,24 @@ def files_of(folder: Path, mutual: bool = False, prefix: str = "http") -> TlsFil
     return TlsFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem", mutual, prefix)
 
 
-class Served:
+class Served(LoopThread):
     """A frontend that serves from the moment it is made until `close`."""
 
     def __init__(self, frontend: Any, tls: Path | None = None):
         self.frontend = frontend
         self.tls = tls
-        self.loop: asyncio.AbstractEventLoop
-        self.problem: BaseException | None = None
-        up = threading.Event()
 
-        async def live() -> None:
-            self.loop = asyncio.get_running_loop()
-            self._over = asyncio.Event()
-            try:
-                await frontend.start()
-            except BaseException as problem:
-                self.problem = problem
-                return
-            finally:
-                up.set()
-            await self._over.wait()
-            await frontend.stop()
+        async def started() -> Callable[[], Awaitable[None]]:
+            await frontend.start()
+            stop: Callable[[], Awaitable[None]] = frontend.stop
+            return stop
 
-        def run() -> None:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(live())
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-        assert up.wait(WAIT_S)
-        if self.problem is not None:
-            self._thread.join(WAIT_S)
-            raise self.problem
+        super().__init__(started)
 
     @property
     def address(self) -> tuple[str, int]:
         host, port = self.frontend.addresses[0]
         return host, port
-
-    def run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_S)
 
     def raw(self) -> socket.socket:
         """A connection that has said nothing, not even a TLS greeting."""
@@ -130,11 +104,6 @@ class Served:
     def connections(self) -> int:
         """Those that the server holds, on all its loops, half-begun ones too."""
         return sum(lane.load() + len(lane.arriving) for lane in self.frontend._acceptor._lanes)
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture

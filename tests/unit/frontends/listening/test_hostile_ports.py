@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.unit.frontends.grpc.test_hostile_clients import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, headers
+from tests.unit.frontends.grpc.frames import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, headers
 from tests.unit.frontends.http.wire import infer
 from tests.unit.frontends.listening.conftest import LIVE, Holdings, Served, reset, wait_until
 
