@@ -16,9 +16,9 @@ from atoll.frontends.access.keyring import KeyRing
 from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey, open_to_all
 from atoll.frontends.access.restrictions import Restriction, Restrictions
 from atoll.frontends.apis import Api
-from atoll.frontends.grpc.apis import API_OF
-from atoll.frontends.grpc.documents import SERVICE
+from atoll.frontends.grpc.apis import API_OF, model_fields
 from atoll.frontends.grpc.logged import LoggedCall
+from atoll.frontends.grpc.procedures import SERVICE
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import (
     Call,
@@ -204,21 +204,17 @@ def _keyed(keys: KeyRing, api: Api, path: str, handler: UnaryHandler) -> UnaryHa
 
 
 def _model_reader(path: str) -> Callable[[bytes], tuple[str, Any]]:
-    """What finds the model that a message names, "" for none, with the class by which the procedure will read it."""
-    if not path.startswith(SERVICE):
-        return lambda _: ("", None)
-    kind = message_class(f"inference.{path.removeprefix(SERVICE)}Request")
-    fields = kind.DESCRIPTOR.fields_by_name
-    name = "model_name" if "model_name" in fields else "name"
-    if name not in fields or API_OF[path] is Api.SHARED_MEMORY:  # whose name is that of a region
+    """What finds the model that a message names, "" for none, with the message."""
+    fields = model_fields(path)
+    if fields is None:
         return lambda _: ("", None)
 
     def read(message: bytes) -> tuple[str, Any]:
         try:
-            request = kind.FromString(message)
+            request = fields.message.FromString(message)
         except DecodeError:
             return "", None  # the procedure will say so
-        return getattr(request, name), request
+        return getattr(request, fields.name), request
 
     return read
 

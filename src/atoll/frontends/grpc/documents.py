@@ -1,14 +1,12 @@
 """The calls that ask what is served: each a function from its request's bytes to its answer's."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from atoll.config.textproto import to_message
-from atoll.errors import AtollError, InternalError, ModelAsleepError
+from atoll.errors import AtollError, ModelAsleepError
 from atoll.frontends.event_loop.waking import Waking
+from atoll.frontends.grpc.procedures import HEALTH, SERVICE, Work, decoded
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
 from atoll.frontends.grpc.waking import call_again
@@ -16,12 +14,6 @@ from atoll.protocol import documents
 from atoll.protocol.model_version import model_version
 from atoll.protocol.schema import message_class
 from atoll.server import Server
-
-SERVICE = "/inference.GRPCInferenceService/"
-HEALTH = "/grpc.health.v1.Health/"
-
-Answer = Callable[[Any], Any]
-"""From a request's message to its answer: a message, or the fields of one."""
 
 
 class Documents:
@@ -33,7 +25,7 @@ class Documents:
 
     def procedures(self) -> dict[str, UnaryHandler]:
         """The unary calls by path."""
-        answers: dict[str, Answer] = {
+        answers: dict[str, Work] = {
             "ServerLive": lambda _: {"live": self._server.live()},
             "ServerReady": lambda _: {"ready": self._server.ready()},
             "ServerMetadata": lambda _: documents.server_metadata(self._server.metadata()),
@@ -64,7 +56,7 @@ class Documents:
             "status": "SERVING" if self._server.ready() else "NOT_SERVING"
         }  # whatever the service, as the real server
 
-    def _procedure(self, request_name: str, answer_name: str, answer: Answer) -> UnaryHandler:
+    def _procedure(self, request_name: str, answer_name: str, answer: Work) -> UnaryHandler:
         request_class, answer_class = message_class(request_name), message_class(answer_name)
 
         def procedure(call: Call, message: bytes, attempt: int = 0) -> bytes | Pending:
@@ -80,11 +72,3 @@ class Documents:
                 raise grpc_error(error) from None
 
         return procedure
-
-
-def decoded(request_class: Any, message: bytes) -> Any:
-    """The request's message. Raises InternalError, as the real server does."""
-    try:
-        return request_class.FromString(message)
-    except DecodeError:
-        raise InternalError("Unable to parse request") from None

@@ -7,9 +7,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from atoll.frontends.access_log import Access, AccessLog, Facts, logged_headers, short
-from atoll.frontends.apis import Api
-from atoll.frontends.grpc.apis import API_OF
-from atoll.frontends.grpc.documents import SERVICE
+from atoll.frontends.grpc.apis import model_fields
+from atoll.frontends.grpc.procedures import SERVICE
 from atoll.frontends.grpc.transport import (
     PENDING,
     Call,
@@ -23,7 +22,6 @@ from atoll.frontends.grpc.transport import (
     StreamHandler,
     UnaryHandler,
 )
-from atoll.protocol.schema import message_class
 
 _READ_SIZE = 64 << 10  # bytes of a message up to which it is worth to look for a model's name
 
@@ -79,26 +77,19 @@ async def _awaited(logged: "LoggedCall", answer: Awaitable[Message]) -> Message:
 
 def _model_reader(path: str) -> Callable[[bytes], Facts | None] | None:
     """What finds the model that a message is about; None for procedures that are about none, or find it themselves."""
-    procedure = path.rpartition("/")[2]
-    fields = {"name": "version", "model_name": "model_version"}
-    if not path.startswith(SERVICE) or procedure == "ModelInfer" or API_OF.get(path) is Api.SHARED_MEMORY:
+    fields = model_fields(path)
+    if fields is None or path == SERVICE + "ModelInfer":
         return None
-    kind = message_class(f"inference.{procedure}Request")
-    there = kind.DESCRIPTOR.fields_by_name
-    found = next(((name, version) for name, version in fields.items() if name in there), None)
-    if found is None:
-        return None
-    name, version = found
 
     def read(message: bytes) -> Facts | None:
         if len(message) > _READ_SIZE:  # the files of a model are in it
             return None
         try:
-            request = kind.FromString(message)
+            request = fields.message.FromString(message)
         except DecodeError:
             return None
-        model = getattr(request, name)
-        return Facts("", short(model), short(getattr(request, version, "")), None) if model else None
+        model = getattr(request, fields.name)
+        return Facts("", short(model), short(getattr(request, fields.version, "")), None) if model else None
 
     return read
 

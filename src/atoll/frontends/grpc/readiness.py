@@ -5,8 +5,7 @@ from typing import Any
 
 from atoll.errors import AtollError, NotFoundError
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.documents import SERVICE, decoded
-from atoll.frontends.grpc.repository import blocking_procedure
+from atoll.frontends.grpc.procedures import SERVICE, blocking_procedure, decoded, procedure
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Message, Pending, UnaryHandler
 from atoll.protocol.model_version import model_version
@@ -21,7 +20,7 @@ class Readiness:
         self._server = server
         self._calls = BlockingCalls(loop, "model readiness")
         self._request_class = message_class("inference.ModelReadyRequest")
-        self._answer_class = message_class("inference.ModelReadyResponse")
+        self._answer = procedure("ModelReady", self._ready)
         self._ask = blocking_procedure("ModelReady", self._calls, self._ready)
 
     def procedures(self) -> dict[str, UnaryHandler]:
@@ -31,12 +30,10 @@ class Readiness:
     def _model_ready(self, call: Call, message: bytes) -> Message | Pending:
         try:
             request = decoded(self._request_class, message)
-            if self._server.asks_model_when_ready(request.name, model_version(request.version)):
-                return self._ask(call, message)
-            answer: bytes = self._answer_class(**self._ready(request)).SerializeToString()
+            asks = self._server.asks_model_when_ready(request.name, model_version(request.version))
         except AtollError as error:
             raise grpc_error(error) from None
-        return answer
+        return self._ask(call, message) if asks else self._answer(call, message)
 
     def _ready(self, request: Any) -> Any:
         try:

@@ -1,22 +1,14 @@
 """The calls that load and unload models and list them. What they call blocks, so it runs on other threads."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from atoll.errors import AtollError
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.documents import SERVICE, decoded
-from atoll.frontends.grpc.status import grpc_error
-from atoll.frontends.grpc.transport import PENDING, Call, Pending, UnaryHandler
+from atoll.frontends.grpc.procedures import SERVICE, blocking_procedure
+from atoll.frontends.grpc.transport import UnaryHandler
 from atoll.protocol import documents
 from atoll.protocol import repository as protocol
-from atoll.protocol.schema import message_class
 from atoll.server import Server
-
-Work = Callable[[Any], Any]
-"""From a request's message to the fields of its answer, on a thread that may be blocked."""
 
 
 class RepositoryCalls:
@@ -56,30 +48,3 @@ class RepositoryCalls:
     def _index(self, request: Any) -> Any:
         protocol.refuse_repository_name(request)
         return {"models": documents.repository_index(self._server.repository_index(request.ready))}
-
-
-def blocking_procedure(name: str, calls: BlockingCalls, work: Work) -> Callable[[Call, bytes], Pending]:
-    """The procedure of that name whose answer another thread makes."""
-    request_class, answer_class = (message_class(f"inference.{name}{end}") for end in ("Request", "Response"))
-
-    def procedure(call: Call, message: bytes) -> Pending:
-        def take(answer: bytes, error: AtollError | None) -> None:
-            if error is None:
-                call.reply(answer)
-            else:
-                failure = grpc_error(error)
-                call.fail(failure.code, failure.message)
-
-        try:
-            running = calls.submit(partial(_answer, request_class, answer_class, work, message), take)
-        except AtollError as error:
-            raise grpc_error(error) from None
-        call.on_cancel(running.cancel)
-        return PENDING
-
-    return procedure
-
-
-def _answer(request_class: Any, answer_class: Any, work: Work, message: bytes) -> bytes:
-    answer: bytes = answer_class(**work(decoded(request_class, message))).SerializeToString()
-    return answer

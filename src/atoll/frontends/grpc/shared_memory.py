@@ -1,14 +1,12 @@
 """The calls that register memory of clients. Those of GPUs' memory may have to wake a GPU, on another thread."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from atoll.errors import AtollError, UnsupportedError
+from atoll.errors import UnsupportedError
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.documents import SERVICE, decoded
-from atoll.frontends.grpc.repository import blocking_procedure
+from atoll.frontends.grpc.procedures import SERVICE, Work, blocking_procedure, procedure
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, UnaryHandler
 from atoll.frontends.shared_memory.regions import OFF, RegionTable
@@ -19,7 +17,6 @@ from atoll.protocol.region_requests import (
     regions_of_message,
     system_document,
 )
-from atoll.protocol.schema import message_class
 
 _NAMES = [f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")]
 
@@ -36,39 +33,24 @@ class SharedMemoryCalls:
         regions = self._regions
         if regions is None:
             return {SERVICE + name: _refuse for name in _NAMES}
+        quick: dict[str, Work] = {
+            "SystemSharedMemoryStatus": partial(_status, regions),
+            "SystemSharedMemoryRegister": partial(_register, regions),
+            "SystemSharedMemoryUnregister": partial(_unregister, regions),
+            "CudaSharedMemoryStatus": partial(_cuda_status, regions),
+        }
+        blocking: dict[str, Work] = {
+            "CudaSharedMemoryRegister": partial(_register_cuda, regions),
+            "CudaSharedMemoryUnregister": partial(_unregister_cuda, regions),
+        }
         return {
-            SERVICE + "SystemSharedMemoryStatus": _procedure("SystemSharedMemoryStatus", partial(_status, regions)),
-            SERVICE + "SystemSharedMemoryRegister": _procedure(
-                "SystemSharedMemoryRegister", partial(_register, regions)
-            ),
-            SERVICE + "SystemSharedMemoryUnregister": _procedure(
-                "SystemSharedMemoryUnregister", partial(_unregister, regions)
-            ),
-            SERVICE + "CudaSharedMemoryStatus": _procedure("CudaSharedMemoryStatus", partial(_cuda_status, regions)),
-            SERVICE + "CudaSharedMemoryRegister": blocking_procedure(
-                "CudaSharedMemoryRegister", self._calls, partial(_register_cuda, regions)
-            ),
-            SERVICE + "CudaSharedMemoryUnregister": blocking_procedure(
-                "CudaSharedMemoryUnregister", self._calls, partial(_unregister_cuda, regions)
-            ),
+            **{SERVICE + name: procedure(name, work) for name, work in quick.items()},
+            **{SERVICE + name: blocking_procedure(name, self._calls, work) for name, work in blocking.items()},
         }
 
     def close(self) -> None:
         """The server is stopping."""
         self._calls.close()
-
-
-def _procedure(name: str, answer: Callable[[Any], dict[str, Any]]) -> UnaryHandler:
-    request_class, answer_class = (message_class(f"inference.{name}{end}") for end in ("Request", "Response"))
-
-    def procedure(call: Call, message: bytes) -> bytes:
-        try:
-            encoded: bytes = answer_class(**answer(decoded(request_class, message))).SerializeToString()
-            return encoded
-        except AtollError as error:
-            raise grpc_error(error) from None
-
-    return procedure
 
 
 def _refuse(call: Call, message: bytes) -> bytes:

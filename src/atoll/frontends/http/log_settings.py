@@ -7,7 +7,7 @@ from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Route
-from atoll.frontends.log_control import the_log
+from atoll.observability.logging.server_log import changeable_log
 from atoll.protocol import log_settings as protocol
 
 PATH = "/v2/logging"
@@ -22,8 +22,8 @@ def routes() -> Sequence[Route]:
 
 
 def _show(exchange: Exchange, body: memoryview) -> Answer:
-    return answers.document(protocol.document(the_log().settings))
+    return answers.document(protocol.document(changeable_log().settings))
 
 
 def _change(exchange: Exchange, body: memoryview) -> Answer:
-    return answers.document(protocol.document(the_log().change(**protocol.changes_from_json(body))))
+    return answers.document(protocol.document(changeable_log().change(**protocol.changes_from_json(body))))

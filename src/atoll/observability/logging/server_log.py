@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from atoll.errors import InvalidArgumentError
+from atoll.errors import InvalidArgumentError, UnsupportedError
 from atoll.model_log import tell_verbosity
 from atoll.observability.logging.files import LogFile, LogStream, Output, TextStream, standard_error
 from atoll.observability.logging.line_writer import LineWriter
 from atoll.observability.logging.lines import JsonFormatter, LineFormatter, table
 from atoll.observability.logging.settings import FORMATS, LogSettings
 
-__all__ = ["ServerLog", "configure_logs", "server_log", "table"]
+__all__ = ["ServerLog", "changeable_log", "configure_logs", "server_log", "table"]
 
 ESCAPE_VARIABLE: Final = "TRITON_SERVER_ESCAPE_LOG_MESSAGES"
 _WAITING_BYTES: Final = 8 << 20
@@ -160,3 +160,13 @@ def configure_logs(
 def server_log() -> ServerLog | None:
     """The log of this process; None where that is the business of the program that Atoll is a library in."""
     return _current
+
+
+def changeable_log() -> ServerLog:
+    """The log of this process, for clients. Raises UnsupportedError where Atoll is a library in another program."""
+    log = server_log()
+    if log is None:
+        raise UnsupportedError(
+            "the log belongs to the program in which this server runs, and is set up there (Python's logging, 'atoll')"
+        )
+    return log
