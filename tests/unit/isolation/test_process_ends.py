@@ -110,9 +110,11 @@ def test_an_endless_loop_is_no_hang_and_says_where_it_is(nursery: Nursery) -> No
 
 
 def test_a_late_stack_is_not_taken_for_the_next(nursery: Nursery) -> None:
-    code = (
-        "def before():\n    data.sendall(b'1'); ctypes.PyDLL(None).usleep(3_000_000)\n"
-        "def after():\n    data.sendall(b'2'); time.sleep(1000)\n"
+    code = (  # from the first that it says until it is told to go on, it keeps the interpreter's lock
+        "import sys\nlibc = ctypes.PyDLL(None)\nsys.setswitchinterval(1000)\n"
+        "def before():\n"
+        "    libc.write(data.fileno(), b'1', 1); libc.read(data.fileno(), ctypes.create_string_buffer(1), 1)\n"
+        "def after():\n    sys.setswitchinterval(0.005); data.sendall(b'2'); time.sleep(1000)\n"
         "before()\nafter()"
     )
     started = nursery.start(code, setup={"file": "/m/model.py"})
@@ -120,6 +122,7 @@ def test_a_late_stack_is_not_taken_for_the_next(nursery: Nursery) -> None:
     watch = nursery.supervisor._watches[started.child]
     assert watch.ask_for_stack(0.05) is None
     assert watch.ask_for_stack(0.05) is None
+    started.child.data.sendall(b"!")
     started.said()
     stack = watch.ask_for_stack(60)
     assert stack is not None

@@ -1,6 +1,7 @@
 """An instance whose process dies: when it is started again, what is said of it, and in which order."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_one_that_died_before_the_instance_was_opened(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("failure", [InternalError("it does not fit"), OSError("broken"), None])
 def test_what_cannot_be_begun_is_answered(isolated: Isolated, failure: Exception | None) -> None:
-    request: Any = object()
+    request: Any = SimpleNamespace(id="7")
     if failure is None:
         isolated.die()
         isolated.says()

@@ -92,6 +92,8 @@ def test_draining_answers_what_is_in_flight_on_every_loop(serve_http, tls):
             server.release(request)
         for connection in connections:
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+            assert not connection.recv(1)
+            connection.close()
         draining.result(WAIT_S)
 
 
