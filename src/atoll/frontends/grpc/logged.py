@@ -21,6 +21,7 @@ from atoll.frontends.grpc.transport import (
     StreamCall,
     StreamHandler,
     UnaryHandler,
+    size_of,
 )
 
 _READ_SIZE = 64 << 10  # bytes of a message up to which it is worth to look for a model's name
@@ -247,8 +248,3 @@ class LoggedStreamCall(LoggedCall):
     async def send(self, message: Message) -> None:
         self.bytes_out += size_of(message)
         await self._stream.send(message)
-
-
-def size_of(message: Message) -> int:
-    """Bytes of a message, whole or in parts."""
-    return len(message) if isinstance(message, (bytes, bytearray, memoryview)) else sum(map(len, message))

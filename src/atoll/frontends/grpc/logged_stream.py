@@ -5,10 +5,10 @@ from time import monotonic_ns
 from typing import cast
 
 from atoll.frontends.access_log import Facts, short
-from atoll.frontends.grpc.logged import LoggedStreamCall, size_of
+from atoll.frontends.grpc.logged import LoggedStreamCall
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import Entry, Stream, StreamInfer
-from atoll.frontends.grpc.transport import GrpcStatus, Message, StreamCall
+from atoll.frontends.grpc.transport import GrpcStatus, Message, StreamCall, size_of
 from atoll.protocol.grpc_message import InferMessage
 from atoll.request import InferenceRequest
 

@@ -34,7 +34,7 @@ from atoll.frontends.grpc.transport import (
 from atoll.frontends.grpc.waking import call_again
 from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
-from atoll.frontends.inference.traced_submission import Following
+from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec
@@ -69,7 +69,7 @@ class Servicer:
         self._mailbox = Mailbox(loop)
         self._carrying = self.context.grpc_headers
         self._tracer = server.tracing
-        self._following = Following(server.tracing, self._mailbox.post, "GRPC")
+        self._submission = TracedSubmission(server.tracing, self._mailbox.post, "GRPC")
         self._defer = loop.call_soon
         self._waking = Waking(server, loop)
         self._repository = RepositoryCalls(server, loop)
@@ -84,7 +84,7 @@ class Servicer:
             compression,
             limits or StreamLimits(),
             self._regions,
-            self._following,
+            self._submission,
             self._carrying,
         )
         self.unary: Mapping[str, UnaryHandler] = {
@@ -142,7 +142,7 @@ class Servicer:
                 cast(LoggedCall, call).facts = facts_of(request, model)
             carried = self._carrying.read_metadata(call.metadata)
             if carried is not None or self._tracer.active:
-                self._following.submit(model, request, carried)
+                self._submission.submit(model, request, carried)
             else:
                 model.submit(request)
         except AtollError as error:

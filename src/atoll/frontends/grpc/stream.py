@@ -15,11 +15,12 @@ from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.event_loop.waking import Waiter, Waking
 from atoll.frontends.grpc.status import grpc_error, text_of
+from atoll.frontends.grpc.stream_writer import StreamWriter
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.inference.carried_headers import HeaderReader
 from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
-from atoll.frontends.inference.traced_submission import Following
+from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
@@ -31,8 +32,6 @@ from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
 
 logger = logging.getLogger(__name__)
-
-_WRITE_HIGH_WATER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +57,11 @@ class StreamInfer:
         compression: Compression,
         limits: StreamLimits,
         regions: Regions = NO_REGIONS,
-        following: Following | None = None,
+        submission: TracedSubmission | None = None,
         carrying: HeaderReader | None = None,
     ):
         self.server = server
-        self.following = following or Following(server.tracing, mailbox.post, "GRPC")
+        self.submission = submission or TracedSubmission(server.tracing, mailbox.post, "GRPC")
         self.carrying = carrying or HeaderReader()
         self.codec = codec
         self.mailbox = mailbox
@@ -107,7 +106,6 @@ class Stream:
     def __init__(self, service: StreamInfer, call: StreamCall):
         self.service = service
         self.failure: GrpcError | None = None
-        self._call = call
         self.permit: Callable[[str], None] | None = None
         self._task = asyncio.current_task()
         self._carried = service.carrying.read_metadata(call.metadata)
@@ -115,9 +113,9 @@ class Stream:
         self._entries: set[Entry] = set()  # in flight
         self._request_bytes = 0
         self._order: deque[Entry] = deque()  # of those that are not decoupled
-        self._waiting: deque[Message] = deque()  # written by the task as the client takes them in
-        self._waiting_bytes = 0
-        self._writer: asyncio.Task[None] | None = None
+        limit = service.limits.waiting_response_bytes
+        self._writer = StreamWriter(call, limit, self._report_progress, self._outrun)
+        self._write = self._writer.write
         self._progress: asyncio.Future[None] | None = None
 
     # ---- in
@@ -126,9 +124,7 @@ class Stream:
     def full(self) -> bool:
         limits = self.service.limits
         return (
-            len(self._entries) >= limits.requests
-            or self._request_bytes >= limits.request_bytes
-            or self._writer is not None
+            len(self._entries) >= limits.requests or self._request_bytes >= limits.request_bytes or self._writer.behind
         )
 
     async def room(self) -> None:
@@ -138,7 +134,7 @@ class Stream:
 
     async def finished(self) -> None:
         """Waits until every request is answered and every response handed to the call."""
-        while (self._entries or self._writer is not None) and self.failure is None:
+        while (self._entries or self._writer.behind) and self.failure is None:
             await self._next_progress()
 
     def accept(self, message: bytes) -> None:
@@ -176,7 +172,7 @@ class Stream:
             else:
                 self._reorder(entry)
             if self._carried is not None or service.server.tracing.active:
-                service.following.submit(model, request, self._carried)
+                service.submission.submit(model, request, self._carried)
             else:
                 model.submit(request)
         except AtollError as error:
@@ -258,29 +254,6 @@ class Stream:
         self._request_bytes -= entry.size
         self._report_progress()
 
-    def _write(self, message: Message) -> None:
-        if self.failure is not None:
-            return
-        if self._writer is None and self._call.buffered_bytes <= _WRITE_HIGH_WATER:
-            self._call.write(message)
-            return
-        self._waiting.append(message)
-        self._waiting_bytes += _size(message)
-        if self._waiting_bytes > self.service.limits.waiting_response_bytes:
-            self.fail(GrpcError(GrpcStatus.RESOURCE_EXHAUSTED, "the client does not read the stream's responses"))
-        elif self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self._write_waiting())
-
-    async def _write_waiting(self) -> None:
-        try:
-            while self._waiting:
-                message = self._waiting.popleft()
-                self._waiting_bytes -= _size(message)
-                await self._call.send(message)
-        finally:
-            self._writer = None
-            self._report_progress()
-
     # ---- the end
 
     def response_error(self, error: AtollError) -> bool:
@@ -297,15 +270,16 @@ class Stream:
             if self._task is not None:
                 self._task.cancel()
 
+    def _outrun(self) -> None:
+        self.fail(GrpcError(GrpcStatus.RESOURCE_EXHAUSTED, "the client does not read the stream's responses"))
+
     def withdraw(self) -> None:
         """Nobody reads the answers any more."""
         entries, self._entries = self._entries, set()
         for entry in entries:
             if entry.request is not None and not entry.ended:
                 entry.request.cancel()
-        self._waiting.clear()
-        if self._writer is not None:
-            self._writer.cancel()
+        self._writer.close()
 
     async def _next_progress(self) -> None:
         self._progress = asyncio.get_running_loop().create_future()
@@ -366,7 +340,3 @@ class Entry:
         if self._stream.response_error(error):
             return None
         return encode_stream_end(response.model_name, self.id, final, text_of(error))
-
-
-def _size(message: Message) -> int:
-    return len(message) if isinstance(message, bytes) else sum(map(len, message))

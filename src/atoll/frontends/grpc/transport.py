@@ -33,6 +33,7 @@ __all__ = [
     "Transport",
     "TransportOptions",
     "UnaryHandler",
+    "size_of",
 ]
 
 
@@ -234,3 +235,8 @@ class Transport(Protocol):
 
     @property
     def calls_in_flight(self) -> int: ...
+
+
+def size_of(message: Message) -> int:
+    """Bytes of a message, whole or in parts."""
+    return len(message) if isinstance(message, (bytes, bytearray, memoryview)) else sum(map(len, message))

@@ -16,7 +16,7 @@ from atoll.frontends.http.generate_senders import EventStream, OneResponse, Wait
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.inference.load_metrics import load_metrics_line
-from atoll.frontends.inference.traced_submission import Following
+from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.protocol.generate import decode_generate
 from atoll.request import InferenceRequest
 
@@ -36,7 +36,7 @@ class GenerateEndpoints:
         self.post = Mailbox(loop).post
         self.waiting = WaitingEvents()
         self._tracer = server.tracing
-        self._following = Following(server.tracing, self.post, "HTTP")
+        self._submission = TracedSubmission(server.tracing, self.post, "HTTP")
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -91,7 +91,7 @@ class GenerateEndpoints:
             if self._logged:
                 exchange.facts = facts_of(request, model)
             if head.carried is not None or self._tracer.active:
-                self._following.submit(model, request, head.carried, exchange.began_ns)
+                self._submission.submit(model, request, head.carried, exchange.began_ns)
             else:
                 model.submit(request)
         except ModelAsleepError as asleep:

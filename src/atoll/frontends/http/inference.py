@@ -17,7 +17,7 @@ from atoll.frontends.http.receiving import NO_ROOM
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
-from atoll.frontends.inference.traced_submission import Following
+from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
 from atoll.observability.logging.lines import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length
@@ -60,7 +60,7 @@ class InferEndpoint:
         self._encode = ResponseEncoder().encode
         self.post = Mailbox(loop).post
         self._tracer = server.tracing
-        self._following = Following(server.tracing, self.post, "HTTP")
+        self._submission = TracedSubmission(server.tracing, self.post, "HTTP")
 
     def __call__(self, exchange: Exchange, body: memoryview) -> Answer | None:
         coding = exchange.head.content_coding
@@ -137,7 +137,7 @@ class InferEndpoint:
             if self._logged:
                 exchange.facts = facts_of(request, model)
             if head.carried is not None or self._tracer.active:
-                self._following.submit(model, request, head.carried, exchange.began_ns)
+                self._submission.submit(model, request, head.carried, exchange.began_ns)
             else:
                 model.submit(request)
         except AtollError as error:

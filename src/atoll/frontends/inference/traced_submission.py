@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Post = Callable[..., None]
 
 
-class Following:
+class TracedSubmission:
     """For one event loop and protocol. `post`: of the loop's mailbox, by which responses reach the loop."""
 
     def __init__(self, tracer: "Tracer", post: Post, protocol: Literal["HTTP", "GRPC"]):

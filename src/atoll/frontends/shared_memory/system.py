@@ -23,6 +23,8 @@ except ImportError:  # no C compiler where this was installed
 MAPPED: Final = GuardedMapping is not None
 DIRECTORY: Final = "/dev/shm"
 _MAX_NAME = 255
+_SERVERS_OWN = "triton_python_backend_shm_region_"
+"""How Triton's Python backend calls what it shares with its processes, and writes pointers into."""
 
 
 def open_region(wanted: SystemRegion, *, mapped: bool = MAPPED, directory: str = DIRECTORY) -> "_SystemMemory":
@@ -58,6 +60,8 @@ def _open_object(key: str, directory: str) -> int:
     try:
         if not name or "/" in name or name in (".", "..") or len(os.fsencode(name)) > _MAX_NAME:
             raise _cannot_open(key, "expected '/' and a name of at most 255 bytes without another '/'")
+        if name.startswith(_SERVERS_OWN):
+            raise _cannot_open(key, "it is memory between a server and its models' processes, and no client's")
         return os.open(f"{directory}/{name}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _cannot_open(key, error.strerror or str(error)) from None
