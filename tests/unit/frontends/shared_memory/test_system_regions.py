@@ -172,6 +172,14 @@ def test_only_objects_of_the_folder_are_opened(tmp_path):
     assert bytes(open_region(SystemRegion("r", "///object", 99, 1), directory=str(folder)).read(0, 1)) == b"y"
 
 
+def test_what_a_server_shares_with_its_processes_is_no_clients(tmp_path):
+    """That of a Triton beside this server stays where it is as long as that one runs, with pointers in it."""
+    (tmp_path / "triton_python_backend_shm_region_1").write_bytes(bytes(100))
+    for key in ("/triton_python_backend_shm_region_1", "//triton_python_backend_shm_region_1"):
+        with pytest.raises(InternalError, match="no client's"):
+            open_region(SystemRegion("r", key, 0, 8), directory=str(tmp_path))
+
+
 @both_ways
 @pytest.mark.parametrize(
     ("offset", "byte_size"), [(0, 8193), (8192, 1), (8191, 2), (2**63, 2**63), (2**64 - 1, 2**64 - 1), (0, 2**64 - 1)]
