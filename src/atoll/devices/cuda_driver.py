@@ -2,6 +2,8 @@
 
 Source: the CUDA Driver API reference, sections Memory Management, Primary Context Management, Stream Management and
 Error Handling. The library is loaded only when somebody asks; no package depends on it. It has not met a GPU here.
+
+Child processes import this module too: the standard library only, on Python 3.10 and later.
 """
 
 import ctypes

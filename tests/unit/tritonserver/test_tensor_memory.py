@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 
 from atoll import tritonserver as ts
 from atoll.devices.cuda_driver import CudaDriver, CudaError
+from atoll.dlpack import tensor_in
 from atoll.tensor import DataType as EngineType
 from atoll.tensor import Tensor as EngineTensor
 from atoll.tritonserver import dlpack
@@ -131,8 +132,7 @@ def test_gaps_are_closed_in_arrays_and_refused_in_foreign_tensors() -> None:
 def capsule(**fields: int) -> Any:
     """One of a tensor that says these things of itself."""
     made = dlpack.send(ts.DataType.FP32, (2,), 64, None)
-    address = dlpack._pointer(made, b"dltensor")
-    tensor = ctypes.cast(address, ctypes.POINTER(dlpack._DLManagedTensor)).contents.dl_tensor
+    tensor = tensor_in(made)
     for name, value in fields.items():
         setattr(tensor, name, value)
     return made
@@ -209,8 +209,8 @@ class OnGpu:
     def __dlpack__(self, *, stream: int) -> Any:
         self.streams.append(stream)
         made = dlpack.send(ts.DataType.FP32, self.array.shape, self.array.ctypes.data, self.array)
-        tensor = ctypes.cast(dlpack._pointer(made, b"dltensor"), ctypes.POINTER(dlpack._DLManagedTensor))
-        tensor.contents.dl_tensor.device_type, tensor.contents.dl_tensor.device_id = 2, self.device
+        tensor = tensor_in(made)
+        tensor.device_type, tensor.device_id = 2, self.device
         return made
 
 

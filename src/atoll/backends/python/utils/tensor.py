@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atoll.backends.python.utils.arguments import as_text, mismatch
-from atoll.backends.python.utils.dlpack import CPU, Imported, exported, imported
+from atoll.backends.python.utils.dlpack import Imported, exported, imported
 from atoll.backends.python.utils.errors import TritonModelException
+from atoll.dlpack import CPU
 from atoll.tensor import Array, DataType, as_bytes_array
 from atoll.tensor import Tensor as Inner
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atoll.backends.python.utils import Tensor, TritonModelException, dlpack
+from atoll import dlpack
+from atoll.backends.python.utils import Tensor, TritonModelException
+from atoll.devices import cuda_driver
 from atoll.tensor import DataType
 from atoll.tensor import Tensor as Inner
 
@@ -177,8 +179,7 @@ class FakeDriver:
         def call(*arguments: Any) -> int:
             self.called.append(name)
             if name == "cuMemcpyDtoH_v2":
-                target, source, byte_size = arguments
-                ctypes.memmove(target, source.value, byte_size.value)
+                ctypes.memmove(*arguments)
             return 1 if name == self._failing else 0
 
         return call
@@ -193,7 +194,7 @@ def on_gpu(array: Any) -> Elsewhere:
         def __dlpack__(self, stream: object = None) -> Any:
             self.streams.append(stream)
             capsule = array.__dlpack__()
-            held = dlpack._held(capsule)
+            held = dlpack.tensor_in(capsule)
             held.device_type, held.device_id = dlpack.CUDA, 3
             return capsule
 
@@ -203,8 +204,13 @@ def on_gpu(array: Any) -> Elsewhere:
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     driver = FakeDriver()
-    monkeypatch.setattr(dlpack.ctypes, "CDLL", lambda name: driver)
+    provide(driver, monkeypatch)
     return driver
+
+
+def provide(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_driver", None)
+    monkeypatch.setattr(cuda_driver.ctypes, "CDLL", lambda name: driver)
 
 
 def test_a_tensor_on_a_gpu_is_copied_for_the_server_and_stays_there_for_others(driver: FakeDriver) -> None:
@@ -217,7 +223,7 @@ def test_a_tensor_on_a_gpu_is_copied_for_the_server_and_stays_there_for_others(d
     assert np.array_equal(tensor.inner.array(), array)
     assert not np.shares_memory(tensor.inner.array(), array)
     assert driver.called.index("cuCtxPushCurrent_v2") < driver.called.index("cuMemcpyDtoH_v2")
-    assert driver.called[-2:] == ["cuCtxPopCurrent_v2", "cuDevicePrimaryCtxRelease_v2"]
+    assert driver.called[-1] == "cuCtxPopCurrent_v2"
     with pytest.raises(TritonModelException, match="Tensor is stored in GPU and cannot be converted to NumPy"):
         tensor.as_numpy()
     tensor.__dlpack__(stream=2)
@@ -232,18 +238,21 @@ def test_a_gpus_capsule_becomes_a_tensor_of_the_host(driver: FakeDriver) -> None
 
 def test_what_the_driver_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver(failing="cuMemcpyDtoH_v2")
-    monkeypatch.setattr(dlpack.ctypes, "CDLL", lambda name: driver)
-    with pytest.raises(TritonModelException, match="cuMemcpyDtoH gave CUDA error 1"):
+    provide(driver, monkeypatch)
+    with pytest.raises(
+        TritonModelException, match=r"on GPU 3 and cannot be copied from it: cuMemcpyDtoH\S+ CUDA error 1"
+    ):
         Tensor.from_dlpack("Y", on_gpu(np.ones(3)))
-    assert driver.called[-2:] == ["cuCtxPopCurrent_v2", "cuDevicePrimaryCtxRelease_v2"]
+    assert driver.called[-1] == "cuCtxPopCurrent_v2"
 
 
 def test_without_a_driver_a_gpus_tensor_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(dlpack.ctypes, "CDLL", missing)
-    with pytest.raises(TritonModelException, match=r"on GPU 3, and CUDA's driver cannot be used: libcuda\.so\.1"):
+    monkeypatch.setattr(cuda_driver, "_driver", None)
+    monkeypatch.setattr(cuda_driver.ctypes, "CDLL", missing)
+    with pytest.raises(TritonModelException, match=r"on GPU 3 and cannot be copied from it: .*libcuda\.so\.1"):
         Tensor.from_dlpack("Y", on_gpu(np.ones(3)))
 
 
