@@ -16,9 +16,12 @@ import orjson
 
 _SEVERITY: Final = {"W": "warning", "E": "error", "I": "info"}
 # What a terminal or a reader of lines may take for more than text. The real server escapes those below the space only.
-_UNSAFE: Final = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
-_UNSAFE_IN_BLOCKS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_LINE_ENDS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")  # to some readers; JSON's own rules leave them as they are
+_TURNS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # show a text in another order than it stands in
+_UNSAFE: Final = re.compile(f'["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_TURNS}]')
+_UNSAFE_IN_BLOCKS: Final = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_TURNS}]")
+_LINE_ENDS: Final = re.compile(
+    f"[\x7f-\x9f\u2028\u2029{_TURNS}]"
+)  # to some readers; JSON's own rules leave them as they are
 _SHORT: Final = {
     '"': '\\"',
     "\\": "\\\\",

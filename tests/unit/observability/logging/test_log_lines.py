@@ -16,6 +16,7 @@ from atoll.observability.logging.lines import (
     about,
     about_all,
     escaped,
+    json_line,
     report,
     table,
     utc_time,
@@ -59,6 +60,15 @@ def test_texts_are_escaped_as_json_strings_are() -> None:
 
 def test_what_terminals_and_readers_of_lines_break_at_is_escaped_too() -> None:
     assert escaped("\x7f\x85\x9b\u2028\u2029") == "\\u007F\\u0085\\u009B\\u2028\\u2029"
+
+
+def test_no_text_is_shown_in_another_order_than_it_stands_in() -> None:
+    """A terminal turns what is between such characters round: a request's id could look like what follows it."""
+    turns = "\u061c\u200e\u200f\u202a\u202e\u2066\u2069"
+    assert escaped(turns) == "\\u061C\\u200E\\u200F\\u202A\\u202E\\u2066\\u2069"
+    assert not any(one in json_line({"path": turns}) for one in turns)
+    assert json.loads(json_line({"path": turns})) == {"path": turns}
+    assert escaped("שלום, مرحبا, 👩‍🚀") == "שלום, مرحبا, 👩‍🚀"
 
 
 @given(st.text())
