@@ -5,7 +5,7 @@ cdef class Connection:
     """An asyncio protocol, buffered where the loop allows it; TLS, if any, is the loop's."""
     cdef nghttp2_session *session
     cdef readonly Endpoint endpoint
-    cdef object transport, write, supervisor
+    cdef object transport, write, supervisor, peer_text
     cdef dict streams
     cdef list ready, gone, timed, pieces
     cdef char *gathered
@@ -128,12 +128,16 @@ cdef class Connection:
 
     @property
     def peer(self):
-        address = self.transport.get_extra_info("peername") if self.transport is not None else None
-        if isinstance(address, (str, bytes)):
-            return "unix:"              # a client's end has no name
-        if not isinstance(address, tuple):
-            return "unknown"
-        return f"ipv6:[{address[0]}]:{address[1]}" if ":" in address[0] else f"ipv4:{address[0]}:{address[1]}"
+        if self.peer_text is None:
+            address = self.transport.get_extra_info("peername") if self.transport is not None else None
+            if isinstance(address, (str, bytes)):
+                self.peer_text = "unix:"    # a client's end has no name
+            elif not isinstance(address, tuple):
+                return "unknown"
+            else:
+                host, port = address[:2]
+                self.peer_text = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        return self.peer_text
 
     def drain(self):
         self.supervisor.drain()
