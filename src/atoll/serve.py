@@ -15,7 +15,7 @@ import uvloop
 from atoll.backends.registry import backend_origins
 from atoll.frontends.chosen import Frontend, chosen_frontends, start_all
 from atoll.frontends.context import FrontendContext
-from atoll.models.fleet import LoadProgress
+from atoll.models.load_progress import LoadProgress
 from atoll.models.memory import keep_freed_memory
 from atoll.observability.logging.lines import table
 from atoll.observability.logging.server_log import ServerLog, configure_logs

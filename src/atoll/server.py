@@ -26,9 +26,10 @@ from atoll.errors import (
     UnavailableError,
 )
 from atoll.execution.memory_pool import HostMemoryPool
-from atoll.models.fleet import Fleet, OnProgress
+from atoll.models.fleet import Fleet
 from atoll.models.function_repository import function_model
 from atoll.models.index import IndexEntry
+from atoll.models.load_progress import OnProgress
 from atoll.models.model import Model
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.statistics import ModelStatistics

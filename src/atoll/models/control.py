@@ -12,38 +12,32 @@ from time import monotonic, monotonic_ns
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.override import read_override
-from atoll.config.problems import config_error
-from atoll.config.versions import choose_versions
-from atoll.config.written import WrittenConfig
 from atoll.errors import (
     AtollError,
-    ConfigError,
     InternalError,
     InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
-from atoll.models.catalog import Catalog, Listing, ModelKey
-from atoll.models.completion import Completion, shown_to_agents
+from atoll.models.catalog import Catalog, ModelKey
+from atoll.models.completion import Completion
 from atoll.models.departure import Departures
-from atoll.models.ensembles.control import EnsembleControl, step_names
+from atoll.models.ensembles.control import EnsembleControl
 from atoll.models.ensembles.load_order import Models, StepsFirst, Turn, load_in_order
-from atoll.models.ensembles.steps import UnfitStepsError, circular
-from atoll.models.index import IndexEntry
-from atoll.models.lifecycle import ModelState
-from atoll.models.load_errors import UnreadableModelError, not_loaded, not_polled
+from atoll.models.ensembles.steps import UnfitStepsError
+from atoll.models.load_errors import not_loaded, not_polled
 from atoll.models.loader import Loader
 from atoll.models.model import Model
-from atoll.models.record import Record, failure, untried
+from atoll.models.preparation import Preparation
+from atoll.models.record import Record
 from atoll.models.records import Records
-from atoll.models.served import Served, steps_of
+from atoll.models.served import Served
 from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
 from atoll.observability.logging.lines import report
-from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override
-from atoll.repositories.repository import ModelFolder, Repository
+from atoll.repositories.repository import Repository
 from atoll.request import InferenceRequest
 
 logger = logging.getLogger(__name__)
@@ -64,17 +58,16 @@ class ModelControl:
         threads: int = 1,
     ):
         self._catalog = catalog
-        self._completion = completion
         self._table = table
         self._retry_count = retry_count
-        self._external_symlinks = external_symlinks
         self._threads = threads  # that load the models of one ensemble
         self._departures = Departures()
-        self._records = Records()
-        self._succession = Succession(loader, table, self._records)
+        self.records = Records(table.is_asleep)
+        self._succession = Succession(loader, table, self.records)
         self._ensembles = EnsembleControl(
-            self._records, catalog, completion, loader, table, self._departures, self._load_again, self._take_out
+            self.records, catalog, completion, loader, table, self._departures, self._load_again, self._take_out
         )
+        self._preparation = Preparation(completion, self._ensembles, table, external_symlinks=external_symlinks)
 
     # ---- load
 
@@ -100,7 +93,7 @@ class ModelControl:
 
         failed = load_in_order(found, load, self._threads)
         for key in found:
-            record = self._records.get(key)
+            record = self.records.get(key)
             if key in failed:
                 raise not_loaded(name, record.failed if record is not None else {}, failed[key]) from failed[key]
         self._note_asked_for(found)
@@ -115,7 +108,7 @@ class ModelControl:
 
     def _note_asked_for(self, wanted: Models) -> None:
         for key in wanted:
-            record = self._records.get(key)
+            record = self.records.get(key)
             if record is not None:
                 record.asked_for = True
 
@@ -149,7 +142,7 @@ class ModelControl:
         `asleep`: only if it still is; an unload may have come first.
         """
         key = turn.key
-        with self._records.operation(key) as record:
+        with self.records.operation(key) as record:
             if asleep and not self._table.is_asleep(key.name):
                 return
             if not self._try(record, turn, override, files, anew):
@@ -179,7 +172,7 @@ class ModelControl:
                 known = _as_atoll_error(key, error)
                 if quietly and isinstance(known, UnfitStepsError):
                     raise
-                if not left or self._records.stopped or isinstance(known, UnfitStepsError):
+                if not left or self.records.stopped or isinstance(known, UnfitStepsError):
                     first, others = report(known)
                     logger.error("failed to load '%s': %s", key, first, extra=others)
                     record.fail(known)
@@ -205,7 +198,7 @@ class ModelControl:
     def _forget(self, record: Record) -> None:
         """Of a model that no repository has nothing is left, however many names clients think of."""
         if record.served is None:
-            self._records.forget(record)
+            self.records.forget(record)
             self._table.forget(record.key.name)
 
     def _load(
@@ -228,14 +221,14 @@ class ModelControl:
             assert repository is not None, "only a model that comes with its files has no repository"
             tokens = repository.files(key.name)  # before they are read: what changes meanwhile is seen the next time
             if before is not None and override is None and before.is_from(tokens):
-                self._demand_steps(turn, before.complete.written, anew)
+                self._preparation.demand_steps(turn, before.complete.written, anew)
                 if not before.complete.steps or _versions_of(repository, key) == before.complete.folder.versions.keys():
                     record.error = None
                     return False
             folder = repository.folder(key.name)
             lease = Lease(repository, folder)
         try:
-            after = self._prepared(record, turn, folder, override, anew)
+            after = self._preparation.prepare(record, turn, folder, override, anew)
             after.files, after.lease, after.temporary, after.repository = tokens, lease, temporary, repository
             try:
                 for problem in after.complete.warnings:
@@ -257,52 +250,6 @@ class ModelControl:
         logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
         return True
 
-    def _demand_steps(self, turn: Turn, written: WrittenConfig, anew: bool) -> None:
-        """Raises StepsFirst unless the models of the ensemble's steps have been loaded."""
-        if not turn.steps_ready:
-            steps = self._ensembles.steps(turn.key, written, anew=anew)
-            if steps:
-                raise StepsFirst(steps)
-
-    def _prepared(
-        self, record: Record, turn: Turn, folder: ModelFolder, override: ModelConfig | None, anew: bool
-    ) -> Served:
-        """The model as it is to be served, before anything of it is loaded."""
-        written = self._written(folder, override)
-        self._demand_steps(turn, written, anew)
-        record.step_names = step_names(written)
-        if not record.step_names:  # to the real server, one that does not fit its steps is unknown
-            self._table.know(folder.name)
-        agents = AgentChain.of(
-            written.config.model_repository_agents, folder, written.config, external_symlinks=self._external_symlinks
-        )
-        given, folder = folder, shown_to_agents(agents, folder, written)
-        try:
-            if folder != given:
-                written = self._written(folder, override)
-            if turn.circle:
-                problem = circular(str(turn.key), map(str, turn.circle))
-                error = config_error(written.locate([problem]), str(written.file or folder.directory))
-                raise UnfitStepsError(str(error), error.problems)
-            complete = self._completion.complete(folder, written, find_step=self._ensembles.finder(turn.key))
-        except UnfitStepsError:
-            agents.load_fail()
-            raise
-        except BaseException as error:
-            agents.load_fail()
-            versions = choose_versions(written.config.version_policy, folder.versions)
-            record.failed = {str(version): failure(error) for version in versions}
-            self._table.know(folder.name, record.failed)
-            raise
-        record.steps = steps_of(complete)
-        return Served(complete, agents, override=override)
-
-    def _written(self, folder: ModelFolder, override: ModelConfig | None) -> WrittenConfig:
-        try:
-            return self._completion.written(folder, override)
-        except ConfigError as error:
-            raise UnreadableModelError(str(error), error.problems) from error
-
     # ---- unload
 
     def unload(self, name: str, *, unload_dependents: bool = False) -> None:
@@ -312,14 +259,14 @@ class ModelControl:
         name that nobody knows is unloaded already, as for the real server.
         """
         self._table.wake(name)
-        for record in self._records.of_name(name):
+        for record in self.records.of_name(name):
             self._unload_with_steps(record, unload_dependents)
 
     def _unload_with_steps(self, record: Record, unload_dependents: bool) -> None:
         self.unload_key(record.key)
         if unload_dependents:
             for step in self._ensembles.unused(sorted(record.steps)):
-                known = self._records.get(step)
+                known = self.records.get(step)
                 if known is not None:
                     self._unload_with_steps(known, True)
 
@@ -327,10 +274,10 @@ class ModelControl:
         """The same for the model under this key; one that goes to sleep is loaded again when somebody asks for it."""
         if not asleep:
             self._table.wake(key.name)
-        if self._records.get(key) is None:
+        if self.records.get(key) is None:
             return
         users = [] if asleep else self._ensembles.take_out_users(key)
-        with self._records.operation(key) as record:
+        with self.records.operation(key) as record:
             before = record.fall(None, asleep=asleep)
             if not asleep:
                 record.asked_for, record.awaiting = False, None
@@ -367,15 +314,15 @@ class ModelControl:
     def remove_key(self, key: ModelKey) -> None:
         """As `unload_key`, of a model that its repository does not have any more: nothing of it is remembered."""
         self.unload_key(key)
-        with self._records.operation(key) as record:
+        with self.records.operation(key) as record:
             self._forget(record)
 
     def forget_lost(self) -> None:
         """Nothing is remembered of models that no repository has any more, unless they are served or being loaded."""
         listed = self._catalog.list().models
-        for record in self._records.all():
+        for record in self.records.all():
             if record.served is None and record.key not in listed and not record.operation.locked():
-                with self._records.operation(record.key) as turn:
+                with self.records.operation(record.key) as turn:
                     self._forget(turn)
 
     # ---- what follows a change
@@ -404,38 +351,9 @@ class ModelControl:
 
     def is_overridden(self, key: ModelKey) -> bool:
         """Whether what is served is not the repository's own: what is unloaded of it cannot come back by itself."""
-        record = self._records.get(key)
+        record = self.records.get(key)
         served = record.served if record is not None else None
         return served is not None and (served.override is not None or served.temporary is not None)
-
-    def index(self, listing: Listing) -> list[IndexEntry]:
-        """Every model of the listing, and every other that was loaded, with the states of its versions."""
-        records = {record.key: record for record in self._records.all()}
-        entries = [untried(key, self._table.is_asleep(key.name)) for key in listing.models.keys() - records.keys()]
-        entries += [
-            IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, str(error))
-            for key, error in listing.clashes.items()
-            if key not in records
-        ]
-        for key, record in records.items():
-            entries += record.entries(self._table.is_asleep(key.name))
-        return sorted(entries, key=lambda entry: entry.place)
-
-    def is_leaving(self, name: str) -> bool:
-        """Whether versions of it that are not served any more still have requests to answer."""
-        return any(
-            entry.state == ModelState.UNLOADING.value
-            for record in self._records.of_name(name)
-            for entry in record.entries(asleep=False)
-        )
-
-    def failures(self) -> dict[str, AtollError]:
-        """The models whose last load failed, and why."""
-        return {str(r.key): r.error for r in sorted(self._records.all(), key=lambda r: r.key) if r.error is not None}
-
-    def unready(self) -> list[str]:
-        """The models that failed to load and of which nothing is served."""
-        return [str(one.key) for one in self._records.all() if one.error is not None and one.served is None]
 
     def in_flight(self) -> int:
         """How many requests the models that are on their way out still have."""
@@ -445,7 +363,7 @@ class ModelControl:
 
     def refuse(self) -> None:
         """Take no more loads and unloads."""
-        self._records.refusing = True
+        self.records.refusing = True
 
     def drain(self, deadline_ns: int) -> bool:
         """Wait until the models on their way out are gone; False when the deadline came first."""
@@ -455,10 +373,10 @@ class ModelControl:
         """Take every model out of service and free it; nothing is loaded after that. False when a request outlasted
         the deadline.
         """
-        self._records.refusing = self._records.stopped = True
+        self.records.refusing = self.records.stopped = True
         self._departures.hurry(deadline_ns)
         clean = True
-        for record in self._records.all():
+        for record in self.records.all():
             # a load that is under way ends by itself; its model is never served
             if not record.operation.acquire(timeout=max(deadline_ns - monotonic_ns(), 0) / 1e9):
                 logger.error("'%s' is still being loaded and could not be stopped", record.key)

@@ -6,8 +6,7 @@ for them.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns
@@ -15,24 +14,24 @@ from time import monotonic_ns
 from atoll.caching.settings import read_cache_settings
 from atoll.devices.gpus import visible_gpus
 from atoll.devices.nvml import gpu_facts
-from atoll.errors import AlreadyExistsError, AtollError, InvalidArgumentError, UnavailableError
+from atoll.errors import AlreadyExistsError, AtollError, UnavailableError
 from atoll.execution.clock import Clock
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.execution.rate_limiter import RateLimiter, parse_supplies
 from atoll.isolation.processes import Processes
 from atoll.models.admission import server_admission
-from atoll.models.catalog import Catalog, Listing, ModelKey, named
+from atoll.models.catalog import Catalog, ModelKey
 from atoll.models.completion import Completion
 from atoll.models.control import ModelControl
 from atoll.models.departure import refuse_in_order
 from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
-from atoll.models.ensembles.load_order import Turn
 from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.gpu_limits import GpuLimits, capable_gpus
 from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
+from atoll.models.load_progress import OnProgress, Progress
 from atoll.models.loader import Loader
 from atoll.models.model import Model
 from atoll.models.placing import Placing
@@ -41,6 +40,7 @@ from atoll.models.registration import Registration
 from atoll.models.residency import Residency, Then
 from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
+from atoll.models.start_up import wanted_at_start
 from atoll.models.table import ModelTable, bare
 from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.logging.lines import report
@@ -50,24 +50,6 @@ from atoll.repositories.open import open_repository
 from atoll.repositories.repository import Repository
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProgress:
-    """What start-up tells who watches: a model of `total` begins to load, or is `done`, with its error if it failed.
-
-    `received` of `byte_size` bytes have been downloaded, where it comes from an object store.
-    """
-
-    model: str
-    total: int
-    done: bool = False
-    error: AtollError | None = None
-    received: int = 0
-    byte_size: int = 0
-
-
-OnProgress = Callable[[LoadProgress], None]
 
 
 class Fleet:
@@ -82,14 +64,13 @@ class Fleet:
         gpu_limits = GpuLimits(options.model_load_gpu_limit, partial(gpu_facts, environment=environment))
         supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
         admission = server_admission(options.max_inflight_requests)
-        self._on_progress: OnProgress | None = None
-        self._total = 0  # models that are being loaded together
+        self._progress = Progress()
         self._open = partial(
             open_repository,
             cache_directory=options.repository_cache_directory,
             external_symlinks=options.follow_external_symlinks,
             environment=environment,
-            on_progress=self._downloaded,
+            on_progress=self._progress.downloaded,
         )
         repositories = [self._open(location) for location in options.model_repository]
         try:
@@ -164,7 +145,7 @@ class Fleet:
 
         Raises NotFoundError, UnavailableError for a repository that does not exist or cannot be asked.
         """
-        self._on_progress = on_progress
+        self._progress.watcher = on_progress
         self._started = True
         self.caching.start()
         listing = self._catalog.list()
@@ -173,17 +154,8 @@ class Fleet:
         if self._residency is not None:
             self._residency.start()
         mode = self._options.model_control_mode
-        if mode == "explicit":
-            functions = {key: one for key, one in listing.models.items() if one is self._functions}
-            wanted = {**functions, **self._named(listing)}
-        else:
-            if self._options.load_model:
-                raise InvalidArgumentError(
-                    "Use of '--load-model' requires setting '--model-control-mode=explicit' as well."
-                )
-            wanted = dict(listing.models)
-            if mode != "poll":
-                self._failures.update({str(key): error for key, error in listing.clashes.items()})
+        wanted, failures = wanted_at_start(mode, self._options.load_model, listing, self._functions)
+        self._failures.update(failures)
         for name, error in self._failures.items():
             first, others = report(error)
             logger.error("failed to load '%s': %s", name, first, extra=others)
@@ -200,51 +172,12 @@ class Fleet:
             self.table.put_to_sleep(key.name for key in wanted)
         else:
             self._load_all(wanted)
-        self._on_progress = None
+        self._progress.watcher = None
         return self.failures()
-
-    def _named(self, listing: Listing) -> dict[ModelKey, Repository]:
-        """The models that --load-model names; what it names and nobody has is a failure."""
-        names = list(dict.fromkeys(self._options.load_model))
-        if "*" in names:
-            if len(names) > 1:
-                raise InvalidArgumentError(
-                    "Wildcard model name '*' must be the ONLY startup model if specified at all: give --load-model=* "
-                    "alone, or the names"
-                )
-            self._failures.update({str(key): error for key, error in listing.clashes.items()})
-            return dict(listing.models)
-        found: dict[ModelKey, Repository] = {}
-        for name in names:
-            try:
-                found |= named(name, listing)
-            except AtollError as error:
-                self._failures[name] = error
-        return found
 
     def _load_all(self, wanted: Mapping[ModelKey, Repository]) -> dict[ModelKey, AtollError]:
         """Several at once, and those that they need before them; returns those that failed."""
-        self._total = len(wanted)
-
-        def load(turn: Turn) -> None:
-            if not turn.steps_ready:
-                self._total += turn.key not in wanted
-                self._tell(LoadProgress(str(turn.key), self._total))
-            try:
-                self._control.load_turn(turn)
-            except AtollError as error:
-                self._tell(LoadProgress(str(turn.key), self._total, True, error))
-                raise
-            self._tell(LoadProgress(str(turn.key), self._total, True))
-
-        return self._control.load_all(wanted, load)
-
-    def _downloaded(self, model: str, received: int, byte_size: int) -> None:
-        self._tell(LoadProgress(model, self._total, received=received, byte_size=byte_size))
-
-    def _tell(self, progress: LoadProgress) -> None:
-        if self._on_progress is not None:
-            self._on_progress(progress)
+        return self._control.load_all(wanted, self._progress.reporting(wanted, self._control.load_turn))
 
     def _has_settled(self, key: ModelKey, files: Mapping[str, str]) -> bool:
         return self._poller is None or self._poller.has_settled(key, files)
@@ -306,7 +239,7 @@ class Fleet:
 
     def is_leaving(self, name: str) -> bool:
         """See `Server.is_leaving`."""
-        return self._control.is_leaving(name)
+        return self._control.records.is_leaving(name)
 
     def poll(self) -> None:
         """See `Server.poll_model_repository`."""
@@ -365,16 +298,16 @@ class Fleet:
     def index(self) -> list[IndexEntry]:
         """Every model and version that there is or was, with its state; asks the repositories."""
         listing = self._catalog.list()
-        return self._control.index(listing)
+        return self._control.records.index(listing)
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""
-        return dict(sorted({**self._failures, **self._clashes(), **self._control.failures()}.items()))
+        return dict(sorted({**self._failures, **self._clashes(), **self._control.records.failures()}.items()))
 
     def all_ready(self) -> bool:
         """Whether every model that was to be served is."""
         available = all(model.available for model in self.table.models())
-        return available and not self._failures and not self._clashes() and not self._control.unready()
+        return available and not self._failures and not self._clashes() and not self._control.records.unready()
 
     def _clashes(self) -> dict[str, AtollError]:
         """When polling: names that several repositories have now, unless the model was served before."""

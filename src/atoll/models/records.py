@@ -1,18 +1,23 @@
-"""The records of all models, and the turns that are taken at each."""
+"""The records of all models: the turns that are taken at each, and what they say together."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from atoll.errors import UnavailableError
-from atoll.models.catalog import ModelKey
-from atoll.models.record import Record
+from atoll.errors import AtollError, UnavailableError
+from atoll.models.catalog import Listing, ModelKey
+from atoll.models.index import IndexEntry
+from atoll.models.lifecycle import ModelState
+from atoll.models.record import Record, untried
 
 
 class Records:
-    """`refusing`: no more turns are given; `stopped`: nor do those that wait for theirs get it. Thread-safe."""
+    """`refusing`: no more turns are given; `stopped`: nor do those that wait for theirs get it. `is_asleep`: whether a
+    model waits, by its name, to be asked for. Thread-safe.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, is_asleep: Callable[[str], bool]) -> None:
+        self._is_asleep = is_asleep
         self._lock = threading.Lock()
         self._records: dict[ModelKey, Record] = {}
         self.refusing = False
@@ -51,6 +56,37 @@ class Records:
                     yield record
                     return
                 # it was forgotten meanwhile, and another may have taken its place
+
+    # ---- what they say
+
+    def index(self, listing: Listing) -> list[IndexEntry]:
+        """Every model of the listing, and every other that was loaded, with the states of its versions."""
+        records = {record.key: record for record in self.all()}
+        entries = [untried(key, self._is_asleep(key.name)) for key in listing.models.keys() - records.keys()]
+        entries += [
+            IndexEntry(key.name, "", ModelState.UNAVAILABLE.value, str(error))
+            for key, error in listing.clashes.items()
+            if key not in records
+        ]
+        for key, record in records.items():
+            entries += record.entries(self._is_asleep(key.name))
+        return sorted(entries, key=lambda entry: entry.place)
+
+    def is_leaving(self, name: str) -> bool:
+        """Whether versions of it that are not served any more still have requests to answer."""
+        return any(
+            entry.state == ModelState.UNLOADING.value
+            for record in self.of_name(name)
+            for entry in record.entries(asleep=False)
+        )
+
+    def failures(self) -> dict[str, AtollError]:
+        """The models whose last load failed, and why."""
+        return {str(r.key): r.error for r in sorted(self.all(), key=lambda r: r.key) if r.error is not None}
+
+    def unready(self) -> list[str]:
+        """The models that failed to load and of which nothing is served."""
+        return [str(one.key) for one in self.all() if one.error is not None and one.served is None]
 
 
 def stopping() -> UnavailableError:

@@ -45,7 +45,7 @@ def test_a_backend_that_cannot_close_its_model(repository: Path, monkeypatch: py
 
     with atoll.Server(repository, model_control_mode="explicit", load_model=["m"]) as server:
         monkeypatch.setattr(Model, "unload", broken)
-        record = server._fleet._control._records.get(ModelKey("m"))
+        record = server._fleet._control.records.get(ModelKey("m"))
         assert record is not None
         assert record.served is not None
         before = record.served
