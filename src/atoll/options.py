@@ -15,6 +15,7 @@ class Option:
     """One option. `kind`: bool, int, float, str, or list (repeatable strings). `choices` empty: anything of that kind.
 
     `no_effect`: why it changes nothing here, for one that is only accepted, so that command lines can be pasted.
+    `or_boolean`: true and false are numbers, too, 1 and 0.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Option:
     maximum: int | None = None
     source: str = ""
     no_effect: str = ""
+    or_boolean: bool = False
 
     @property
     def field(self) -> str:
@@ -39,7 +41,7 @@ MAX_PORT = 65535
 
 # fmt: off
 OPTIONS: tuple[Option, ...] = (
-    Option("id", str, "atoll", "The name under which the server answers in its metadata.", "Server"),
+    Option("id", str, "atoll", "The name that the server gives for itself in its metadata.", "Server"),
     Option("exit-timeout-secs", int, 30, "Seconds that requests in flight get to finish when the server stops.", "Server", minimum=0),
     Option("shutdown-delay-secs", int, 0, "Seconds after SIGTERM in which the server says that it is not ready, but serves on, so that load balancers notice.", "Server", minimum=0, source=OURS),
     Option("strict-readiness", bool, True, "Ready only when every model is; if false, as soon as the server answers.", "Server"),
@@ -75,11 +77,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("cuda-memory-pool-byte-size", list, (), "Accepted: bytes of a pool of device memory, as DEVICE:BYTES.", "GPUs", no_effect="device memory is allocated by the models' own runtimes, and there is no pool beside them"),
     Option("cuda-virtual-address-size", list, (), "Accepted: bytes of reserved device addresses, as DEVICE:BYTES.", "GPUs", no_effect="outputs on a device stay in memory that the models' own runtimes allocate"),
     Option("enable-peer-access", bool, True, "Accepted: whether GPUs may reach each other's memory.", "GPUs", no_effect="tensors go from one model to another in the host's memory"),
-    Option("buffer-manager-thread-count", int, 0, "Accepted: threads that copy tensors.", "Models", no_effect="each instance's thread joins and splits its own batches, and large copies release Python's lock"),
+    Option("buffer-manager-thread-count", int, 0, "Accepted: threads that copy tensors.", "Models", minimum=0, no_effect="each instance's thread joins and splits its own batches, and large copies release Python's lock"),
     Option("rate-limit", str, "off", "execution_count: instances execute when they have the resources that their rate_limiter names, in turns by their priorities. off: as soon as they are free.", "Rate limiter", choices=("execution_count", "off")),
     Option("rate-limit-resource", list, (), "How much there is of a resource, as NAME:COUNT, or NAME:COUNT:DEVICE for one device; may be given several times. Without any, each resource is as large as the instance needs that needs most of it.", "Rate limiter"),
     Option("host-policy", list, (), "The cores or the NUMA node to which the instances with a host policy keep, as NAME,cpu-cores=0-3 or NAME,numa-node=0; may be given several times. cpu, model and gpu_N are the policies of instances whose group names none.", "Models"),
-    Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on, the higher the more.", "Logging", minimum=0),
+    Option("log-verbose", int, 0, "Log details: 0 is off, 1 and higher on, the higher the more.", "Logging", minimum=0, or_boolean=True),
     Option("log-info", bool, True, "Log what happens.", "Logging"),
     Option("log-warning", bool, True, "Log warnings.", "Logging"),
     Option("log-error", bool, True, "Log errors.", "Logging"),
@@ -118,8 +120,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("grpc-transport", str, "auto", "What carries gRPC: nghttp2 (ours, compiled), grpcio, or auto for the first that is there.", "gRPC", choices=("auto", "nghttp2", "grpcio"), source=OURS),
     Option("grpc-use-ssl", bool, False, "Encrypt gRPC with TLS.", "gRPC"),
     Option("grpc-use-ssl-mutual", bool, False, "Encrypt gRPC with TLS and demand a client certificate.", "gRPC"),
-    Option("grpc-server-cert", str, "", "File of the server's certificate chain, PEM.", "gRPC"),
-    Option("grpc-server-key", str, "", "File of the server's private key, PEM.", "gRPC"),
+    Option("grpc-server-cert", str, "", "File of the server's certificate chain, PEM; read again when it changes.", "gRPC"),
+    Option("grpc-server-key", str, "", "File of the server's private key, PEM; read again when it changes.", "gRPC"),
     Option("grpc-root-cert", str, "", "File of the certificates that sign clients' certificates, PEM.", "gRPC"),
     Option("grpc-infer-response-compression-level", str, "none", "How hard gRPC answers are compressed.", "gRPC", choices=("none", "low", "medium", "high")),
     Option("grpc-keepalive-time", int, 7_200_000, "Milliseconds of silence after which a connection is pinged.", "gRPC", minimum=1),
@@ -130,7 +132,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("grpc-http2-max-ping-strikes", int, 2, "Pings too many after which a client is disconnected; 0 is no limit.", "gRPC", minimum=0),
     Option("grpc-max-connection-age", int, 0, "Milliseconds after which a connection is asked to go; 0 is never.", "gRPC", minimum=0),
     Option("grpc-max-connection-age-grace", int, 0, "Milliseconds that such a connection's calls still get; 0 is no limit.", "gRPC", minimum=0),
-    Option("grpc-restricted-protocol", list, (), "The same for gRPC, as API,...:NAME=VALUE; clients send the metadata triton-grpc-protocol-NAME.", "gRPC"),
+    Option("grpc-restricted-protocol", list, (), "APIs that gRPC answers only to who sends an agreed value, as API,...:NAME=VALUE, in the metadata triton-grpc-protocol-NAME; may be given several times. APIs as in --http-restricted-api.", "gRPC"),
     Option("api-key-file", str, "", "File of the API keys that requests must come with, over HTTP and gRPC; `atoll key` makes one. It is read again when it changes.", "Access", source=OURS),
     Option("api-key-exempt", str, "health,documentation", "APIs that are answered without an API key, with commas between them; empty for none.", "Access", source=OURS),
     Option("cors-allow-origin", list, (), "An origin whose web pages may use the server over HTTP, such as https://example.com, or * for all; may be given several times.", "Access", source=OURS),
@@ -145,7 +147,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("vertex-ai-port", int, 8080, "Port on which Vertex AI's requests are heard, at the address of HTTP; the default is AIP_HTTP_PORT where that is set. 0 lets the system choose.", "Vertex AI", minimum=0, maximum=MAX_PORT),
     Option("vertex-ai-thread-count", int, 0, "Event loops for Vertex AI, with a thread each; 0 is the one loop that all share.", "Vertex AI", minimum=0, maximum=256),
     Option("vertex-ai-default-model", str, "", "The model of requests that name none; not needed where only one is loaded.", "Vertex AI"),
-    Option("grpc-header-forward-pattern", str, "", "The same for the metadata of gRPC calls.", "gRPC"),
+    Option("grpc-header-forward-pattern", str, "", "Regular expression: the metadata of gRPC calls in whose names it is found, whatever their case, become parameters of the inference request.", "gRPC"),
     Option("trace-config", list, (), "A setting of the traces, as KEY=VALUE (level=OFF, TIMESTAMPS or TENSORS; rate; count; mode=triton) or triton,file=PATH or triton,log-frequency=COUNT; may be given several times.", "Traces"),
     Option("trace-file", str, "", "Deprecated: --trace-config=triton,file=PATH.", "Traces"),
     Option("trace-level", list, (), "Deprecated: --trace-config=level=LEVEL.", "Traces"),

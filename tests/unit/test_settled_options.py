@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from atoll.errors import InvalidArgumentError
 from atoll.options import OPTIONS
 from atoll.settled_options import settled
 
@@ -25,6 +26,64 @@ def test_an_option_without_effect_says_why(option: Any) -> None:
     value = not option.default if option.kind is bool else OTHER[option.kind]
     _, notices = settled({**DEFAULTS, option.field: value})
     assert notices == [f"--{option.name} has no effect: {option.no_effect}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "notice"),
+    [
+        (
+            {"http_server_cert": "a.pem", "http_server_key": "b.pem"},
+            "--http-server-cert, --http-server-key: no effect ",
+        ),
+        (
+            {"http_use_ssl": True, "http_root_cert": "a.pem"},
+            "--http-root-cert: no effect without --http-use-ssl-mutual",
+        ),
+        ({"grpc_server_cert": "a.pem"}, "--grpc-server-cert: no effect without --grpc-use-ssl"),
+        (
+            {"grpc_root_cert": "a.pem", "grpc_use_ssl": True},
+            "--grpc-root-cert: no effect without --grpc-use-ssl-mutual",
+        ),
+        ({"rate_limit_resource": ["R:1"]}, "--rate-limit-resource: no effect without --rate-limit=execution_count"),
+        ({"repository_poll_secs": 1}, "--repository-poll-secs: no effect without --model-control-mode=poll"),
+        ({"sagemaker_port": 9}, "--sagemaker-port: no effect without --allow-sagemaker=true"),
+        ({"vertex_ai_default_model": "m"}, "--vertex-ai-default-model: no effect without --allow-vertex-ai=true"),
+        ({"api_key_exempt": "metadata"}, "--api-key-exempt: no effect without --api-key-file=FILE"),
+        ({"cors_max_age": 5}, "--cors-max-age: no effect without --cors-allow-origin=ORIGIN"),
+        ({"unix_socket_mode": "600"}, "--unix-socket-mode: no effect without an address such as"),
+        (
+            {"allow_metrics": False, "metrics_use_ssl": True},
+            "--metrics-use-ssl: no effect without --allow-metrics=true",
+        ),
+    ],
+)
+def test_an_option_that_needs_another_says_so(given: dict[str, Any], notice: str) -> None:
+    _, (said,) = settled({**DEFAULTS, **given})
+    assert said.startswith(notice)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"http_server_cert": "a", "http_server_key": "b", "metrics_use_ssl": True},
+        {"http_server_cert": "a", "http_server_key": "b", "http_root_cert": "c", "http_use_ssl_mutual": True},
+        {"grpc_server_cert": "a", "grpc_server_key": "b", "grpc_root_cert": "c", "grpc_use_ssl_mutual": True},
+        {"rate_limit_resource": ["R:1"], "rate_limit": "execution_count"},
+        {"repository_poll_secs": 1, "repository_settle_secs": 1.0, "model_control_mode": "poll"},
+        {"sagemaker_port": 9, "sagemaker_safe_port_range": "1-9", "allow_sagemaker": True},
+        {"unix_socket_mode": "600", "grpc_address": "unix:/tmp/s"},
+        {"cors_max_age": 5, "cors_allow_origin": ["*"]},
+    ],
+)
+def test_with_it_nothing_is_said(given: dict[str, Any]) -> None:
+    assert settled({**DEFAULTS, **given})[1] == []
+
+
+@pytest.mark.parametrize("field", ["cuda_memory_pool_byte_size", "cuda_virtual_address_size"])
+@pytest.mark.parametrize("text", ["abc", "0", "0:", ":5", "0:5:5", "-1:5", "0:1GB"])
+def test_a_malformed_size_of_a_device_is_refused_although_it_has_no_effect(field: str, text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"--{field.replace('_', '-')}={text}: expected DEVICE:BYTES"):
+        settled({**DEFAULTS, field: ["0:1", text]})
 
 
 def test_the_names_of_some_that_have_none() -> None:

@@ -65,7 +65,7 @@ def _boolean(text: str) -> bool:
 def _number(option: Option) -> Callable[[str], float]:
     def number(text: str) -> float:
         try:
-            value: float = option.kind(text)
+            value: float = _boolean(text) if option.or_boolean and text in ("true", "false") else option.kind(text)
         except ValueError:
             kind = "whole number" if option.kind is int else "number"
             raise argparse.ArgumentTypeError(f"'{text}' is not a {kind}") from None

@@ -2,13 +2,12 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 COMMANDS = {
     "serve": ("atoll.cli.serve_command", "serve model repositories over HTTP and gRPC"),
@@ -27,9 +26,17 @@ class Command(Protocol):
     run: Callable[[argparse.Namespace], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line: the usage of a command with a hundred options would push the reason off the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` lists what there is)\n")
+
+
 def _meant(word: str, command: argparse.ArgumentParser) -> str:
     """The option of a command that a wrong one likely stands for."""
-    options = re.findall(r"--[\w-]+", command.format_usage())
+    actions = command._actions  # noqa: SLF001  argparse has no public list of them
+    options = [name for action in actions for name in action.option_strings]
     near = get_close_matches(word.partition("=")[0], options, 1, cutoff=0.8)
     return f" (did you mean {near[0]}?)" if near else ""
 
@@ -37,7 +44,7 @@ def _meant(word: str, command: argparse.ArgumentParser) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(prog="atoll", description="A Triton-compatible inference server.")
+    parser = _Parser(prog="atoll", description="A Triton-compatible inference server.")
     parser.add_argument("--version", action="version", version=f"atoll {version('atoll')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (module, help_text) in COMMANDS.items():
@@ -46,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import_module(module).add_arguments(command)
     namespace, unknown = parser.parse_known_args(words)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0], commands.choices[words[0]])}")
+        command = commands.choices[words[0]]
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0], command)}")
     if namespace.command is None:
         parser.print_help()
         return 2

@@ -11,6 +11,7 @@ from atoll.frontends.vertex_ai.environment import option_defaults, storage
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every option once, in its section; and model repositories or files as plain arguments."""
+    parser.usage = f"{parser.prog} [--OPTION=VALUE ...] [PATH ...]"
     parser.add_argument(
         "paths",
         nargs="*",

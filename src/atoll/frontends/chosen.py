@@ -16,6 +16,15 @@ from atoll.frontends.vertex_ai.frontend import VertexAiFrontend, VertexAiOptions
 
 logger = logging.getLogger(__name__)
 
+_PLACES = {
+    "GRPCInferenceService": "--grpc-address, --grpc-port",
+    "HTTPService": "--http-address, --http-port",
+    "Sagemaker HTTPService": "--http-address, --sagemaker-port",
+    "Vertex AI HTTPService": "--http-address, --vertex-ai-port",
+    "Metrics Service": "--metrics-address, --metrics-port",
+}
+"""The options that say where each listens."""
+
 
 class Frontend(Protocol):
     """What requests come in through."""
@@ -56,7 +65,10 @@ async def start_all(frontends: Mapping[str, Frontend], context: FrontendContext)
     started: list[Frontend] = []
     try:
         for name, frontend in frontends.items():
-            await frontend.start()
+            try:
+                await frontend.start()
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror or error} ({name}: {_PLACES[name]})") from error
             started.append(frontend)
             for host, port in frontend.addresses:
                 logger.info("Started %s at %s", name, shown(host, port))

@@ -39,8 +39,8 @@ class GpuLimits:
             fraction = float(found[2])
             if fraction > 1:
                 raise InvalidArgumentError(
-                    "setting model load GPU limit: Invalid argument - expects limit fraction to be in range "
-                    f"[0.0, 1.0], got {fraction:f}"
+                    f"--model-load-gpu-limit={option}: setting model load GPU limit: Invalid argument - expects limit "
+                    f"fraction to be in range [0.0, 1.0], got {fraction:f}"
                 )
             self._limits[int(found[1])] = fraction
 

@@ -33,10 +33,13 @@ class HostPolicies:
                 )
             if key not in _SETTINGS:
                 raise InvalidArgumentError(
-                    f"Unsupported host policy setting '{key}' is specified, supported settings are 'numa-node', "
-                    "'cpu-cores'"
+                    f"--host-policy={option}: Unsupported host policy setting '{key}' is specified, supported settings "
+                    "are 'numa-node', 'cpu-cores'"
                 )
-            _parse(key, value)
+            try:
+                _parse(key, value)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"--host-policy={option}: {error}") from None
             self._settings.setdefault(name, {}).setdefault(key, value)
 
     def of(self, group: ModelInstanceGroup, device: int) -> HostPolicy | None:

@@ -69,7 +69,9 @@ def read_settings(
 
 
 def _warn_of_unknown(backends: Settings, directory: str) -> None:
-    """Settings for a backend that nobody offers: a misspelt name would go unnoticed."""
+    """What would go unnoticed: a folder that is not there, and settings for a backend that nobody offers."""
+    if directory and not Path(directory).is_dir():
+        logger.warning("--backend-directory=%s: there is no such folder, and no backend comes from it", directory)
     installed = [*backend_names(), *python_based_names(directory)]
     for backend in sorted(backends.keys() - set(installed)):
         near = suggestion(backend, installed)

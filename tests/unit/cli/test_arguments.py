@@ -123,3 +123,20 @@ def test_a_misspelt_option_gets_a_suggestion(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main(["validate", "--nonsense"])
     assert "did you mean" not in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_that_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--http-port=99999"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("atoll serve: error: argument --http-port: 99999 is more than 65535")
+    assert "`atoll serve --help`" in line
+
+
+@pytest.mark.parametrize(("text", "number"), [("true", 1), ("false", 0), ("2", 2)])
+def test_a_level_may_be_a_boolean_where_the_real_server_takes_one(text: str, number: int) -> None:
+    (level,) = [one for one in OPTIONS if one.name == "log-verbose"]
+    assert parse(level, f"--log-verbose={text}") == number
+    with pytest.raises(argparse.ArgumentError, match="'True' is not a whole number"):
+        parse(level, "--log-verbose=True")

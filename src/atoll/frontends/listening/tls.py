@@ -33,18 +33,16 @@ class TlsFiles:
     prefix: str = "grpc"
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], prefix: str, wanted: bool | None = None) -> "TlsFiles | None":
+    def from_values(cls, values: Mapping[str, Any], prefix: str, port: str = "") -> "TlsFiles | None":
         """From the server's options, by field name; None where TLS is off.
 
-        `wanted`: whether another port, which has no files of its own, is to be as this one.
+        `port`: another port, which has a switch of its own and this one's files.
         Raises InvalidArgumentError where TLS is on and a file is not named.
         """
         mutual = values[f"{prefix}_use_ssl_mutual"]
-        if wanted is None:
-            wanted = values[f"{prefix}_use_ssl"] or mutual
-        if not wanted:
+        if not (values[f"{port or prefix}_use_ssl"] or (mutual and not port)):
             return None
-        switch = f"--{prefix}-use-ssl-mutual" if mutual else f"--{prefix}-use-ssl"
+        switch = f"--{prefix}-use-ssl-mutual" if mutual and not port else f"--{port or prefix}-use-ssl"
         needed = {"server_cert": "the server's certificate chain", "server_key": "its private key"}
         if mutual:
             needed["root_cert"] = "the certificates that sign clients' certificates"

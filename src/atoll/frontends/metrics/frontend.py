@@ -39,7 +39,7 @@ class MetricsOptions(ListenOptions):
         return cls(
             host=values["metrics_address"] or _beside(values["http_address"]),
             port=values["metrics_port"],
-            tls=TlsFiles.from_values(values, "http", values["metrics_use_ssl"]),
+            tls=TlsFiles.from_values(values, "http", "metrics"),
             socket_mode=socket_mode(values),
             cpu=values["allow_cpu_metrics"],
             interval_s=values["metrics_interval_ms"] / 1000,

@@ -104,13 +104,13 @@ def _unknown(text: str, key: str, known: Sequence[str]) -> InvalidArgumentError:
 
 
 def _check(settings: TraceSettings) -> None:
-    if not settings.levels:
-        return
     if not settings.file:
-        logger.warning("nothing is traced: a level is set, but no file: add --trace-config=triton,file=PATH")
+        if settings.levels:
+            logger.warning("nothing is traced: a level is set, but no file: add --trace-config=triton,file=PATH")
         return
+    text = f"--trace-config=triton,file={settings.file}: traces cannot be written there"
     folder = Path(settings.file).absolute().parent
     if not folder.is_dir():
-        raise InvalidArgumentError(f"traces cannot be written to '{settings.file}': there is no folder '{folder}'")
+        raise InvalidArgumentError(f"{text}: there is no folder '{folder}'")
     if Path(settings.file).is_dir():
-        raise InvalidArgumentError(f"traces cannot be written to '{settings.file}': it is a folder")
+        raise InvalidArgumentError(f"{text}: it is a folder")
