@@ -34,9 +34,9 @@ def read_expiry(text: str) -> float | None:
     """Unix time in s of an ISO 8601 date or time, UTC where it names no zone; None where the text is none."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):  # in the year 0 or 10,000 of UTC
         return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Reader:
