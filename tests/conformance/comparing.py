@@ -20,6 +20,28 @@ STATISTICS = "model_stats"
 VARIABLE_LISTS = ("batch_stats", "response_stats", "memory_usage")
 
 
+def expect_alike(expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
+    """Fails where answers differ from those that are expected: one record, or records by kind and question."""
+    wrong = record_differences(expected, got)
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def record_differences(expected: Mapping[str, Any], got: Mapping[str, Any], title: str = "") -> dict[str, list[str]]:
+    """What differs, by the answers' titles; each that is expected must be there."""
+    if "status" in expected:
+        found = answer_differences(expected, got)
+        return {title: found} if found else {}
+    wrong: dict[str, list[str]] = {}
+    for name, one in expected.items():
+        wrong |= record_differences(one, got[name], f"{title}, {name}" if title else name)
+    return wrong
+
+
+def answer_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """What differs between two records of answers of either protocol."""
+    return (http_differences if isinstance(expected["status"], int) else grpc_differences)(expected, got)
+
+
 def http_differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
     """What differs between two records of HTTP answers, in words; empty when nothing does."""
     if expected["status"] != got["status"]:

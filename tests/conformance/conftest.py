@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.asking_again import skip_without_real_server
 from tests.conformance.gated import GatedServer, start_gated
 from tests.conformance.models import write_onnx_repository, write_python_repository
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll, start_real_triton
+from tests.conformance.process import ServerProcess, start_atoll, start_real_triton
 
 # The name by which a server introduces itself is an option of both.
 SAME_NAME = "--id=triton"
@@ -28,9 +29,7 @@ def atoll(onnx_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def real_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The real server over the same models, written in Python."""
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
+    skip_without_real_server()
     folder = tmp_path_factory.mktemp("real-triton")
     with start_real_triton(write_python_repository(folder / "models"), folder / "log") as server:
         yield server

@@ -60,12 +60,17 @@ def ask(channel: grpc.Channel, question: Question) -> dict[str, Any]:
             messages.append(MessageToDict(message, preserving_proto_field_name=True))
     except grpc.RpcError as error:
         call = error
+    return as_record(call, messages)
+
+
+def as_record(call: Any, messages: Sequence[Any]) -> dict[str, Any]:
+    """What is kept of a call that has ended, or of the error that it ended with; of metadata the names alone."""
     metadata = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
     return {
         "status": call.code().name,
         "details": call.details() or "",
         "metadata": sorted(key for key, _ in metadata),
-        "messages": messages,
+        "messages": list(messages),
     }
 
 

@@ -4,21 +4,19 @@ The tests compare Atoll with these records everywhere, and the records with the 
 """
 
 import base64
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.conformance import comparing, grpc_questions, metrics
 from tests.conformance.models import write_python_repository
-from tests.conformance.process import REAL_TRITON, ServerProcess, install_real_triton, start_real_triton
+from tests.conformance.process import REAL_TRITON, ServerProcess, start_real_triton
 from tests.conformance.questions import Question, every
+from tests.conformance.recording import write_each
 from tests.conformance.wire import Exchange
 
-RECORDS = Path(__file__).parent / "recorded"
 KEPT_HEADERS = ("content-type", "inference-header-content-length")
 
 
@@ -35,13 +33,14 @@ def as_record(answer: Exchange) -> dict[str, Any]:
         return {"status": answer.status, "headers": headers, "base64": base64.b64encode(answer.body).decode()}
 
 
-def read_record(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
-    return document
+def record(folder: Path) -> dict[str, dict[str, Any]]:
+    """The real server's answers to all questions, by protocol and question, and its options."""
+    with start_real_triton(write_python_repository(folder / "models"), folder / "log") as server:
+        return {**record_all(server), "options": options()}
 
 
 def record_all(server: ServerProcess) -> dict[str, dict[str, Any]]:
-    """The answers to all questions, by protocol and question."""
+    """A server's."""
     http = {question.name: as_record(ask_http(server, question)) for question in every() if not question.deadly}
     grpc = {name: comparing.normal(answer) for name, answer in grpc_questions.ask_all(server.grpc).items()}
     return {"http": http, "grpc": grpc, "metrics": metric_families(server)}
@@ -67,20 +66,5 @@ def options() -> dict[str, str]:
     return dict(re.findall(r"^\s+--([a-z0-9-]+)(?: (<.+>))?$", text, re.MULTILINE))
 
 
-def main() -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    RECORDS.mkdir(exist_ok=True)
-    with TemporaryDirectory() as folder:
-        repository = write_python_repository(Path(folder) / "models")
-        with start_real_triton(repository, Path(folder) / "log") as server:
-            for name, answers in {**record_all(server), "options": options()}.items():
-                text = json.dumps(answers, indent=1, ensure_ascii=False)
-                (RECORDS / f"{name}.json").write_text(text + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_each(record))

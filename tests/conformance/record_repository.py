@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.process import start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 from tests.conformance.repository_questions import MODES, PYTHON, ask_all, write_repository
 
@@ -24,4 +23,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "repository.json"))
+    sys.exit(write_down(record, "repository"))

@@ -1,16 +1,15 @@
 """Atoll's gRPC answers, over each transport, compared with those that the real server gave to the same questions."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from tests.conformance import differences, grpc_questions
-from tests.conformance.comparing import grpc_differences
+from tests.conformance.comparing import expect_alike, grpc_differences
 from tests.conformance.grpc_questions import Question
 from tests.conformance.process import ServerProcess, start_atoll
-from tests.conformance.record import read_record
+from tests.conformance.recording import read_record
 
 QUESTIONS = {question.name: question for question in grpc_questions.questions()}
 DIFFERENT = differences.by_question(differences.GRPC)
@@ -55,11 +54,4 @@ def test_the_answer_differs_as_the_table_says(channel: grpc.Channel, name: str) 
 
 @pytest.mark.oracle
 def test_the_records_are_what_the_real_server_answers(real_triton: ServerProcess) -> None:
-    recorded = read_record("grpc")
-    with grpc.insecure_channel(real_triton.grpc) as channel:
-        found = {
-            name: grpc_differences(recorded[name], grpc_questions.ask(channel, question))
-            for name, question in QUESTIONS.items()
-        }
-    wrong = {name: differences for name, differences in found.items() if differences}
-    assert not wrong, json.dumps(wrong, indent=1)
+    expect_alike(read_record("grpc"), grpc_questions.ask_all(real_triton.grpc))

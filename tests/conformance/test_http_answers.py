@@ -1,13 +1,12 @@
 """Atoll's HTTP answers, compared with those that the real server gave to the same questions."""
 
-import json
-
 import pytest
 from tests.conformance import differences
-from tests.conformance.comparing import http_differences
+from tests.conformance.comparing import expect_alike, http_differences
 from tests.conformance.process import ServerProcess
 from tests.conformance.questions import Question, every
-from tests.conformance.record import as_record, ask_http, read_record
+from tests.conformance.record import as_record, ask_http
+from tests.conformance.recording import read_record
 
 QUESTIONS = {question.name: question for question in every()}
 DIFFERENT = differences.by_question(differences.HTTP)
@@ -52,11 +51,5 @@ def test_what_kills_the_real_server_is_refused(atoll: ServerProcess, question: Q
 
 @pytest.mark.oracle
 def test_the_records_are_what_the_real_server_answers(real_triton: ServerProcess) -> None:
-    recorded = read_record("http")
-    found = {
-        question.name: http_differences(recorded[question.name], as_record(ask_http(real_triton, question)))
-        for question in QUESTIONS.values()
-        if not question.deadly
-    }
-    wrong = {name: differences for name, differences in found.items() if differences}
-    assert not wrong, json.dumps(wrong, indent=1)
+    asked = [question for question in QUESTIONS.values() if not question.deadly]
+    expect_alike(read_record("http"), {one.name: as_record(ask_http(real_triton, one)) for one in asked})

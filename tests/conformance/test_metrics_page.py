@@ -5,7 +5,8 @@ import pytest
 from tests.conformance.clients import any_client, pair
 from tests.conformance.metrics import families, page, sample
 from tests.conformance.process import ServerProcess
-from tests.conformance.record import metric_families, read_record
+from tests.conformance.record import metric_families
+from tests.conformance.recording import read_record
 
 
 def test_the_page_is_what_prometheus_asks_for(atoll: ServerProcess) -> None:

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.conformance.process import install_real_triton
-from tests.conformance.record import options, read_record
+from tests.conformance.asking_again import skip_without_real_server
+from tests.conformance.record import options
+from tests.conformance.recording import read_record
 
 from atoll.options import OPTIONS, OURS, Option
 
@@ -33,9 +34,7 @@ def test_an_option_of_ours_is_none_of_tritonservers(option: Option) -> None:
 
 @pytest.mark.oracle
 def test_the_record_is_what_the_real_server_says() -> None:
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
+    skip_without_real_server()
     assert options() == read_record("options")
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.comparing import grpc_differences, http_differences
-from tests.conformance.process import install_real_triton, start_atoll
-from tests.conformance.record import read_record
+from tests.conformance.asking_again import ask_again
+from tests.conformance.comparing import answer_differences
+from tests.conformance.process import start_atoll
 from tests.conformance.record_repository import record
+from tests.conformance.recording import read_record
 from tests.conformance.repository_questions import MODES, ONNX, ask_all, questions, write_repository
 
 NAMES = [(mode, question.name) for mode in MODES for question in questions(mode, ONNX)]
@@ -80,9 +81,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 
 def differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
-    if "messages" in expected:
-        return grpc_differences(_comparable(expected), _comparable(got))
-    return http_differences(_comparable(expected), _comparable(got))
+    return answer_differences(_comparable(expected), _comparable(got))
 
 
 def _comparable(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,10 +139,7 @@ def test_the_index_says_why_a_model_failed(answers: dict[str, Any]) -> None:
 
 @pytest.mark.oracle
 def test_the_records_are_what_the_real_server_answers(tmp_path: Path) -> None:
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    recorded, now = read_record("repository"), record(tmp_path)
+    recorded, now = read_record("repository"), ask_again(record, tmp_path)
     found = {(mode, name): differences(recorded[mode][name], now[mode][name]) for mode, name in NAMES}
     wrong = {" ".join(name): differences for name, differences in found.items() if differences}
     assert not wrong, json.dumps(wrong, indent=1)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.asking_again import skip_without_real_server
 from tests.conformance.metrics import page, sample
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll, start_real_triton
+from tests.conformance.process import ServerProcess, start_atoll, start_real_triton
 from tests.conformance.wire import Exchange
 
 CODE = """
@@ -48,9 +49,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         write(repository, name, f"response_cache {{ enable: true }} {more}")
     start: Any = start_atoll
     if request.param == "triton":
-        reason = install_real_triton()
-        if reason:
-            pytest.skip(f"the real Triton server cannot be installed: {reason}")
+        skip_without_real_server()
         start = start_real_triton
     options = (OPTION, "--exit-on-error=false", "--strict-readiness=false")
     with start(repository, folder / "log", *options) as running:

@@ -10,34 +10,19 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import MessageToDict
 from tests.conformance.access.restricted_questions import GrpcQuestion, HttpQuestion
+from tests.conformance.grpc_questions import as_record
+from tests.conformance.model_folders import write_identity
 from tests.conformance.process import HOST, ROOT, ServerProcess
 from tests.conformance.wire import Exchange
 from tritonclient.grpc import service_pb2_grpc
 
 HEALTH = "/grpc.health.v1.Health/Check"
-MODEL = """
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        tensors = [pb_utils.get_input_tensor_by_name(one, "IN").as_numpy() for one in requests]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", one)]) for one in tensors]
-"""
-CONFIG = """
-backend: "python"
-max_batch_size: 8
-input [ { name: "IN" data_type: TYPE_FP32 dims: [ -1 ] } ]
-output [ { name: "OUT" data_type: TYPE_FP32 dims: [ -1 ] } ]
-"""
 
 
 def write_models(root: Path, *names: str) -> Path:
     """Models that give their input back. Returns `root`."""
     for name in names or ("identity",):
-        (root / name / "1").mkdir(parents=True)
-        (root / name / "config.pbtxt").write_text(CONFIG)
-        (root / name / "1" / "model.py").write_text(MODEL)
+        write_identity(root, name)
     return root
 
 
@@ -79,13 +64,7 @@ def grpc_record(channel: grpc.Channel, question: GrpcQuestion) -> dict[str, Any]
             messages.append(answer)
     except grpc.RpcError as error:
         call = error
-    metadata = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
-    return {
-        "status": call.code().name,
-        "details": call.details() or "",
-        "metadata": sorted(key for key, _ in metadata),
-        "messages": [_document(one) for one in messages],
-    }
+    return as_record(call, [_document(one) for one in messages])
 
 
 def _document(message: Any) -> Any:

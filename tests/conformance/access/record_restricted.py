@@ -10,7 +10,6 @@ from tests.conformance import comparing
 from tests.conformance.access import restricted_questions as asked
 from tests.conformance.access.asking_access import grpc_record, http_record, refusal_of, write_models
 from tests.conformance.process import REAL_TRITON, ServerProcess, start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 
@@ -49,4 +48,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "restricted.json"))
+    sys.exit(write_down(record, "restricted"))

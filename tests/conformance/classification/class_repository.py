@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.conformance.model_folders import DECOUPLED, identity_config, write_model
+
 DATA_TYPES = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
     *("FP16", "FP32", "FP64", "BF16", "STRING"),
@@ -22,7 +24,7 @@ class TritonPythonModel:
         return pb_utils.Tensor("OUT", tensor.as_numpy())
 """
 
-DECOUPLED = """
+TWO = """
 import triton_python_backend_utils as pb_utils
 
 
@@ -57,13 +59,9 @@ def write_repository(root: Path) -> Path:
     _write(root, "unbatched", dims="[ -1 ]", size=0)
     _write(root, "plane", dims="[ -1, -1 ]", size=0, labels=b"a\nb\n")
     _write(root, "cube", dims="[ 2, 3 ]", labels=b"a:b\n c \nd\r\n\xff\xc3\ne\n")
-    _write(root, "decoupled", labels=b"cat\nfish\ndog\n", code=DECOUPLED, more=_DECOUPLED)
-    (root / "ensemble" / "1").mkdir(parents=True)
-    (root / "ensemble" / "config.pbtxt").write_text(ENSEMBLE)
+    _write(root, "decoupled", labels=b"cat\nfish\ndog\n", code=TWO, more=DECOUPLED)
+    write_model(root, "ensemble", ENSEMBLE)
     return root
-
-
-_DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 
 
 def _write(
@@ -77,15 +75,8 @@ def _write(
     code: str = MODEL,
     more: str = "",
 ) -> None:
-    folder = root / name
-    (folder / "1").mkdir(parents=True)
-    file = ""
+    file = "" if labels is None else 'label_filename: "labels.txt"'
+    config = identity_config(data_type, size=size, dims=dims, more=more, output=file)
+    folder = write_model(root, name, config, f'KIND = "{data_type}"\n{code}')
     if labels is not None:
         (folder / "labels.txt").write_bytes(labels)
-        file = 'label_filename: "labels.txt"'
-    (folder / "config.pbtxt").write_text(
-        f'backend: "python"\nmax_batch_size: {size}\n{more}'
-        f'input [ {{ name: "IN" data_type: TYPE_{data_type} dims: {dims} }} ]\n'
-        f'output [ {{ name: "OUT" data_type: TYPE_{data_type} dims: {dims} {file} }} ]\n'
-    )
-    (folder / "1" / "model.py").write_text(f'KIND = "{data_type}"\n{code}')

@@ -9,7 +9,7 @@ from tests.conformance import comparing, grpc_questions
 from tests.conformance.classification import class_questions
 from tests.conformance.classification.class_repository import write_repository
 from tests.conformance.process import ServerProcess, start_real_triton
-from tests.conformance.record import RECORDS, as_record, ask_http
+from tests.conformance.record import as_record, ask_http
 from tests.conformance.recording import write_down
 
 
@@ -29,4 +29,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "classification.json"))
+    sys.exit(write_down(record, "classification"))

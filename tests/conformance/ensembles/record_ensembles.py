@@ -15,7 +15,6 @@ from tests.conformance.ensembles.ensemble_loading import (
     write_few,
 )
 from tests.conformance.process import start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 
@@ -32,4 +31,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "ensemble_loading.json"))
+    sys.exit(write_down(record, "ensemble_loading"))

@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.conformance.ensembles.ensemble_running import answers, write_running
 from tests.conformance.process import start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 
@@ -17,4 +16,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "ensemble_running.json"))
+    sys.exit(write_down(record, "ensemble_running"))

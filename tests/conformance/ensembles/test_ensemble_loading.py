@@ -1,13 +1,12 @@
 """Loading ensembles: Atoll's answers compared with those of the real server, in the same order."""
 
-import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.comparing import http_differences
+from tests.conformance.asking_again import ask_again, skip_unless_all_is_asked
+from tests.conformance.comparing import expect_alike, http_differences
 from tests.conformance.ensembles.ensemble_loading import (
     EXPLICIT,
     LABELLED,
@@ -21,8 +20,8 @@ from tests.conformance.ensembles.ensemble_loading import (
     write_few,
 )
 from tests.conformance.ensembles.record_ensembles import record
-from tests.conformance.process import install_real_triton, start_atoll
-from tests.conformance.record import read_record
+from tests.conformance.process import start_atoll
+from tests.conformance.recording import read_record
 
 RECORDED = read_record("ensemble_loading")
 
@@ -90,16 +89,11 @@ def test_the_same_is_served_after_each_move(answers: dict[str, Any], name: str) 
 
 @pytest.mark.oracle
 def test_the_records_are_what_the_real_server_answers(tmp_path: Path) -> None:
-    if os.environ.get("ATOLL_ASK_ORACLE") != "all":
-        pytest.skip("two minutes: asked with ATOLL_ASK_ORACLE=all")
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    now = record(tmp_path)
+    skip_unless_all_is_asked("two minutes")
+    now = ask_again(record, tmp_path)
     assert now["moves"] == RECORDED["moves"]
     assert now["classes"] == RECORDED["classes"]
     assert {name: core(text) for name, text in now["reasons"].items()} == {
         name: core(text) for name, text in RECORDED["reasons"].items()
     }
-    wrong = {name: http_differences(one, now["documents"][name]) for name, one in RECORDED["documents"].items()}
-    assert not any(wrong.values()), json.dumps(wrong, indent=1)
+    expect_alike(RECORDED["documents"], now["documents"])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.conformance.model_folders import DECOUPLED, write_model
+
 SEEN = '''
 import json
 
@@ -131,7 +133,6 @@ TEXT = [("text_input", "STRING", [1])]
 ANSWERS = [(kind, kind, [-1]) for kind in KINDS] + [("CUBE", "INT32", [-1, -1, -1]), ("text_output", "STRING", [-1])]
 
 SEQUENCE = "sequence_batching { max_sequence_idle_microseconds: 600000000 }\n"
-DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 ENSEMBLE = """
 platform: "ensemble"
 input [ { name: "prompt" data_type: TYPE_STRING dims: [ 1 ] } ]
@@ -163,8 +164,7 @@ def write_repository(root: Path) -> Path:
     _write(root, "told_many", TEXT, ANSWERS, code=TOLD, more=DECOUPLED)
     _write(root, "paced", TEXT, [("text_output", "STRING", [1])], code=PACED, more=DECOUPLED)
     for name, output in (("ensemble", "seen"), ("ensemble_odd", "sequence_id")):
-        (root / name / "1").mkdir(parents=True)
-        (root / name / "config.pbtxt").write_text(ENSEMBLE.replace("OUTPUT", output))
+        write_model(root, name, ENSEMBLE.replace("OUTPUT", output))
     return root
 
 
@@ -179,13 +179,10 @@ def _write(
     optional: bool = False,
     more: str = "",
 ) -> None:
-    folder = root / name / "1"
-    folder.mkdir(parents=True)
-    (folder / "model.py").write_text(code)
     tensors = [_tensor("input", one, "optional: true" if optional else "") for one in inputs]
     tensors += [_tensor("output", one) for one in outputs]
     text = f'backend: "python"\nmax_batch_size: {size}\n{more}' + "".join(tensors)
-    (root / name / "config.pbtxt").write_text(text)
+    write_model(root, name, text, code)
 
 
 def _tensor(kind: str, tensor: tuple[str, str, Sequence[int]], more: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from tests.conformance.generate import generate_questions
 from tests.conformance.generate.generate_repository import write_repository
 from tests.conformance.process import HOST, ServerProcess, start_real_triton
-from tests.conformance.record import RECORDS, as_record, ask_http
+from tests.conformance.record import as_record, ask_http
 from tests.conformance.recording import write_down
 
 
@@ -35,4 +35,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "generate.json"))
+    sys.exit(write_down(record, "generate"))

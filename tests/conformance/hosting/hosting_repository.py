@@ -2,17 +2,8 @@
 
 from pathlib import Path
 
-MODEL = """
-import triton_python_backend_utils as pb_utils
+from tests.conformance.model_folders import IDENTITY, identity_config, write_model
 
-
-class TritonPythonModel:
-    def execute(self, requests):
-        return [pb_utils.InferenceResponse([self.same(request)]) for request in requests]
-
-    def same(self, request):
-        return pb_utils.Tensor("OUT", pb_utils.get_input_tensor_by_name(request, "IN").as_numpy())
-"""
 MOODY = """
 import triton_python_backend_utils as pb_utils
 
@@ -47,25 +38,17 @@ def write_archives(root: Path) -> Path:
     """One folder for each model of a multi-model endpoint."""
     for archive, name in (("a", "first"), ("b", "second"), ("c", "third")):
         _write(root / archive, name)
-    _write(root / "named", "named", config='name: "named"\n')
+    _write(root / "named", "named", more='name: "named"\n')
     _write(root / "several", "x")
     _write(root / "several", "y")
     _write(root / "broken", "broken", code="raise RuntimeError('broken')")
     _write(root / "large", "large", code="raise RuntimeError('CUDA out of memory')")
     _write(root / "moody", "moody", code=MOODY, kind="STRING")
     _write(root / "ensemble", "step")
-    (root / "ensemble" / "ens" / "1").mkdir(parents=True)
-    (root / "ensemble" / "ens" / "config.pbtxt").write_text(ENSEMBLE)
+    write_model(root / "ensemble", "ens", ENSEMBLE)
     (root / "empty").mkdir()
     return root
 
 
-def _write(root: Path, name: str, *, code: str = MODEL, config: str = "", kind: str = "FP32") -> None:
-    folder = root / name
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(
-        f'{config}backend: "python"\nmax_batch_size: 8\n'
-        f'input [ {{ name: "IN" data_type: TYPE_{kind} dims: [ -1 ] }} ]\n'
-        f'output [ {{ name: "OUT" data_type: TYPE_{kind} dims: [ -1 ] }} ]\n'
-    )
-    (folder / "1" / "model.py").write_text(code)
+def _write(root: Path, name: str, *, code: str = IDENTITY, more: str = "", kind: str = "FP32") -> None:
+    write_model(root, name, identity_config(kind, more=more), code)

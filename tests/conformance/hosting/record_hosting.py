@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.conformance.hosting.hosted import answers
 from tests.conformance.hosting.hosting_questions import SERVERS
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 
@@ -16,4 +15,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "hosting.json"))
+    sys.exit(write_down(record, "hosting"))

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 REAL_HOME = Path(os.environ.get("ORACLE_HOME", Path.home() / ".cache" / "triton-oracle"))
@@ -32,4 +31,4 @@ def record(folder: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "in_process.json"))
+    sys.exit(write_down(record, "in_process"))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.process import REAL_TRITON, free_ports
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 ADDRESSES = (
@@ -70,4 +69,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "addresses.json"))
+    sys.exit(write_down(record, "addresses"))

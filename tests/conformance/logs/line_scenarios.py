@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.conformance.model_folders import write_model as write_model_folder
 from tests.conformance.process import ServerProcess, wait_until
 from tests.conformance.questions import ask
 
@@ -73,9 +74,7 @@ _HEADS = {
 
 def write_model(folder: Path) -> Path:
     """The repository."""
-    (folder / "speaker" / "1").mkdir(parents=True)
-    (folder / "speaker" / "config.pbtxt").write_text(CONFIG)
-    (folder / "speaker" / "1" / "model.py").write_text(MODEL)
+    write_model_folder(folder, "speaker", CONFIG, MODEL)
     return folder
 
 

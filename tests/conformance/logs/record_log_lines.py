@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.conformance.logs.line_scenarios import SCENARIOS, lines_of
 from tests.conformance.process import start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 
 
@@ -19,4 +18,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "log_lines.json"))
+    sys.exit(write_down(record, "log_lines"))

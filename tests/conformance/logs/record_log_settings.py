@@ -8,7 +8,7 @@ import grpc
 from tests.conformance import grpc_questions
 from tests.conformance.logs import log_questions
 from tests.conformance.process import ServerProcess, start_real_triton
-from tests.conformance.record import RECORDS, as_record, ask_http
+from tests.conformance.record import as_record, ask_http
 from tests.conformance.recording import write_down
 
 
@@ -30,4 +30,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "log_settings.json"))
+    sys.exit(write_down(record, "log_settings"))

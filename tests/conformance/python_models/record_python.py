@@ -1,21 +1,20 @@
 """Asks the real server about Python models: python -m tests.conformance.python_models.record_python [NAME ...]
 
-The answers are kept beside this file; with names, only those scenarios are asked again. A few errors of metrics end the
+The answers are kept with the others; with names, only those scenarios are asked again. A few errors of metrics end the
 real server now and then (a race of its own), so a scenario that it does not survive is asked again.
 """
 
-import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conformance.process import install_real_triton, start_real_triton
+from tests.conformance.process import start_real_triton
 from tests.conformance.python_models.scenarios import OPTIONS, Examination, scenarios
 from tests.conformance.python_models.steps import AnyStep
 from tests.conformance.python_models.unrecorded import UNRECORDED
+from tests.conformance.recording import read_record, write_down
 
-RECORD = Path(__file__).parent / "recorded" / "python_models.json"
+RECORD = "python_models"
 TRIES = 12
 
 
@@ -30,11 +29,6 @@ def record(names: list[str], folder: Path) -> dict[str, Any]:
                 if any(answer == {"settled": False} for answer in found[name].values()):
                     examination.renew()
     return found
-
-
-def read_answers() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(RECORD.read_text())
-    return document
 
 
 def _surviving(examination: Examination, steps: list[AnyStep]) -> dict[str, Any]:
@@ -60,17 +54,8 @@ def _loads(steps: list[AnyStep], left: list[AnyStep]) -> list[AnyStep]:
 
 
 def main(names: list[str]) -> int:
-    reason = install_real_triton()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 1
-    with TemporaryDirectory() as folder:
-        found = record(names, Path(folder))
-    if names and RECORD.exists():
-        found = {**read_answers(), **found}
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    return 0
+    kept = read_record(RECORD) if names else {}
+    return write_down(lambda folder: kept | record(names, folder), RECORD)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """Python models: Atoll's answers to every scenario, compared with those of the real server."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.process import install_real_triton, start_atoll
+from tests.conformance.asking_again import all_is_asked, skip_without_real_server
+from tests.conformance.process import start_atoll
 from tests.conformance.python_models import broken_steps
 from tests.conformance.python_models.alike import differences
 from tests.conformance.python_models.differences import DIFFERENT, Different
-from tests.conformance.python_models.record_python import read_answers, record
+from tests.conformance.python_models.record_python import RECORD, record
 from tests.conformance.python_models.scenarios import OPTIONS, Examination, scenarios
 from tests.conformance.python_models.unrecorded import UNRECORDED
+from tests.conformance.recording import read_record
 
 SCENARIOS = scenarios()
 ASKED = [name for name in SCENARIOS if name not in UNRECORDED]
@@ -40,7 +41,7 @@ def threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examination]:
 
 
 def test_each_scenario_has_one_record() -> None:
-    recorded = read_answers()
+    recorded = read_record(RECORD)
     assert set(recorded) == set(ASKED)
     assert {name: [step.name for step in SCENARIOS[name]] for name in ASKED} == {
         name: list(answers) for name, answers in recorded.items()
@@ -59,7 +60,7 @@ def test_the_answers_are_the_same_from_threads_of_the_server(threads: Examinatio
 
 
 def _compare(examination: Examination, name: str) -> None:
-    recorded = read_answers()[name]
+    recorded = read_record(RECORD)[name]
     answers = examination.take(SCENARIOS[name])
     assert not examination.ended, f"the server has ended:\n{examination.log_text()[-3000:]}"
     wrong = []
@@ -107,11 +108,9 @@ ASKED_EACH_TIME = (  # of the real server; all of them take eight minutes: ATOLL
 
 @pytest.mark.oracle
 def test_the_records_are_what_the_real_server_answers(tmp_path: Path) -> None:
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    names = [] if os.environ.get("ATOLL_ASK_ORACLE") == "all" else list(ASKED_EACH_TIME)
-    recorded, now = read_answers(), record(names, tmp_path)
+    skip_without_real_server()
+    names = [] if all_is_asked() else list(ASKED_EACH_TIME)
+    recorded, now = read_record(RECORD), record(names, tmp_path)
     if names:
         recorded = {name: recorded[name] for name in names}
     assert set(recorded) == set(now)

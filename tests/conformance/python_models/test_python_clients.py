@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.grpc.aio
+from tests.conformance.asking_again import skip_without_real_server
 from tests.conformance.clients import KINDS, AnyClient, any_client
 from tests.conformance.models import write_python_repository
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll, start_real_triton
+from tests.conformance.process import ServerProcess, start_atoll, start_real_triton
 from tests.conformance.python_models.scenarios import MODELS
 from tritonclient.utils import InferenceServerException
 
@@ -28,9 +29,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         shutil.copytree(MODELS / name, models / name, ignore=shutil.ignore_patterns("__pycache__"))
     start = start_atoll
     if request.param == "triton":
-        reason = install_real_triton()
-        if reason:
-            pytest.skip(f"the real Triton server cannot be installed: {reason}")
+        skip_without_real_server()
         start = start_real_triton
     with start(models, folder / "log") as running:
         yield running

@@ -9,7 +9,8 @@ from tests.conformance.comparing import grpc_differences, http_differences
 from tests.conformance.models import write_python_repository
 from tests.conformance.process import ServerProcess, start_atoll
 from tests.conformance.questions import every
-from tests.conformance.record import as_record, ask_http, read_record
+from tests.conformance.record import as_record, ask_http
+from tests.conformance.recording import read_record
 
 OF_ONNX = differences.NO_UTF8  # what is only so with ONNX models is as in the real server here
 THREAD = 'parameters { key: "isolation" value { string_value: "thread" } }\n'

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from tests.conformance.model_folders import identity_config, write_model
 from tests.conformance.process import HOST, ServerProcess, wait_until
 from tests.conformance.queues.scenarios import SCENARIOS, Ask, Scenario, Wait
 from tests.conformance.wire import Exchange
@@ -35,15 +36,9 @@ class TritonPythonModel:
 def write_models(repository: Path) -> Path:
     """A model for each scenario."""
     for name, scenario in SCENARIOS.items():
-        folder = repository / name
-        (folder / "1").mkdir(parents=True)
-        (folder / "1" / "model.py").write_text(_MODEL.format(folder=str(folder), busy=_BUSY))
-        (folder / "config.pbtxt").write_text(
-            f'backend: "python"\nmax_batch_size: {scenario.max_batch_size}\n{scenario.batching}\n'
-            f'input [{{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }}]\n'
-            f'output [{{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }}]\n'
-            f"instance_group [{{ count: {scenario.instances} kind: KIND_CPU }}]\n"
-        )
+        more = f"{scenario.batching}\ninstance_group [{{ count: {scenario.instances} kind: KIND_CPU }}]\n"
+        config = identity_config("INT32", size=scenario.max_batch_size, more=more)
+        write_model(repository, name, config, _MODEL.format(folder=str(repository / name), busy=_BUSY))
     return repository
 
 

@@ -1,6 +1,5 @@
-"""Asks the real server about queues: python -m tests.conformance.queues.record_queues. Its answers are kept here."""
+"""Asks the real server about queues: python -m tests.conformance.queues.record_queues."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,6 @@ from tests.conformance.queues.examining import examine, write_models
 from tests.conformance.queues.scenarios import SCENARIOS
 from tests.conformance.recording import write_down
 
-RECORD = Path(__file__).parent / "recorded" / "queues.json"
-
-
-def read_answers() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(RECORD.read_text())
-    return document
-
 
 def record(folder: Path) -> dict[str, Any]:
     repository = write_models(folder / "models")
@@ -25,4 +17,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORD))
+    sys.exit(write_down(record, "queues"))

@@ -1,14 +1,17 @@
 """Queues with rules: what becomes of requests at Atoll, compared with what the real server was seen to do."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll
+from tests.conformance.asking_again import ask_again, skip_unless_all_is_asked
+from tests.conformance.process import ServerProcess, start_atoll
 from tests.conformance.queues.examining import examine, write_models
-from tests.conformance.queues.record_queues import read_answers, record
+from tests.conformance.queues.record_queues import record
 from tests.conformance.queues.scenarios import SCENARIOS
+from tests.conformance.recording import read_record
+
+RECORDED = read_record("queues")
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +26,15 @@ def served(repository: Path) -> Iterator[ServerProcess]:
 
 
 def test_each_scenario_has_one_record() -> None:
-    assert list(read_answers()) == list(SCENARIOS)
+    assert list(RECORDED) == list(SCENARIOS)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_answers_are_those_of_the_real_server(served: ServerProcess, repository: Path, name: str) -> None:
-    assert examine(served, repository, name) == read_answers()[name]
+    assert examine(served, repository, name) == RECORDED[name]
 
 
 @pytest.mark.slow
 def test_the_real_server_still_answers_so(tmp_path: Path) -> None:
-    if os.environ.get("ATOLL_ASK_ORACLE") != "all":
-        pytest.skip("asked with ATOLL_ASK_ORACLE=all")
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    assert record(tmp_path) == read_answers()
+    skip_unless_all_is_asked()
+    assert ask_again(record, tmp_path) == RECORDED

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.conformance.model_folders import DECOUPLED, write_model
+
 _MODEL = """
 import triton_python_backend_utils as pb_utils
 
@@ -37,19 +39,16 @@ def write_repository(root: Path) -> Path:
     _write(root, "texts", "STRING")
     _write(root, "batched", "INT32", size=8)
     _write(root, "pair", "INT32", tensors=2)
-    _write(root, "twice", "INT32", code=_TWICE, more="model_transaction_policy { decoupled: true }\n")
+    _write(root, "twice", "INT32", code=_TWICE, more=DECOUPLED)
     return root
 
 
 def _write(
     root: Path, name: str, data_type: str, *, size: int = 0, tensors: int = 1, code: str = _MODEL, more: str = ""
 ) -> None:
-    folder = root / name
-    (folder / "1").mkdir(parents=True)
     sides = "".join(
         f'{side} [ {{ name: "{label}{number}" data_type: TYPE_{data_type} dims: [ -1 ] }} ]\n'
         for side, label in (("input", "IN"), ("output", "OUT"))
         for number in range(tensors)
     )
-    (folder / "config.pbtxt").write_text(f'backend: "python"\nmax_batch_size: {size}\n{more}{sides}')
-    (folder / "1" / "model.py").write_text(code)
+    write_model(root, name, f'backend: "python"\nmax_batch_size: {size}\n{more}{sides}', code)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.process import start_real_triton
-from tests.conformance.record import RECORDS
 from tests.conformance.recording import write_down
 from tests.conformance.shared_memory.memory_repository import write_repository
 from tests.conformance.shared_memory.running import run_all
@@ -18,4 +17,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORDS / "shared_memory.json"))
+    sys.exit(write_down(record, "shared_memory"))

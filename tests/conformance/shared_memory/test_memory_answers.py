@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.conformance.comparing import grpc_differences, http_differences
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll
-from tests.conformance.record import read_record
+from tests.conformance.asking_again import ask_again
+from tests.conformance.comparing import answer_differences
+from tests.conformance.process import ServerProcess, start_atoll
+from tests.conformance.recording import read_record
 from tests.conformance.shared_memory.memory_repository import write_repository
 from tests.conformance.shared_memory.record_memory import record
 from tests.conformance.shared_memory.running import run
@@ -49,11 +50,7 @@ def channel(atoll: ServerProcess) -> Iterator[grpc.Channel]:
 def differences(recorded: dict[str, Any], found: dict[str, Any]) -> list[tuple[int, str]]:
     """What differs: the number of the answer, -1 for the file, and what."""
     pairs = enumerate(zip(recorded["answers"], found["answers"], strict=True))
-    result = [
-        (number, text)
-        for number, (wanted, got) in pairs
-        for text in (http_differences if isinstance(wanted["status"], int) else grpc_differences)(wanted, got)
-    ]
+    result = [(number, text) for number, (wanted, got) in pairs for text in answer_differences(wanted, got)]
     return result if recorded["two"] == found["two"] else [*result, (-1, f"@two is {found['two']}")]
 
 
@@ -71,9 +68,6 @@ def test_the_answers_are_those_of_the_real_server(atoll: ServerProcess, channel:
 
 @pytest.mark.oracle
 def test_the_record_is_what_the_real_server_answers(tmp_path: Path) -> None:
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    found = record(tmp_path)
+    found = ask_again(record, tmp_path)
     wrong = {name: differences(RECORDED[name], found[name]) for name in SCENARIOS}
     assert not {name: one for name, one in wrong.items() if one}

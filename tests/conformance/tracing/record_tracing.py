@@ -1,6 +1,5 @@
-"""Asks the real server about traces: python -m tests.conformance.tracing.record_tracing. Its answers are kept here."""
+"""Asks the real server about traces: python -m tests.conformance.tracing.record_tracing."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,6 @@ from tests.conformance.process import start_real_triton
 from tests.conformance.recording import write_down
 from tests.conformance.tracing import scenarios
 from tests.conformance.tracing.setting_questions import ask_grpc, ask_http, write_models
-
-RECORD = Path(__file__).parent / "recorded" / "tracing.json"
-
-
-def read_answers() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(RECORD.read_text())
-    return document
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -44,4 +36,4 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_down(record, RECORD))
+    sys.exit(write_down(record, "tracing"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tritonclient.grpc
+from tests.conformance.model_folders import write_model
 from tests.conformance.process import ServerProcess, wait_until
 from tests.conformance.wire import Exchange
 
@@ -99,13 +100,11 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def write_models(repository: Path) -> Path:
     for name, (code, more) in _MODELS.items():
-        (repository / name / "1").mkdir(parents=True)
-        (repository / name / "1" / "model.py").write_text(code)
-        (repository / name / "config.pbtxt").write_text(
+        config = (
             f'backend: "python"\nmax_batch_size: 8\n{_TENSORS}instance_group [{{ count: 1 kind: KIND_CPU }}]\n{more}\n'
         )
-    (repository / "steps" / "1").mkdir(parents=True)
-    (repository / "steps" / "config.pbtxt").write_text(f"max_batch_size: 8\n{_TENSORS}{_STEPS}")
+        write_model(repository, name, config, code)
+    write_model(repository, "steps", f"max_batch_size: 8\n{_TENSORS}{_STEPS}")
     return repository
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
+from tests.conformance.model_folders import write_identity
 from tests.conformance.process import ServerProcess
 from tests.conformance.wire import Exchange
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -200,18 +201,5 @@ def ask_grpc(server: ServerProcess, trace_file: str) -> list[dict[str, Any]]:
 def write_models(repository: Path) -> Path:
     """`echo` and `other` give back what they get."""
     for name in ("echo", "other"):
-        (repository / name / "1").mkdir(parents=True)
-        (repository / name / "1" / "model.py").write_text(
-            "import triton_python_backend_utils as pb_utils\n\n\n"
-            "class TritonPythonModel:\n"
-            "    def execute(self, requests):\n"
-            '        arrays = [pb_utils.get_input_tensor_by_name(one, "IN").as_numpy() for one in requests]\n'
-            '        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", one)]) for one in arrays]\n'
-        )
-        (repository / name / "config.pbtxt").write_text(
-            'backend: "python"\nmax_batch_size: 8\n'
-            'input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]\n'
-            'output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]\n'
-            "instance_group [{ count: 1 kind: KIND_CPU }]\n"
-        )
+        write_identity(repository, name, "INT32", more="instance_group [{ count: 1 kind: KIND_CPU }]\n")
     return repository

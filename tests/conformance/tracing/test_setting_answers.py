@@ -1,15 +1,17 @@
 """Trace settings: what Atoll answers, compared with what the real server was seen to answer."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.process import ServerProcess, install_real_triton, start_atoll
-from tests.conformance.tracing.record_tracing import read_answers, record
+from tests.conformance.asking_again import ask_again, skip_unless_all_is_asked
+from tests.conformance.process import ServerProcess, start_atoll
+from tests.conformance.recording import read_record
+from tests.conformance.tracing.record_tracing import record
 from tests.conformance.tracing.setting_questions import ask_grpc, ask_http, write_models
 
+RECORDED = read_record("tracing")
 MAY_DIFFER = ("type",)  # of errors: the real server labels some of its JSON documents text/plain
 
 
@@ -40,13 +42,13 @@ def comparable(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_settings_without_a_file_are_answered_as_the_real_server_does(without_file: ServerProcess) -> None:
-    expected = comparable(read_answers()["settings_without_a_file"])
+    expected = comparable(RECORDED["settings_without_a_file"])
     for wanted, got in zip(expected, comparable(ask_http(without_file, "")), strict=True):
         assert got == wanted
 
 
 def test_settings_are_answered_as_the_real_server_does(with_file: ServerProcess, repository: Path) -> None:
-    expected = comparable(read_answers()["settings"])
+    expected = comparable(RECORDED["settings"])
     for wanted, got in zip(
         expected, comparable(ask_http(with_file, str(repository.parent / "trace.json"))), strict=True
     ):
@@ -55,16 +57,12 @@ def test_settings_are_answered_as_the_real_server_does(with_file: ServerProcess,
 
 def test_settings_over_grpc_are_answered_as_the_real_server_does(with_file: ServerProcess, repository: Path) -> None:
     for wanted, got in zip(
-        read_answers()["settings_over_grpc"], ask_grpc(with_file, str(repository.parent / "trace.json")), strict=True
+        RECORDED["settings_over_grpc"], ask_grpc(with_file, str(repository.parent / "trace.json")), strict=True
     ):
         assert got == wanted
 
 
 @pytest.mark.slow
 def test_the_real_server_still_answers_so(tmp_path: Path) -> None:
-    if os.environ.get("ATOLL_ASK_ORACLE") != "all":
-        pytest.skip("asked with ATOLL_ASK_ORACLE=all")
-    reason = install_real_triton()
-    if reason:
-        pytest.skip(f"the real Triton server cannot be installed: {reason}")
-    assert record(tmp_path) == read_answers()
+    skip_unless_all_is_asked()
+    assert ask_again(record, tmp_path) == RECORDED

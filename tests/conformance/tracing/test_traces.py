@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from tests.conformance.process import ServerProcess, start_atoll, wait_until
+from tests.conformance.recording import read_record
 from tests.conformance.tracing import scenarios
-from tests.conformance.tracing.record_tracing import read_answers
 from tests.conformance.tracing.scenarios import PARENT, infer, infer_grpc
 
+RECORDED = read_record("tracing")
 LEVELS = ("--trace-config=level=TIMESTAMPS", "--trace-config=level=TENSORS", "--trace-config=rate=1")
 PATTERNS = ("--http-header-forward-pattern=x-.*|headers", "--grpc-header-forward-pattern=X-")
 OTHER = "00-11111111111111111111111111111111-2222222222222222-00"
@@ -75,7 +76,7 @@ def once(traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_the_traces_are_those_of_the_real_server(entries: list[dict[str, Any]]) -> None:
     added = (["echo", 1, "refused"], ["echo", 1, "wrong"], ["batched", 1, "gone"])
     got = [one for one in scenarios.summary(entries) if one["model"] not in added]
-    assert got == once(read_answers()["traces"])
+    assert got == once(RECORDED["traces"])
 
 
 def test_refused_and_cancelled_requests_end_their_traces(entries: list[dict[str, Any]]) -> None:
@@ -113,11 +114,11 @@ def forwarding(repository: Path) -> Iterator[ServerProcess]:
 
 
 def test_models_see_the_headers_that_the_real_server_forwards(forwarding: ServerProcess) -> None:
-    assert scenarios.ask_headers(forwarding) == read_answers()["headers"]
+    assert scenarios.ask_headers(forwarding) == RECORDED["headers"]
 
 
 def test_models_see_the_metadata_that_the_real_server_forwards(forwarding: ServerProcess) -> None:
-    assert scenarios.ask_grpc_headers(forwarding) == read_answers()["headers_over_grpc"]
+    assert scenarios.ask_grpc_headers(forwarding) == RECORDED["headers_over_grpc"]
 
 
 def test_no_header_changes_a_sequence(repository: Path) -> None:
