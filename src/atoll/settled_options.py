@@ -68,8 +68,9 @@ _NEEDS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], bool], str], 
 def settled(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     """The values, by field name, with the deprecated options' meaning in the place of the others'; and what the
     operator should know about those that were given. Raises InvalidArgumentError for one that is only accepted, and
-    is malformed.
+    is malformed, and for one that is empty where that would mean something that nobody wrote.
     """
+    _check_empty(values)
     result = dict(values)
     notices = []
     strict = values["strict_model_config"]
@@ -102,6 +103,13 @@ def _older_trace_config(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         value = values[name.replace("-", "_")]
         if value not in (None, ""):
             yield name, f"{key}={value}"
+
+
+def _check_empty(values: Mapping[str, Any]) -> None:
+    """A variable that is not set, as in --http-address=$ADDRESS: not every interface, nor the current directory."""
+    for field in ("http_address", "grpc_address", "model_repository", "load_model"):
+        if values[field] == "" or (isinstance(values[field], (list, tuple)) and "" in values[field]):
+            raise InvalidArgumentError(f"--{field.replace('_', '-')} is empty: is a variable not set?")
 
 
 def _check_device_sizes(values: Mapping[str, Any]) -> None:

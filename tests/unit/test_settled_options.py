@@ -86,6 +86,15 @@ def test_a_malformed_size_of_a_device_is_refused_although_it_has_no_effect(field
         settled({**DEFAULTS, field: ["0:1", text]})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("http_address", ""), ("grpc_address", ""), ("model_repository", ["models", ""]), ("load_model", [""])],
+)
+def test_a_variable_that_is_not_set_opens_nothing(field: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"--{field.replace('_', '-')} is empty"):
+        settled({**DEFAULTS, field: value})
+
+
 def test_the_names_of_some_that_have_none() -> None:
     assert {"cache-directory", "enable-peer-access", "cuda-memory-pool-byte-size"} <= {one.name for one in INERT}
 

@@ -93,6 +93,8 @@ class GrpcFrontend:
                 "of its own, and calls one event loop",
                 options.loops,
             )
+        if not spread and options.transport_options.max_connections != TransportOptions().max_connections:
+            logger.warning("--grpc-max-connections has no effect on the grpcio transport: it has no such limit")
         try:
             if spread:
                 await self._start_spread(kind)
