@@ -110,17 +110,22 @@ def _target_row(target: Target, found: Spread) -> list[str]:
 
 
 def _warnings(samples: Sequence[Sample]) -> list[str]:
-    found = []
-    for what, cores, bound in (
-        ("the server that should have been idle", [sample.idle_server_cores for sample in samples], IDLE_SERVER_CORES),
-        ("programs outside the benchmark", [sample.foreign_cores for sample in samples], FOREIGN_CORES),
-    ):
-        if disturbed := sum(value > bound for value in cores):
-            found.append(
-                f"Warning: in {disturbed} of {len(samples)} measurements {what} used more than {bound:g} cores "
-                f"(at worst {max(cores):.2f}, in the median {statistics.median(cores):.2f})."
-            )
-    return found
+    idle = [sample.idle_server_cores for sample in samples]
+    return [
+        *disturbances("the server that should have been idle", idle, IDLE_SERVER_CORES),
+        *disturbances("programs outside the benchmark", [sample.foreign_cores for sample in samples], FOREIGN_CORES),
+    ]
+
+
+def disturbances(what: str, cores: Sequence[float], bound: float) -> list[str]:
+    """A warning where `what` used more than `bound` cores in some of the measurements."""
+    disturbed = sum(value > bound for value in cores)
+    if not disturbed:
+        return []
+    return [
+        f"Warning: in {disturbed} of {len(cores)} measurements {what} used more than {bound:g} cores "
+        f"(at worst {max(cores):.2f}, in the median {statistics.median(cores):.2f})."
+    ]
 
 
 def figure(value: float) -> str:

@@ -2,22 +2,18 @@
 
 import argparse
 import contextlib
-import json
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.bare_loop import BareLoopError
-from benchmarks.environment import busy_warning, describe
-from benchmarks.load import LoadError, LoadGenerator, PerfAnalyzer, WrkAndH2load
+from benchmarks.load import LoadGenerator, PerfAnalyzer, WrkAndH2load
 from benchmarks.measure import Bench
+from benchmarks.options import add_places, add_rounds, counts, some_of
 from benchmarks.plan import CASES, CONCURRENCY, PROTOCOLS, YARDSTICKS, Case, Protocol, Side
 from benchmarks.progress import progress
 from benchmarks.report import render
 from benchmarks.samples import Sample
-from benchmarks.servers import ATOLL, RIVAL, RunningServer, ServerError, lay_out_repository, make_onnx_files, serving
+from benchmarks.servers import ATOLL, RIVAL, RunningServer, lay_out_repository, make_onnx_files, serving
+from benchmarks.session import Session
 
 HERE = Path(__file__).parent
 GENERATORS: dict[str, Callable[[Path], LoadGenerator]] = {"perf_analyzer": PerfAnalyzer, "wrk": WrkAndH2load}
@@ -32,23 +28,19 @@ def parser() -> argparse.ArgumentParser:
     )
     models = [case.model for case in CASES]
     add = options.add_argument
-    add("--models", type=_some_of(models), default=models, metavar="A,B", help=f"of {','.join(models)}; default all")
+    add("--models", type=some_of(models), default=models, metavar="A,B", help=f"of {','.join(models)}; default all")
     add(
         "--protocols",
-        type=_some_of(PROTOCOLS),
+        type=some_of(PROTOCOLS),
         default=list(PROTOCOLS),
         metavar="A,B",
         help="of http,grpc; default both",
     )
     add(
-        "--concurrency", type=_counts, default=list(CONCURRENCY), metavar="N,N",
+        "--concurrency", type=counts, default=list(CONCURRENCY), metavar="N,N",
         help="requests outstanding; default 1,8,32",
     )  # fmt: skip
-    add("--rounds", type=int, default=3, help="how often all is measured; medians are reported (default 3)")
-    add(
-        "--seconds", type=float, default=3.0,
-        help="length of one measurement; resnet18 takes five times that, bert twice (default 3)",
-    )  # fmt: skip
+    add_rounds(options, "resnet18 takes five times that, bert twice")
     add("--load", choices=list(GENERATORS), default="perf_analyzer", help="wrk: wrk for HTTP, h2load for gRPC")
     add(
         "--atoll", default=ATOLL, metavar="COMMAND",
@@ -68,19 +60,8 @@ def parser() -> argparse.ArgumentParser:
         "Example: session.intra_op.allow_spinning=0",
     )
     add("--no-bare-loop", action="store_true", help="leave out the limit")
-    add("--port", type=int, default=18000, help="first of six ports in a row that must be free (default 18000)")
-    add("--output", type=Path, help="folder for report.md, samples.json and the logs (default benchmarks/results/TIME)")
+    add_places(options, "six")
     return options
-
-
-def _some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def choose(text: str) -> list[str]:
-        chosen = text.split(",")
-        if unknown := [name for name in chosen if name not in known]:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
-        return chosen
-
-    return choose
 
 
 def _key_and_value(text: str) -> tuple[str, str]:
@@ -88,13 +69,6 @@ def _key_and_value(text: str) -> tuple[str, str]:
     if not (key and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     return key, value
-
-
-def _counts(text: str) -> list[int]:
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise argparse.ArgumentTypeError("at least one request must be outstanding")
-    return counts
 
 
 def order(
@@ -121,45 +95,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the process's exit status: 0 when all that was asked for was measured, whatever the figures."""
     options = parser().parse_args(arguments)
     cases = [case for case in CASES if case.model in options.models]
-    output = (options.output or HERE / "results" / time.strftime("%Y%m%d-%H%M%S")).absolute()
-    output.mkdir(parents=True, exist_ok=True)
-    environment = describe() | {
+    session = Session("benchmarks", options.output)
+    session.environment |= {
         "load generator": options.load,
         "model parameters": dict(options.model_parameter) or "none",
     }
-    if warning := busy_warning():
-        print(warning, file=sys.stderr)
     samples: list[Sample] = []
-    failures: list[str] = []
-    try:
-        with tempfile.TemporaryDirectory(prefix="atoll-benchmarks-") as scratch:
-            load = GENERATORS[options.load](Path(scratch))
-            load.prepare()
-            with _servers(options, cases, output) as servers:
-                bench = Bench(servers, load, _onnx_files(), options.seconds, not options.no_bare_loop)
-                plan = list(order(cases, options.protocols, options.concurrency, options.rounds, bool(options.rival)))
-                _measure_all(bench, plan, samples, failures)
-    except (LoadError, ServerError, OSError) as error:
-        failures.append(str(error))
-    except KeyboardInterrupt:
-        failures.append("interrupted; the figures are of what was measured until then")
-    progress("")
+    with session.measuring() as scratch:
+        load = GENERATORS[options.load](scratch)
+        load.prepare()
+        with _servers(options, cases, session.output) as servers:
+            bench = Bench(servers, load, _onnx_files(), options.seconds, not options.no_bare_loop)
+            plan = list(order(cases, options.protocols, options.concurrency, options.rounds, bool(options.rival)))
+            for number, (round_number, protocol, concurrency, case) in enumerate(plan, 1):
+                name = f"round {round_number}: {case.side} {case.model} {protocol} {concurrency}"
+                with session.one(name, f"[{number}/{len(plan)}] "):
+                    samples.append(bench.sample(round_number, case, protocol, concurrency))
     if samples:
-        _write(output, render(samples, environment, failures), environment, samples)
-    for failure in failures:
-        print(f"benchmarks: {failure}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _measure_all(bench: Bench, plan: Sequence[Cell], samples: list[Sample], failures: list[str]) -> None:
-    """One model that cannot be measured does not cost the others' figures; a server that has ended does."""
-    for number, (round_number, protocol, concurrency, case) in enumerate(plan, 1):
-        name = f"round {round_number}: {case.side} {case.model} {protocol} {concurrency}"
-        progress(f"[{number}/{len(plan)}] {name}")
-        try:
-            samples.append(bench.sample(round_number, case, protocol, concurrency))
-        except (LoadError, BareLoopError, OSError) as error:
-            failures.append(f"{name}: {error}")
+        report = render(samples, session.environment, session.failures)
+        session.write(report, {"samples": [sample.document() for sample in samples]})
+    return session.end()
 
 
 @contextlib.contextmanager
@@ -184,11 +139,3 @@ def _servers(options: argparse.Namespace, cases: Sequence[Case], output: Path) -
 
 def _onnx_files() -> Path:
     return HERE / ".cache" / "onnx"
-
-
-def _write(output: Path, report: str, environment: dict[str, object], samples: Sequence[Sample]) -> None:
-    document = {"environment": environment, "samples": [sample.document() for sample in samples]}
-    (output / "samples.json").write_text(json.dumps(document, indent=1) + "\n")
-    (output / "report.md").write_text(report)
-    print(report)
-    print(f"raw samples: {output / 'samples.json'}")

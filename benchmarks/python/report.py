@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.plan import Protocol
 from benchmarks.python.measure import Sample
 from benchmarks.python.plan import SERVERS, TITLES, ServerName, targets
-from benchmarks.report import FOREIGN_CORES, IDLE_SERVER_CORES, environment_lines, figure, table
+from benchmarks.report import FOREIGN_CORES, IDLE_SERVER_CORES, disturbances, environment_lines, figure, table
 from benchmarks.samples import Spread, spread
 
 Cell = tuple[str, Protocol, int]
@@ -93,14 +93,8 @@ def _shown(found: Spread | None, show: Callable[[float], str]) -> str:
 
 
 def _warnings(samples: Sequence[Sample]) -> list[str]:
-    found = []
-    for what, cores, bound in (
-        ("the servers that should have been idle", [one.idle_cores for one in samples], IDLE_SERVER_CORES),
-        ("programs outside the benchmark", [one.foreign_cores for one in samples], FOREIGN_CORES),
-    ):
-        if disturbed := sum(value > bound for value in cores):
-            found.append(
-                f"Warning: in {disturbed} of {len(samples)} measurements {what} used more than {bound:g} cores "
-                f"(at worst {max(cores):.2f})."
-            )
-    return found
+    idle = [one.idle_cores for one in samples]
+    return [
+        *disturbances("the servers that should have been idle", idle, IDLE_SERVER_CORES),
+        *disturbances("programs outside the benchmark", [one.foreign_cores for one in samples], FOREIGN_CORES),
+    ]

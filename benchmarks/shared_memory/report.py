@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from benchmarks.plan import Protocol
 from benchmarks.python.measure import Sample
 from benchmarks.python.plan import TITLES, ServerName
-from benchmarks.report import FOREIGN_CORES, environment_lines, figure, table
+from benchmarks.report import FOREIGN_CORES, disturbances, environment_lines, figure, table
 from benchmarks.samples import Spread, spread
 from benchmarks.shared_memory.plan import (
     IN_REQUESTS,
@@ -51,12 +51,7 @@ def render(samples: Sequence[Sample], environment: Mapping[str, object], failure
         "## Ratios",
         table(_RATIO_HEAD, list(_ratios(samples))),
     ]
-    if disturbed := sum(one.foreign_cores > FOREIGN_CORES for one in samples):
-        worst = max(one.foreign_cores for one in samples)
-        parts.append(
-            f"Warning: in {disturbed} of {len(samples)} measurements programs outside the benchmark used more than "
-            f"{FOREIGN_CORES:g} cores (at worst {worst:.2f})."
-        )
+    parts += disturbances("programs outside the benchmark", [one.foreign_cores for one in samples], FOREIGN_CORES)
     return "\n\n".join([*parts, *(f"Failed: {failure}" for failure in failures)]) + "\n"
 
 

@@ -81,4 +81,6 @@ def test_a_disturbed_machine_is_told_of() -> None:
 
 def test_all_is_measured_unless_asked_otherwise() -> None:
     options = parser().parse_args([])
-    assert (options.loads, options.protocols, options.clients) == ("1MB,16MB", "http,grpc", "")
+    assert (options.loads, options.protocols, options.clients) == (["1MB", "16MB"], ["http", "grpc"], [])
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--loads=2MB"])
