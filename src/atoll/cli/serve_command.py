@@ -39,7 +39,7 @@ def run(namespace: argparse.Namespace) -> int:
         return serve(values)
     except AtollError as error:
         print(f"error: {error}", file=sys.stderr)
-        for mistake in filter(None, map(mistake_about, values["model_repository"])):
+        for mistake in filter(None, map(mistake_about, filter(None, values["model_repository"]))):
             print(f"hint: {mistake}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.strerror or error}", file=sys.stderr)
