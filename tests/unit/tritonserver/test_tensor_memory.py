@@ -3,11 +3,8 @@
 import ctypes
 import gc
 import pickle
-import shutil
-import subprocess
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.unit.frontends.shared_memory.fake_cuda import build_library
 
 from atoll import tritonserver as ts
 from atoll.devices.cuda_driver import CudaDriver, CudaError
@@ -26,19 +24,13 @@ from atoll.tritonserver import dlpack
 from atoll.tritonserver.memory import host_buffer, parse_memory_type
 from atoll.tritonserver.tensor import engine_tensor, placed, tensor_of
 
-FAKE_CUDA = Path(__file__).parents[1] / "frontends" / "shared_memory" / "fake_cuda.c"
 NUMBERS = [one for one in ts.DataType if one not in (ts.DataType.INVALID, ts.DataType.BYTES, ts.DataType.BF16)]
 
 
 @pytest.fixture(scope="module")
 def cuda(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """A CUDA driver whose GPUs' memory is the process's own."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    built = tmp_path_factory.mktemp("cuda") / "libfake.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, FAKE_CUDA], check=True, timeout=60)
-    return ctypes.CDLL(str(built))
+    return build_library(tmp_path_factory.mktemp("cuda"))
 
 
 class Foreign:

@@ -2,12 +2,10 @@
 
 import ctypes
 import gc
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.frontends.shared_memory.fake_cuda import build_library
 
 from atoll.devices import cuda_driver as module
 from atoll.devices.cuda_driver import CudaDriver, CudaError
@@ -22,13 +20,7 @@ ROOM = 4000  # of 4096 bytes, the handle's pointer is at the 96th
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    built = tmp_path_factory.mktemp("cuda") / "libfake.so"
-    source = Path(__file__).with_name("fake_cuda.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, source], check=True, timeout=60)
-    return ctypes.CDLL(str(built))
+    return build_library(tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.fixture
