@@ -2,19 +2,29 @@
 
 import logging
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from atoll.errors import AtollError, InternalError, InvalidArgumentError, UnsupportedError
-from atoll.request import InferenceResponse
+from atoll.request import InferenceRequest, InferenceResponse, Parameter
 from atoll.tensor import Array, DataType, Tensor
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
 logger = logging.getLogger(__name__)
+
+Inputs = Mapping[str, "Array | Sequence[Any] | Tensor"]
+"""What a Python caller gives for a model's inputs, by name."""
+
+
+class Typed(Protocol):
+    """An input of a model."""
+
+    @property
+    def datatype(self) -> DataType: ...
 
 
 def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: DataType | None) -> Tensor:
@@ -33,6 +43,32 @@ def input_tensor(name: str, value: "Array | Sequence[Any] | Tensor", datatype: D
     if datatype is DataType.BF16 and value.dtype == np.uint16:
         return Tensor(name, datatype, value.shape, array=value)
     return Tensor.from_numpy(name, value)
+
+
+def request_of(
+    model_name: str,
+    model_version: str,
+    inputs: Inputs,
+    specs: Mapping[str, Typed],
+    reply: "ThreadReply | LoopReply",
+    outputs: Sequence[str],
+    request_id: str,
+    parameters: dict[str, Parameter] | None,
+) -> InferenceRequest:
+    """What a Python caller asks of a model, whose inputs are `specs`, as a request. Raises as `input_tensor`."""
+    tensors = {}
+    for name, value in inputs.items():
+        spec = specs.get(name)
+        tensors[name] = input_tensor(name, value, spec.datatype if spec is not None else None)
+    return InferenceRequest(
+        model_name,
+        tensors,
+        reply,
+        model_version=model_version,
+        id=request_id,
+        output_names=tuple(outputs),
+        parameters=parameters,
+    )
 
 
 def checked_timeout(timeout: float | None) -> float | None:
@@ -60,6 +96,26 @@ def decoupled_refusal(model_name: str) -> UnsupportedError:
         "decoupled transaction policy. Please use 'decoupled=True' argument to the 'exec' or 'async_exec' calls for "
         "decoupled models.'"
     )
+
+
+def wait_for(ask: Callable[[Callable[[AtollError | None], None]], None]) -> None:
+    """Have `ask` call back, from any thread, and wait until it does. Raises the error that it is called back with."""
+    answered = threading.Event()
+    errors: list[AtollError | None] = []
+
+    def then(error: AtollError | None) -> None:
+        errors.append(error)
+        answered.set()
+
+    ask(then)
+    answered.wait()
+    error = errors.pop()
+    if error is None:
+        return
+    try:
+        raise error
+    finally:
+        del error  # no circle: its traceback holds this frame, and the caller's with the arrays
 
 
 class ThreadReply:

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from time import monotonic_ns
@@ -16,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from atoll.caching.store import CacheReading
-from atoll.calls import LoopReply, ThreadReply, checked_priority, checked_timeout, input_tensor
-from atoll.config.metadata import ModelMetadata, ServerMetadata
+from atoll.calls import Inputs, LoopReply, ThreadReply, checked_priority, checked_timeout, request_of, wait_for
+from atoll.config.metadata import EXTENSIONS, ModelMetadata, ServerMetadata
 from atoll.errors import (
     AtollError,
     ConfigError,
@@ -38,28 +39,12 @@ from atoll.observability.tracing.settings import read_update
 from atoll.observability.tracing.tracer import Tracer
 from atoll.options import ServerOptions
 from atoll.request import InferenceRequest, InferenceResponse, Parameter, run_at_once
-from atoll.tensor import Array, Tensor
 
 if TYPE_CHECKING:
     from atoll.isolation.readers import EventLoop
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = (
-    "classification",
-    "sequence",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "system_shared_memory",
-    "cuda_shared_memory",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-    "trace",
-    "logging",
-)
 NS_PER_SECOND = 1_000_000_000
 READINESS_S = 5.0  # that a model's own code gets to say whether it is ready
 WAKES = 5  # times that a request waits for its model, which others may have pushed out again in the meantime
@@ -67,8 +52,6 @@ _NO_PEACE = (
     "model '{}' was unloaded for others each time before it could be used: --model-memory-budget is too small for the "
     "models that are asked for at once"
 )
-
-Inputs = Mapping[str, "Array | Sequence[Any] | Tensor"]
 
 
 class Server:
@@ -172,7 +155,9 @@ class Server:
         reply = ThreadReply()
         for _ in range(WAKES):
             try:
-                request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
+                version = str(model_version)
+                specs = self._table.find(model_name, version).input_specs
+                request = request_of(model_name, version, inputs, specs, reply, outputs, request_id, parameters)
                 request.defer = run_at_once
                 request.priority = checked_priority(priority)
                 self._submit(request)
@@ -210,7 +195,9 @@ class Server:
         future = reply.future
         for _ in range(WAKES):
             try:
-                request = self._request(model_name, inputs, reply, outputs, model_version, request_id, parameters)
+                version = str(model_version)
+                specs = self._table.find(model_name, version).input_specs
+                request = request_of(model_name, version, inputs, specs, reply, outputs, request_id, parameters)
                 request.defer = loop.call_soon
                 request.priority = checked_priority(priority)
                 self._submit(request)
@@ -312,48 +299,7 @@ class Server:
 
     def _awake(self, name: str) -> None:
         """Wait until the model is loaded. Raises the error with which that failed."""
-        answered = threading.Event()
-        errors: list[AtollError | None] = []
-
-        def then(error: AtollError | None) -> None:
-            errors.append(error)
-            answered.set()
-
-        self.wake(name, then)
-        answered.wait()
-        error = errors.pop()
-        if error is None:
-            return
-        try:
-            raise error
-        finally:
-            del error  # no circle: its traceback holds this frame, and the caller's with the arrays
-
-    def _request(
-        self,
-        model_name: str,
-        inputs: Inputs,
-        reply: ThreadReply | LoopReply,
-        outputs: Sequence[str],
-        model_version: str | int,
-        request_id: str,
-        parameters: dict[str, Parameter] | None,
-    ) -> InferenceRequest:
-        version = str(model_version)
-        specs = self._table.find(model_name, version).input_specs
-        tensors = {}
-        for name, value in inputs.items():
-            spec = specs.get(name)
-            tensors[name] = input_tensor(name, value, spec.datatype if spec is not None else None)
-        return InferenceRequest(
-            model_name,
-            tensors,
-            reply,
-            model_version=version,
-            id=request_id,
-            output_names=tuple(outputs),
-            parameters=parameters,
-        )
+        wait_for(partial(self.wake, name))
 
     def lend_loop(self, loop: "EventLoop") -> None:
         """Let an event loop, whose thread calls, read what models in processes of their own answer, which saves a
@@ -449,17 +395,7 @@ class Server:
         """The statistics of one version, of all of a model's, or of every model. Raises InvalidArgumentError if there
         is none.
         """
-        version = str(version)
-        chosen = [
-            model
-            for model in self._table.models()
-            if (not name or model.name == name) and (not version or model.version == version)
-        ]
-        if name and not chosen and not self._table.is_asleep(name):
-            if version and self._table.versions(name):
-                raise InvalidArgumentError(f"requested model version is not available for model '{name}'")
-            raise InvalidArgumentError(f"requested model '{name}' is not available")
-        return [model.statistics() for model in chosen]
+        return [model.statistics() for model in self._table.chosen(name, str(version))]
 
     def trace_settings(self, model_name: str = "") -> dict[str, Any]:
         """What decides which requests are traced, as the protocol says it: of a model, or of all that have no settings
@@ -480,7 +416,7 @@ class Server:
         return self.tracing.update(read_update(wanted, space), model_name).document()
 
     def _demand_traceable(self, model_name: str) -> None:
-        if model_name and not self._table.versions(model_name) and not self._table.is_asleep(model_name):
+        if model_name and not self._table.offers(model_name):
             raise InvalidArgumentError(f"Request for unknown model : {model_name}")
 
     def in_flight(self) -> int:

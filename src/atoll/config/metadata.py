@@ -4,10 +4,27 @@ from dataclasses import dataclass
 
 from atoll.tensor import DataType
 
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "cuda_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+"""The protocol extensions that a server speaks, in Triton's order."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerMetadata:
-    """The server's name, its version, and the protocol extensions that it speaks, in Triton's order."""
+    """The server's name, its version, and the protocol extensions that it speaks: `EXTENSIONS`."""
 
     name: str
     version: str

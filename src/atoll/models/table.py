@@ -124,6 +124,25 @@ class ModelTable:
         """All versions of all models, by name, then number."""
         return [model for _, versions in sorted(self._served.items()) for model in versions.values()]
 
+    def chosen(self, name: str, version: str) -> list[Model]:
+        """One version, all of a name, or, where both are "", all that are served. Raises InvalidArgumentError where
+        there is none.
+        """
+        found = [
+            model
+            for model in self.models()
+            if (not name or model.name == name) and (not version or model.version == version)
+        ]
+        if name and not found and not self.is_asleep(name):
+            if version and self.versions(name):
+                raise InvalidArgumentError(f"requested model version is not available for model '{name}'")
+            raise InvalidArgumentError(f"requested model '{name}' is not available")
+        return found
+
+    def offers(self, name: str) -> bool:
+        """Whether somebody may ask for this name: it is served, or waits to be asked for."""
+        return bool(self.versions(name)) or self.is_asleep(name)
+
     def is_asleep(self, name: str) -> bool:
         """Whether the model waits to be asked for."""
         return name in self._asleep
