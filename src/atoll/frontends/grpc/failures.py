@@ -5,7 +5,7 @@ import logging
 
 from atoll.frontends.grpc.transport import GrpcError, GrpcStatus
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def status_of(error: BaseException, method: str) -> tuple[GrpcStatus, str]:
@@ -14,5 +14,5 @@ def status_of(error: BaseException, method: str) -> tuple[GrpcStatus, str]:
         return error.code, error.message
     if isinstance(error, asyncio.CancelledError):
         return GrpcStatus.CANCELLED, "the call was cancelled by the server"
-    _LOG.error("the handler of %s raised", method, exc_info=error)
+    logger.error("the handler of %s raised", method, exc_info=error)
     return GrpcStatus.UNKNOWN, f"Unexpected {type(error).__name__}: {error}"

@@ -13,7 +13,7 @@ import grpc.aio
 from atoll.frontends.grpc.metadata import checked
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, Metadata
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _SEND_HIGH_WATER = 1 << 20
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _ALGORITHMS = {
@@ -103,7 +103,7 @@ class GrpcioCall:
             try:
                 callback()
             except Exception:  # the others must run all the same
-                _LOG.exception("a cancellation callback of %s raised", self._method)
+                logger.exception("a cancellation callback of %s raised", self._method)
 
     def end(self) -> None:
         self._over = True

@@ -34,11 +34,6 @@ class TraceContext:
         """32 hexadecimal digits."""
         return self.traceparent[3:35]
 
-    @property
-    def sampled(self) -> bool:
-        """Whether the client records this trace itself."""
-        return bool(int(self.traceparent[53:55], 16) & 1)
-
     @cached_property
     def text(self) -> str:
         """The headers as a JSON object: what a Python model's `get_context` returns."""
