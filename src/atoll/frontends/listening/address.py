@@ -28,6 +28,13 @@ def parse_address(text: str, port: int) -> Address:
     return Address(host=host.removeprefix("[").removesuffix("]"), port=port, family=family)
 
 
+def beside(http_address: str) -> str:
+    """Where another port listens that has no address of its own: where HTTP does; but two of them cannot have one Unix
+    socket.
+    """
+    return "127.0.0.1" if http_address.startswith(_UNIX) else http_address
+
+
 def shown(host: str, port: int) -> str:
     """What was bound, for the log: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`."""
     if host.startswith(_UNIX):

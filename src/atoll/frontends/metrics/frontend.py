@@ -12,6 +12,7 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, ConnectionLimits
 from atoll.frontends.http.listening import HttpListening
 from atoll.frontends.http.routes import Endpoint, Route, RouteTable
+from atoll.frontends.listening.address import beside
 from atoll.frontends.listening.options import ListenOptions, socket_mode
 from atoll.frontends.listening.tls import TlsFiles
 from atoll.frontends.metrics.page import MetricsPage
@@ -37,7 +38,7 @@ class MetricsOptions(ListenOptions):
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name."""
         return cls(
-            host=values["metrics_address"] or _beside(values["http_address"]),
+            host=values["metrics_address"] or beside(values["http_address"]),
             port=values["metrics_port"],
             tls=TlsFiles.from_values(values, "http", "metrics"),
             socket_mode=socket_mode(values),
@@ -73,8 +74,3 @@ class MetricsService:
 
     def close(self) -> None:
         """Nothing here takes long."""
-
-
-def _beside(http_address: str) -> str:
-    """Metrics listen where HTTP does, but two of them cannot have one Unix socket."""
-    return "127.0.0.1" if http_address.startswith("unix:") else http_address

@@ -10,6 +10,7 @@ from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.listening import HttpListening
 from atoll.frontends.http.service import HttpService
+from atoll.frontends.listening.address import beside
 from atoll.frontends.listening.options import ListenOptions
 from atoll.frontends.sagemaker.endpoints import SageMakerEndpoints, SageMakerSettings
 from atoll.frontends.sagemaker.models import EndpointModels
@@ -33,7 +34,7 @@ class SageMakerOptions(ListenOptions):
         """From the server's options, by field name, and the environment. Raises InvalidArgumentError."""
         check_port_range(values)
         return cls(
-            host=values["http_address"],
+            host=beside(values["http_address"]),
             port=values["sagemaker_port"],
             loops=values["sagemaker_thread_count"],
             limits=ConnectionLimits.from_values(values),

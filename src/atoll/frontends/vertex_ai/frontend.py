@@ -11,6 +11,7 @@ from atoll.frontends.http.limits import ConnectionLimits
 from atoll.frontends.http.listening import HttpListening
 from atoll.frontends.http.routes import Endpoint
 from atoll.frontends.http.service import HttpService
+from atoll.frontends.listening.address import beside
 from atoll.frontends.listening.options import ListenOptions
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions, MetricsService
 from atoll.frontends.vertex_ai.endpoints import VertexAiEndpoints
@@ -36,7 +37,7 @@ class VertexAiOptions(ListenOptions):
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """From the server's options, by field name, and the environment. Raises InvalidArgumentError."""
         return cls(
-            host=values["http_address"],
+            host=beside(values["http_address"]),
             port=values["vertex_ai_port"],
             loops=values["vertex_ai_thread_count"],
             limits=ConnectionLimits.from_values(values),

@@ -9,6 +9,10 @@ import pytest
 
 from atoll.frontends.listening.address import Address, grpc_target, parse_address, shown
 from atoll.frontends.listening.sockets import listen_on, make_way
+from atoll.frontends.metrics.frontend import MetricsOptions
+from atoll.frontends.sagemaker.frontend import SageMakerOptions
+from atoll.frontends.vertex_ai.frontend import VertexAiOptions
+from atoll.options import OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -187,3 +191,12 @@ def test_the_next_servers_file_is_left_alone(tmp_path):
 def test_a_path_that_cannot_be_is_named(path):
     with pytest.raises(OSError, match="cannot listen on unix:"):
         listen_on(Address(path=path))
+
+
+@pytest.mark.parametrize("options", [MetricsOptions, SageMakerOptions, VertexAiOptions])
+def test_a_port_without_an_address_of_its_own_is_beside_http_and_never_in_its_socket(options, monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/health")
+    values = {option.field: option.default for option in OPTIONS}
+    assert options.from_values({**values, "http_address": "::1"}).host == "::1"
+    assert options.from_values({**values, "http_address": "unix:/run/http.sock"}).host == "127.0.0.1"
