@@ -39,7 +39,6 @@ def _context_holds(context: TraceContext | None) -> None:
         return
     assert _PARENT.fullmatch(context.traceparent)
     assert context.trace_id.strip("0")
-    assert context.sampled in (True, False)
     assert context.tracestate.count(",") < MAX_MEMBERS
     assert context.tracestate.isascii()
     assert context.tracestate.isprintable()

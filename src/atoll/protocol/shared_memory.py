@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from atoll.errors import InternalError, InvalidArgumentError, NotFoundError
+from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, PermissionDeniedError
 from atoll.request import InferenceResponse, Parameter
 from atoll.tensor import Buffer, DataType, Tensor
 
@@ -69,6 +69,20 @@ class NoRegions:
 
 
 NO_REGIONS: Final = NoRegions()
+
+
+class ForbiddenRegions:
+    """For clients that may not use what others share with the server."""
+
+    caching = False
+
+    def region(self, name: str) -> Region:
+        raise PermissionDeniedError(
+            "the API key does not have the scope 'shared-memory', without which no shared memory region can be used"
+        )
+
+
+FORBIDDEN_REGIONS: Final = ForbiddenRegions()
 
 
 class Placement:

@@ -38,8 +38,10 @@ INFER = SERVICE + "ModelInfer"
 STREAM = SERVICE + "ModelStreamInfer"
 READY = SERVICE + "ModelReady"
 
-Permit = Callable[[str], None]
-"""Called with a message's model. Raises AtollError where it may not be used, or not now."""
+Permit = Callable[[str], bool]
+"""Called with a message's model. Raises AtollError where it may not be used, or not now. Returns whether the message's
+tensors may be in shared memory.
+"""
 
 
 class InferHandler(Protocol):
@@ -69,7 +71,7 @@ class GrpcGate:
             api = API_OF[path]
             keys = self._keys_for(api, path == READY)
             if keys is not None:
-                handler = _keyed_infer(keys, infer) if path == INFER else _keyed(keys, api, path, handler)
+                handler = self._keyed_infer(keys, infer) if path == INFER else _keyed(keys, api, path, handler)
             guarded[path] = _restricted(self._restrictions.get(api), handler)
         return guarded
 
@@ -81,9 +83,25 @@ class GrpcGate:
             keys = self._keys_for(api, False)
             if keys is not None:
                 assert path == STREAM, f"nobody knows which models {path} is about. This is a bug"
-                handler = _keyed_stream(keys, infer)
+                handler = self._keyed_stream(keys, infer)
             guarded[path] = _restricted_stream(self._restrictions.get(api), handler)
         return guarded
+
+    def _keyed_infer(self, keys: KeyRing, infer: InferHandler) -> UnaryHandler:
+        regions_open = Api.SHARED_MEMORY in self._exempt
+
+        def procedure(call: Call, message: bytes) -> Message | Pending:
+            return infer(call, message, permit=partial(_holder(keys, Api.INFERENCE, call).permit, regions_open))
+
+        return procedure
+
+    def _keyed_stream(self, keys: KeyRing, infer: StreamInferHandler) -> StreamHandler:
+        regions_open = Api.SHARED_MEMORY in self._exempt
+
+        def procedure(call: StreamCall) -> Awaitable[None]:
+            return infer(call, permit=partial(_holder(keys, Api.INFERENCE, call).permit, regions_open))
+
+        return procedure
 
     def _keys_for(self, api: Api, names_model: bool) -> KeyRing | None:
         return None if api in self._exempt and open_to_all(api, names_model) else self._keys
@@ -148,23 +166,9 @@ class _Holder:
         key.admit()
         return key
 
-    def permit(self, model: str) -> None:
+    def permit(self, regions_open: bool, model: str) -> bool:
         """See `Permit`. A message that names no model is for none that the key might be for."""
-        self.key(model)
-
-
-def _keyed_infer(keys: KeyRing, infer: InferHandler) -> UnaryHandler:
-    def procedure(call: Call, message: bytes) -> Message | Pending:
-        return infer(call, message, permit=_holder(keys, Api.INFERENCE, call).permit)
-
-    return procedure
-
-
-def _keyed_stream(keys: KeyRing, infer: StreamInferHandler) -> StreamHandler:
-    def procedure(call: StreamCall) -> Awaitable[None]:
-        return infer(call, permit=_holder(keys, Api.INFERENCE, call).permit)
-
-    return procedure
+        return self.key(model).opens(Api.SHARED_MEMORY) or regions_open
 
 
 def _holder(keys: KeyRing, api: Api, call: Call) -> _Holder:

@@ -79,6 +79,10 @@ class ApiKey:
         """`admit` is to be asked for each request."""
         return self.meter is not None or self.record.expires is not None
 
+    def opens(self, api: Api) -> bool:
+        """Whether it has a scope with this API."""
+        return api in self._apis
+
     def may_use(self, model: str) -> bool:
         """Whether the key is for this model. Only the name counts: whether there is such a model, it does not tell."""
         return self._models is None or self._models.match(model) is not None

@@ -40,7 +40,7 @@ from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
-from atoll.protocol.shared_memory import NO_REGIONS, Regions
+from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, NO_REGIONS, Regions
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.server import Server
 
@@ -114,24 +114,31 @@ class Servicer:
         self._shared_memory.close()
 
     def model_infer(
-        self, call: Call, message: bytes, attempt: int = 0, permit: Callable[[str], None] | None = None
+        self,
+        call: Call,
+        message: bytes,
+        attempt: int = 0,
+        permit: Callable[[str], bool] | None = None,
+        regions: Regions | None = None,
     ) -> Message | Pending:
         """Hands the request to the engine; the answer comes through its sender, usually after this has returned.
 
-        `permit` is asked first whether the model may be used; it raises AtollError where not.
+        `permit` is asked first whether the model may be used; it raises AtollError where not. `regions`: where tensors
+        may be, None: in all that there are.
         """
+        regions = regions or self._regions
         try:
             parsed = self._codec.parse(message)
             if self._logged:
                 cast(LoggedCall, call).facts = Facts(short(parsed.id), short(parsed.model_name), "", None)
-            if permit is not None:
-                permit(parsed.model_name)
+            if permit is not None and not permit(parsed.model_name):
+                regions = FORBIDDEN_REGIONS
             parsed.model_version = model_version(parsed.model_version)
             model = self._server.model(parsed.model_name, parsed.model_version)
             if model.decoupled:
                 raise UnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
             sender = UnarySender(call, self._codec, self._mailbox)
-            request, parameters = build_request(parsed, sender, self._defer, self._regions)
+            request, parameters = build_request(parsed, sender, self._defer, regions)
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
             if parameters.placement is not None:
@@ -147,7 +154,7 @@ class Servicer:
                 model.submit(request)
         except AtollError as error:
             if isinstance(error, ModelAsleepError):
-                again = partial(self.model_infer, call, message, attempt + 1)
+                again = partial(self.model_infer, call, message, attempt + 1, regions=regions)
                 return call_again(self._waking, error, parsed.model_name, attempt, call, again)
             if logger.isEnabledFor(logging.DEBUG):
                 tell_failure(error, self._id_in(message))

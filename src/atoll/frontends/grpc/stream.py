@@ -27,7 +27,7 @@ from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stre
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
-from atoll.protocol.shared_memory import NO_REGIONS, Regions
+from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, NO_REGIONS, Regions
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
 
@@ -72,7 +72,7 @@ class StreamInfer:
         self._compression = compression
         self.kind: type[Stream] = Stream  # what each call becomes
 
-    async def serve(self, call: StreamCall, permit: Callable[[str], None] | None = None) -> None:
+    async def serve(self, call: StreamCall, permit: Callable[[str], bool] | None = None) -> None:
         """Reads requests until the client has sent its last one, and ends when all are answered.
 
         `permit` is asked for each request whether its model may be used; it raises AtollError where not.
@@ -106,7 +106,7 @@ class Stream:
     def __init__(self, service: StreamInfer, call: StreamCall):
         self.service = service
         self.failure: GrpcError | None = None
-        self.permit: Callable[[str], None] | None = None
+        self.permit: Callable[[str], bool] | None = None
         self._task = asyncio.current_task()
         self._carried = service.carrying.read_metadata(call.metadata)
         self._ends_at_error = any(name == "triton_grpc_error" and value == "true" for name, value in call.metadata)
@@ -151,13 +151,13 @@ class Stream:
     def _submit(self, entry: "Entry", parsed: InferMessage, message: bytes, attempt: int = 0) -> None:
         service = self.service
         try:
-            if self.permit is not None and not attempt:
-                self.permit(parsed.model_name)
+            if self.permit is not None and not attempt and not self.permit(parsed.model_name):
+                entry.regions = FORBIDDEN_REGIONS
             parsed.model_version = model_version(parsed.model_version)
             model = service.server.model(parsed.model_name, parsed.model_version)
             entry.decoupled = model.decoupled
             entry.version = model.version
-            request, parameters = build_request(parsed, entry, service.defer, service.regions)
+            request, parameters = build_request(parsed, entry, service.defer, entry.regions)
             entry.empty_final = parameters.enable_empty_final_response
             if parameters.classes is not None:
                 send_classes(request, parameters.classes, model)
@@ -296,11 +296,12 @@ class Entry:
 
     __slots__ = (
         *("_stream", "decoupled", "empty_final", "ended", "held", "id", "model_name", "request", "size"),
-        *("error", "version"),
+        *("error", "regions", "version"),
     )
 
     def __init__(self, stream: Stream, size: int):
         self._stream = stream
+        self.regions = stream.service.regions  # where its tensors may be
         self.size = size
         self.id = ""
         self.model_name = ""

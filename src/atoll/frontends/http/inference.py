@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, Code, InternalError, ModelAsleepError, UnsupportedError
 from atoll.frontends.access_log import facts_of
+from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
@@ -23,7 +24,7 @@ from atoll.observability.logging.lines import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
-from atoll.protocol.shared_memory import NO_REGIONS, Regions
+from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, NO_REGIONS, Regions
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import Buffer
 
@@ -48,8 +49,11 @@ class InferEndpoint:
         sleepy: SleepyModels,
         logged: bool = False,
         regions: Regions | None = None,
+        regions_keyed: bool = False,
     ):
-        """`logged`: requests stand in the access log. `regions`: the memory that clients share; None: none."""
+        """`logged`: requests stand in the access log. `regions`: the memory that clients share; None: none.
+        `regions_keyed`: who has an API key uses it only where that opens it.
+        """
         self._logged = logged
         self._server = server
         self._sleepy = sleepy
@@ -57,6 +61,8 @@ class InferEndpoint:
         self._defer = loop.call_soon
         self._max_body_size = max_body_size
         self._decode = InferDecoder(regions or NO_REGIONS).decode
+        self._decode_alone = InferDecoder(FORBIDDEN_REGIONS).decode
+        self._regions_keyed = regions_keyed
         self._encode = ResponseEncoder().encode
         self.post = Mailbox(loop).post
         self._tracer = server.tracing
@@ -107,7 +113,9 @@ class InferEndpoint:
             )
         try:
             if json_length:
-                decoded = self._decode(body, json_length, model_name)
+                alone = head.key is not None and self._regions_keyed and not head.key.opens(Api.SHARED_MEMORY)
+                decode = self._decode_alone if alone else self._decode
+                decoded = decode(body, json_length, model_name)
             else:
                 decoded = decode_raw(body, self._server.model(model_name, version).config)
             sender = HttpSender(self, exchange, decoded.form)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.endpoints import routes
 from atoll.frontends.http.generate import GenerateEndpoints
@@ -34,7 +35,9 @@ class HttpService:
         self._shared_memory = SharedMemoryEndpoints(self.context.regions, loop)
         regions = self.context.regions
         logged = self.context.access_log is not None
-        infer = InferEndpoint(server, loop, max_body_size, sleepy, logged, regions)
+        access = self.context.access
+        regions_keyed = access is not None and access.asks_for_key(Api.SHARED_MEMORY)
+        infer = InferEndpoint(server, loop, max_body_size, sleepy, logged, regions, regions_keyed)
         table = [
             *routes(server, infer, self._readiness, sleepy),
             *GenerateEndpoints(server, loop, sleepy, logged).routes(),
@@ -45,7 +48,6 @@ class HttpService:
         ]
         if self.context.docs:
             table += DocumentationEndpoints(server, self.context, table).routes()
-        access = self.context.access
         self.routes = RouteTable(table, None if access is None else access.http, self.context.http_headers)
 
     def close(self) -> None:
