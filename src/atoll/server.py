@@ -32,8 +32,8 @@ from atoll.models.function_repository import function_model
 from atoll.models.index import IndexEntry
 from atoll.models.load_progress import OnProgress
 from atoll.models.model import Model
-from atoll.observability.custom_metrics import CustomMetrics
-from atoll.observability.statistics import ModelStatistics
+from atoll.observability.metrics.custom import CustomMetrics
+from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.tracing.options import trace_settings
 from atoll.observability.tracing.settings import read_update
 from atoll.observability.tracing.tracer import Tracer

@@ -7,7 +7,7 @@ from typing import Protocol
 from atoll.calls import decoupled_refusal
 from atoll.errors import AtollError, ModelAsleepError, NotFoundError, OverloadedError, UnavailableError
 from atoll.models.model import Model
-from atoll.observability.custom_metrics import CustomMetrics
+from atoll.observability.metrics.custom import CustomMetrics
 from atoll.request import InferenceRequest, InferenceResponse
 
 

@@ -42,8 +42,8 @@ from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
 from atoll.models.start_up import wanted_at_start
 from atoll.models.table import ModelTable, bare
-from atoll.observability.custom_metrics import CustomMetrics
 from atoll.observability.logging.lines import report
+from atoll.observability.metrics.custom import CustomMetrics
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
 from atoll.repositories.open import open_repository

@@ -48,8 +48,8 @@ from atoll.models.placing import Placing
 from atoll.models.request_validation import request_spec, validate
 from atoll.models.response_caching import ResponseCaching, ensemble_identity
 from atoll.models.side_by_side import work_side_by_side
-from atoll.observability.metrics import metric_labels
-from atoll.observability.statistics import StatisticsRecorder
+from atoll.observability.metrics.rendering import metric_labels
+from atoll.observability.statistics.model import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
-from atoll.observability.durations import Duration
-from atoll.observability.response_statistics import ResponseStatistics
-from atoll.observability.statistics import BatchStatistics, ModelStatistics
+from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.model import BatchStatistics, ModelStatistics
+from atoll.observability.statistics.responses import ResponseStatistics
 
 Document = dict[str, Any]
 

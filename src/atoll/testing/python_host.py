@@ -13,7 +13,7 @@ from atoll.backends.python.utils import InferenceRequest, InferenceResponse, Tri
 from atoll.calls import decoupled_refusal
 from atoll.errors import AtollError, NotFoundError, UnavailableError
 from atoll.model_log import log_level
-from atoll.observability.custom_metrics import CustomMetrics
+from atoll.observability.metrics.custom import CustomMetrics
 from atoll.tensor import Array, Tensor
 from atoll.testing.python_answers import Mailbox
 

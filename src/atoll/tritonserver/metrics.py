@@ -4,7 +4,7 @@ import weakref
 from typing import Final
 
 from atoll.errors import AlreadyExistsError, InvalidArgumentError
-from atoll.observability.custom_metrics import CustomMetrics
+from atoll.observability.metrics.custom import CustomMetrics
 from atoll.tritonserver.enums import MetricKind
 from atoll.tritonserver.unpicklable import Unpicklable
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.errors import InvalidArgumentError
-from atoll.observability.metrics_settings import MetricsSettings
+from atoll.observability.metrics.settings import MetricsSettings
 from atoll.options import OPTIONS
 from atoll.tritonserver.enums import InstanceGroupKind, LogFormat, ModelControlMode, RateLimitMode
 

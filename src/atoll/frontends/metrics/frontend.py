@@ -16,7 +16,7 @@ from atoll.frontends.listening.address import beside
 from atoll.frontends.listening.options import ListenOptions, socket_mode
 from atoll.frontends.listening.tls import TlsFiles
 from atoll.frontends.metrics.page import MetricsPage
-from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
+from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:
     from atoll.server import Server

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from atoll.observability.metrics import CpuMeter, render
-from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
+from atoll.observability.metrics.rendering import CpuMeter, render
+from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:
     from atoll.server import Server

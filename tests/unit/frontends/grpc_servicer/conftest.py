@@ -23,8 +23,8 @@ from atoll.frontends.access_log import AccessLog
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.grpc.choose import choose_transport
 from atoll.frontends.grpc.frontend import GrpcFrontend, GrpcOptions
-from atoll.observability.durations import Duration
-from atoll.observability.statistics import BatchStatistics, ModelStatistics
+from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.model import BatchStatistics, ModelStatistics
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 

@@ -9,8 +9,8 @@ from tests.unit.frontends.fake_repository import FakeRepository
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnavailableError
-from atoll.observability.custom_metrics import CustomMetrics
-from atoll.observability.statistics import ModelStatistics
+from atoll.observability.metrics.custom import CustomMetrics
+from atoll.observability.statistics.model import ModelStatistics
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 

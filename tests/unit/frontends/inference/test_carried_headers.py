@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from atoll.errors import InvalidArgumentError
 from atoll.frontends.inference.carried_headers import LONGEST_NAME, HeaderReader
 from atoll.frontends.inference.load_metrics import FAMILY, load_metrics_line
-from atoll.observability.custom_metrics import CustomMetrics
+from atoll.observability.metrics.custom import CustomMetrics
 from atoll.observability.tracing.context import TraceContext
 from atoll.request import InferenceRequest
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.errors import ConfigError
-from atoll.observability.durations import Duration
-from atoll.observability.metrics_settings import DEFAULTS, MetricsSettings
-from atoll.observability.statistics import FAILURE_REASONS, ModelStatistics
+from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
+from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.model import FAILURE_REASONS, ModelStatistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atoll.errors import CancelledError, Code
-from atoll.observability.durations import NOTHING, Duration
-from atoll.observability.response_statistics import ResponseRecorder, ResponseStatistics
+from atoll.observability.statistics.durations import NOTHING, Duration
+from atoll.observability.statistics.responses import ResponseRecorder, ResponseStatistics
 from atoll.request import InferenceRequest, Timeline
 
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 
 from atoll.errors import AtollError, CancelledError
-from atoll.observability.durations import NOTHING, Duration
+from atoll.observability.statistics.durations import NOTHING, Duration
 
 MAX_PLACES = 1024
 """Responses behind so many of one request are not told apart: they would make the statistics as long as an answer."""

@@ -1,8 +1,8 @@
 """Responses of one request by their place: kinds, durations, and an end to how many are told apart."""
 
 from atoll.errors import CancelledError, InternalError
-from atoll.observability.durations import Duration
-from atoll.observability.response_statistics import MAX_PLACES, ResponseProgress, ResponseRecorder, ResponseStatistics
+from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.responses import MAX_PLACES, ResponseProgress, ResponseRecorder, ResponseStatistics
 
 
 def test_each_response_counts_at_its_place_from_the_one_before_it() -> None:

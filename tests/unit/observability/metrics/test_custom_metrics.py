@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableError, UnsupportedError
-from atoll.observability import custom_metrics
-from atoll.observability.custom_metrics import CustomMetrics
-from atoll.observability.metrics import SERVER_FAMILIES, render
-from atoll.observability.statistics import ModelStatistics
+from atoll.observability.metrics import custom as custom_metrics
+from atoll.observability.metrics.custom import CustomMetrics
+from atoll.observability.metrics.rendering import SERVER_FAMILIES, render
+from atoll.observability.statistics.model import ModelStatistics
 
 ME, OTHER = object(), object()
 

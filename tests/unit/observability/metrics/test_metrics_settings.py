@@ -3,9 +3,9 @@
 import pytest
 
 from atoll.errors import InvalidArgumentError, UnsupportedError
-from atoll.observability.metrics import render
-from atoll.observability.metrics_settings import MetricsSettings
-from atoll.observability.statistics import ModelStatistics
+from atoll.observability.metrics.rendering import render
+from atoll.observability.metrics.settings import MetricsSettings
+from atoll.observability.statistics.model import ModelStatistics
 
 
 def test_counters_of_durations_can_be_left_out() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableError, UnsupportedError
-from atoll.observability.metrics import SERVER_FAMILIES, escape_label
+from atoll.observability.metrics.rendering import SERVER_FAMILIES, escape_label
 
 KINDS = ("counter", "gauge", "histogram")
 MAX_FAMILIES = 1_000  # of a server; each is a few lines of the page that somebody reads every few seconds

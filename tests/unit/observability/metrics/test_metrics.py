@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from atoll.errors import ConfigError
-from atoll.observability.durations import Duration
-from atoll.observability.metrics import CpuMeter, CpuReading, metric_labels, render
-from atoll.observability.statistics import ModelStatistics, StatisticsRecorder
+from atoll.observability.metrics.rendering import CpuMeter, CpuReading, metric_labels, render
+from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
 
 
 def samples(text):

@@ -1,0 +1,1 @@
+"""What is counted about requests, for the statistics extension and the metrics."""
