@@ -102,7 +102,7 @@ def test_a_client_may_ping_as_often_as_the_options_let_it(serve, lenient):
 
 def test_a_peer_that_falls_silent_is_cut_and_its_call_cancelled(serve_nghttp2):
     held = Held()
-    serving = serve_nghttp2({"/t/held": held}, keepalive_time_ms=100, keepalive_timeout_ms=100)
+    serving = serve_nghttp2({"/t/held": held}, keepalive_time_ms=100, keepalive_timeout_ms=1000)
     with Attack(serving) as attack:
         attack.send(request(1, message(b"x"), "/t/held"))
         pings = 0

@@ -208,7 +208,7 @@ async def test_a_body_that_stops_coming_times_out(start):
 
 
 async def test_idle_connections_are_closed(start):
-    running = await start(idle_timeout_s=0.1)
+    running = await start(idle_timeout_s=0.3)  # and not so short that it is over before the first request is there
     fresh, used = await running.connect(), await running.connect()
     assert (await used.ask(LIVE)).status == 200
     assert await fresh.closed() == b""
@@ -216,7 +216,7 @@ async def test_idle_connections_are_closed(start):
 
 
 async def test_a_long_inference_is_not_timed_out(start):
-    running = await start(idle_timeout_s=0.05, header_timeout_s=0.05, body_timeout_s=0.05)
+    running = await start(idle_timeout_s=0.2, header_timeout_s=0.2, body_timeout_s=0.2)
     client = await running.connect()
     client.send(infer("wait"))
     other = await running.connect()

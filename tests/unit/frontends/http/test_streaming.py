@@ -261,7 +261,7 @@ async def test_a_reader_that_takes_nothing_is_dropped(start):
 
 
 async def test_a_stream_that_is_silent_is_not_timed_out(start):
-    streaming = await start(idle_timeout_s=0.05, header_timeout_s=0.05, body_timeout_s=0.05, write_timeout_s=0.05)
+    streaming = await start(idle_timeout_s=0.2, header_timeout_s=0.2, body_timeout_s=0.2, write_timeout_s=0.2)
     client, exchange = await streaming.ask()
     exchange.begin(200)
     other = await streaming.connect()
