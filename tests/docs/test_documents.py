@@ -78,6 +78,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_page_can_be_found_from_the_readme() -> None:
+    found: set[Path] = set()
+    left = [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        if page not in found:
+            found.add(page)
+            targets = re.findall(r"\]\(([^)#]+\.md)[^)]*\)", page.read_text())
+            left += [(page.parent / target).resolve() for target in targets if "://" not in target]
+    assert {page.resolve() for page in PAGES} <= found
+
+
 def test_options_that_the_documents_name_exist() -> None:
     known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | command_options()
     foreign = {"--name", "--cacert", "--cert", "--key", "--unix-socket"}  # the first stands for any, others are curl's
