@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.load import PerfAnalyzer
@@ -78,24 +78,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the process's exit status: 0 when all that was asked for was measured, whatever the figures."""
     options = parser().parse_args(arguments)
     loads = [load for load in LOADS if load.model in options.models]
-    session = Session("benchmarks.python", options.output)
+    commands: dict[ServerName, str] = {name: options.atoll for name in SERVERS if name in options.placements}
+    return measure(Session("benchmarks.python", options.output), options, loads, commands, render)
+
+
+def measure(
+    session: Session,
+    options: argparse.Namespace,
+    loads: Sequence[Load],
+    commands: Mapping[ServerName, str],
+    render: Callable[[Sequence[Sample], Mapping[str, object], Sequence[str]], str],
+) -> int:
+    """Takes the rounds that `options` ask for, and writes the report. `commands` start Atoll, `options.rival` the rival."""
+    started = {**commands, "rival": options.rival} if options.rival else commands
     samples: list[Sample] = []
     with session.measuring() as scratch:
-        commands: dict[ServerName, str] = {name: options.atoll for name in SERVERS if name in options.placements}
-        if options.rival:
-            commands["rival"] = options.rival
         generator = PerfAnalyzer(scratch)
         generator.prepare()
-        with serving_all(commands, loads, options.port, scratch, session.output) as servers:
+        with _serving_all(started, loads, options.port, scratch, session.output) as servers:
             cells = list(order(loads, options.protocols, options.clients, list(servers), options.rounds))
-            measure_all(session, Bench(servers, generator, options.seconds), cells, samples)
+            _measure_all(session, Bench(servers, generator, options.seconds), cells, samples)
     if samples:
         report = render(samples, session.environment, session.failures)
         session.write(report, {"samples": [sample.document() for sample in samples]})
     return session.end()
 
 
-def measure_all(session: Session, bench: Bench, cells: Sequence[Cell], samples: list[Sample]) -> None:
+def _measure_all(session: Session, bench: Bench, cells: Sequence[Cell], samples: list[Sample]) -> None:
     """Adds to `samples`. One model that cannot be measured does not cost the others' figures."""
     for number, (round_number, server, load, protocol, clients) in enumerate(cells, 1):
         name = f"round {round_number}: {server} {load.title} {protocol} {clients}"
@@ -104,7 +113,7 @@ def measure_all(session: Session, bench: Bench, cells: Sequence[Cell], samples: 
 
 
 @contextlib.contextmanager
-def serving_all(
+def _serving_all(
     commands: Mapping[ServerName, str], loads: Sequence[Load], first_port: int, scratch: Path, output: Path
 ) -> Iterator[dict[ServerName, RunningServer]]:
     """All stay up all the time, so that no turn meets a cold one; samples record what the idle ones used."""

@@ -3,11 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.load import PerfAnalyzer
 from benchmarks.options import add_places, add_rounds, add_servers, counts, some_of
 from benchmarks.plan import PROTOCOLS
-from benchmarks.python.command import measure_all, order, serving_all
-from benchmarks.python.measure import Bench, Sample
+from benchmarks.python.command import measure
 from benchmarks.python.plan import ServerName
 from benchmarks.session import Session
 from benchmarks.shared_memory.plan import LOADS
@@ -38,19 +36,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the process's exit status: 0 when all that was asked for was measured, whatever the figures."""
     options = parser().parse_args(arguments)
     loads = [load for load in LOADS if load.size in options.loads]
-    session = Session("benchmarks.shared_memory", options.output)
-    samples: list[Sample] = []
-    with session.measuring() as scratch:
-        # the real one always lets clients share memory
-        commands: dict[ServerName, str] = {"process": f"{options.atoll} --allow-client-shm=true"}
-        if options.rival:
-            commands["rival"] = options.rival
-        generator = PerfAnalyzer(scratch)
-        generator.prepare()
-        with serving_all(commands, loads, options.port, scratch, session.output) as servers:
-            cells = list(order(loads, options.protocols, options.clients, list(servers), options.rounds))
-            measure_all(session, Bench(servers, generator, options.seconds), cells, samples)
-    if samples:
-        report = render(samples, session.environment, session.failures)
-        session.write(report, {"samples": [sample.document() for sample in samples]})
-    return session.end()
+    commands: dict[ServerName, str] = {"process": f"{options.atoll} --allow-client-shm=true"}  # the rival always has it
+    return measure(Session("benchmarks.shared_memory", options.output), options, loads, commands, render)
