@@ -89,7 +89,7 @@ def measure(
     commands: Mapping[ServerName, str],
     render: Callable[[Sequence[Sample], Mapping[str, object], Sequence[str]], str],
 ) -> int:
-    """Takes the rounds that `options` ask for, and writes the report. `commands` start Atoll, `options.rival` the rival."""
+    """Takes the rounds that are asked for, and writes the report. `commands` start Atoll; the rival is in `options`."""
     started = {**commands, "rival": options.rival} if options.rival else commands
     samples: list[Sample] = []
     with session.measuring() as scratch:
