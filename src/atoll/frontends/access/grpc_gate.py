@@ -18,7 +18,7 @@ from atoll.frontends.access.restrictions import Restriction, Restrictions
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF, model_fields
 from atoll.frontends.grpc.logged import LoggedCall
-from atoll.frontends.grpc.procedures import SERVICE
+from atoll.frontends.grpc.procedures.procedure import SERVICE
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import (
     Call,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.frontends.apis import Api
-from atoll.frontends.grpc.procedures import HEALTH, SERVICE
+from atoll.frontends.grpc.procedures.procedure import HEALTH, SERVICE
 from atoll.protocol.schema import message_class
 
 _NAMES = {

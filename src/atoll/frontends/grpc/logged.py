@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from atoll.frontends.access_log import Access, AccessLog, Facts, logged_headers, short
 from atoll.frontends.grpc.apis import model_fields
-from atoll.frontends.grpc.procedures import SERVICE
+from atoll.frontends.grpc.procedures.procedure import SERVICE
 from atoll.frontends.grpc.transport import (
     PENDING,
     Call,

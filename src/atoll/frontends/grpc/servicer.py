@@ -11,14 +11,14 @@ from atoll.frontends.access_log import Facts, facts_of, short
 from atoll.frontends.context import FrontendContext
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.event_loop.waking import Waking
-from atoll.frontends.grpc import log_settings, tracing
-from atoll.frontends.grpc.documents import Documents
 from atoll.frontends.grpc.logged import LoggedCall, logged_streams, logged_unary
 from atoll.frontends.grpc.logged_stream import LoggedStream
-from atoll.frontends.grpc.procedures import SERVICE
-from atoll.frontends.grpc.readiness import Readiness
-from atoll.frontends.grpc.repository import RepositoryCalls
-from atoll.frontends.grpc.shared_memory import SharedMemoryCalls
+from atoll.frontends.grpc.procedures import log_settings, tracing
+from atoll.frontends.grpc.procedures.documents import Documents
+from atoll.frontends.grpc.procedures.procedure import SERVICE
+from atoll.frontends.grpc.procedures.readiness import Readiness
+from atoll.frontends.grpc.procedures.repository import RepositoryCalls
+from atoll.frontends.grpc.procedures.shared_memory import SharedMemoryCalls
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
 from atoll.frontends.grpc.transport import (

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
-from atoll.frontends.http.endpoints import routes
-from atoll.frontends.http.generate import GenerateEndpoints
-from atoll.frontends.http.inference import InferEndpoint
-from atoll.frontends.http.log_settings import routes as log_routes
-from atoll.frontends.http.readiness import ReadinessEndpoint
-from atoll.frontends.http.repository import RepositoryEndpoints
+from atoll.frontends.http.endpoints.documents import routes
+from atoll.frontends.http.endpoints.generate import GenerateEndpoints
+from atoll.frontends.http.endpoints.inference import InferEndpoint
+from atoll.frontends.http.endpoints.log_settings import routes as log_routes
+from atoll.frontends.http.endpoints.readiness import ReadinessEndpoint
+from atoll.frontends.http.endpoints.repository import RepositoryEndpoints
+from atoll.frontends.http.endpoints.shared_memory import SharedMemoryEndpoints
+from atoll.frontends.http.endpoints.tracing import TraceEndpoints
 from atoll.frontends.http.routes import RouteTable
-from atoll.frontends.http.shared_memory import SharedMemoryEndpoints
-from atoll.frontends.http.tracing import TraceEndpoints
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.openapi.endpoints import DocumentationEndpoints
 

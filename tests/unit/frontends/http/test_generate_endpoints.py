@@ -13,8 +13,8 @@ from tests.unit.frontends.http.wire import Client, Reply, request
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import DeadlineExceededError, InternalError
 from atoll.frontends.http.asgi import asgi_app
+from atoll.frontends.http.endpoints.generate_senders import WaitingEvents
 from atoll.frontends.http.frontend import HttpFrontend, HttpOptions
-from atoll.frontends.http.generate_senders import WaitingEvents
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 
@@ -73,7 +73,7 @@ def ask(endpoint: str = "generate_stream", *headers: str, **members: object) -> 
 def room(monkeypatch):
     """For the events that wait; nothing may be left of it."""
     room = WaitingEvents()
-    monkeypatch.setattr("atoll.frontends.http.generate.WaitingEvents", lambda: room)
+    monkeypatch.setattr("atoll.frontends.http.endpoints.generate.WaitingEvents", lambda: room)
     return room
 
 

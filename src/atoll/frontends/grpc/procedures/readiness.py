@@ -5,7 +5,7 @@ from typing import Any
 
 from atoll.errors import AtollError, NotFoundError
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.procedures import SERVICE, blocking_procedure, decoded, procedure
+from atoll.frontends.grpc.procedures.procedure import SERVICE, blocking_procedure, decoded, procedure
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Message, Pending, UnaryHandler
 from atoll.protocol.model_version import model_version

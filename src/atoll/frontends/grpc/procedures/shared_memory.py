@@ -6,7 +6,7 @@ from typing import Any
 
 from atoll.errors import UnsupportedError
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.procedures import SERVICE, Work, blocking_procedure, procedure
+from atoll.frontends.grpc.procedures.procedure import SERVICE, Work, blocking_procedure, procedure
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, UnaryHandler
 from atoll.frontends.shared_memory.regions import OFF, RegionTable

@@ -7,8 +7,8 @@ from atoll.errors import AtollError
 from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
+from atoll.frontends.http.endpoints.repository import answer_later
 from atoll.frontends.http.exchange import Exchange
-from atoll.frontends.http.repository import answer_later
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -6,7 +6,7 @@ from typing import Any
 from atoll.config.textproto import to_message
 from atoll.errors import AtollError, ModelAsleepError
 from atoll.frontends.event_loop.waking import Waking
-from atoll.frontends.grpc.procedures import HEALTH, SERVICE, Work, decoded
+from atoll.frontends.grpc.procedures.procedure import HEALTH, SERVICE, Work, decoded
 from atoll.frontends.grpc.status import grpc_error
 from atoll.frontends.grpc.transport import Call, Pending, UnaryHandler
 from atoll.frontends.grpc.waking import call_again
@@ -49,7 +49,8 @@ class Documents:
         return {"config": to_message(self._server.model(request.name, model_version(request.version)).config)}
 
     def _model_statistics(self, request: Any) -> Any:
-        return documents.statistics(self._server.statistics(request.name, model_version(request.version)))
+        version = model_version(request.version)
+        return documents.statistics(self._server.statistics(request.name, version if request.name else ""))
 
     def _check(self, _: Any) -> Any:
         return {

@@ -13,7 +13,7 @@ from atoll.protocol.generate_answer import encode_document, encode_error, event
 from atoll.request import InferenceRequest, InferenceResponse
 
 if TYPE_CHECKING:
-    from atoll.frontends.http.generate import GenerateEndpoints
+    from atoll.frontends.http.endpoints.generate import GenerateEndpoints
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from atoll.frontends.grpc.procedures import SERVICE, procedure
+from atoll.frontends.grpc.procedures.procedure import SERVICE, procedure
 from atoll.frontends.grpc.transport import UnaryHandler
 from atoll.protocol.trace_settings import message_fields, wanted_from_message
 from atoll.server import Server

@@ -10,9 +10,9 @@ from atoll.frontends.access_log import facts_of
 from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.http.answer import Answer
-from atoll.frontends.http.endpoints import MODEL, MODEL_VERSION
+from atoll.frontends.http.endpoints.documents import MODEL, MODEL_VERSION
+from atoll.frontends.http.endpoints.generate_senders import EventStream, OneResponse, WaitingEvents
 from atoll.frontends.http.exchange import Exchange
-from atoll.frontends.http.generate_senders import EventStream, OneResponse, WaitingEvents
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
 from atoll.frontends.inference.load_metrics import load_metrics_line

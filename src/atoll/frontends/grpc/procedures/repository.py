@@ -4,7 +4,7 @@ from asyncio import AbstractEventLoop
 from typing import Any
 
 from atoll.frontends.event_loop.blocking import BlockingCalls
-from atoll.frontends.grpc.procedures import SERVICE, blocking_procedure
+from atoll.frontends.grpc.procedures.procedure import SERVICE, blocking_procedure
 from atoll.frontends.grpc.transport import UnaryHandler
 from atoll.protocol import documents
 from atoll.protocol import repository as protocol

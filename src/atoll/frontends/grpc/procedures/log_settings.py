@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from atoll.frontends.grpc.procedures import SERVICE, procedure
+from atoll.frontends.grpc.procedures.procedure import SERVICE, procedure
 from atoll.frontends.grpc.transport import UnaryHandler
 from atoll.observability.logging.server_log import changeable_log
 from atoll.protocol import log_settings as protocol

@@ -1,0 +1,1 @@
+"""The unary procedures of the protocol but ModelInfer, each with its path."""

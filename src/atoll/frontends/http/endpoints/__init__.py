@@ -1,0 +1,1 @@
+"""The endpoints of the protocol, each with the routes that lead to it."""
