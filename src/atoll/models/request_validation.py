@@ -137,6 +137,8 @@ def _fits(request: InferenceRequest, spec: RequestSpec) -> bool:
                 return False
         else:
             elements = expected.item_elements
+            if elements < 0:  # the shape itself says -1, as the configuration does
+                return False
         buffer = tensor.buffer
         if buffer is not None:
             if tensor.datatype is DataType.BYTES:
@@ -300,6 +302,6 @@ def _matches(item: tuple[int, ...], dims: tuple[int, ...]) -> bool:
     if len(item) != len(dims):
         return False
     for actual, dim in zip(item, dims, strict=True):
-        if actual != dim and (dim != -1 or actual < 0):
+        if actual < 0 or (actual != dim and dim != -1):
             return False
     return True

@@ -16,6 +16,7 @@ from atoll.protocol.shared_memory import (
     REGION,
     Placement,
     Regions,
+    check_without_region,
     output_place_from_json,
     place_from_json,
 )
@@ -144,6 +145,8 @@ def _read_inputs(
         size = parameters.get("binary_data_size", _MISSING)
         data = one.get("data", _MISSING)
         placed = False
+        if len(parameters) > (size is not _MISSING) and REGION not in parameters:
+            check_without_region(parameters)
         if (size is _MISSING) is (data is _MISSING) or REGION in parameters:
             placed = _is_placed(one, parameters)
         name = one.get("name", _MISSING)

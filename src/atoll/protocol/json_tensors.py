@@ -45,6 +45,8 @@ def tensor_from_json(data: Any, datatype: DataType, shape: tuple[int, ...], name
             return Tensor(name, datatype, shape, buffer=pack_bytes(strings))
         return Tensor(name, datatype, shape, array=strings.reshape(shape))
     if len(flat) != count:
+        read = flat[:count]  # so far the real server reads before it counts
+        _check(read, set(map(type, read)), datatype)
         raise InternalError("Unable to parse 'data': Shape does not match true shape of 'data' field")
     return Tensor(name, datatype, shape, array=_convert(flat, types, datatype, name).reshape(shape))
 
@@ -92,11 +94,16 @@ def _flatten(data: list[Any]) -> tuple[list[Any], set[type]]:
     return flat, set(map(type, flat))
 
 
-def _convert(flat: list[Any], types: set[type], datatype: DataType, name: str) -> Array:
+def _check(flat: list[Any], types: set[type], datatype: DataType) -> None:
     kind = datatype.dtype.kind
     allowed: set[type] = {bool} if kind == "b" else {int, float} if kind == "f" else {int}
     if not types <= allowed or (kind == "u" and flat and min(flat) < 0):
         raise InternalError(f"Unable to parse 'data': {_NOT_THE_TYPE[kind]}")
+
+
+def _convert(flat: list[Any], types: set[type], datatype: DataType, name: str) -> Array:
+    kind = datatype.dtype.kind
+    _check(flat, types, datatype)
     if kind == "f":
         with np.errstate(over="ignore"):  # beyond FP32 is infinity, as in the real server
             return np.array(flat, dtype=np.float64).astype(datatype.dtype, copy=False)

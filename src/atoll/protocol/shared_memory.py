@@ -177,6 +177,13 @@ def _check(place: Place, region: Region) -> None:
 # ---- in JSON
 
 
+def check_without_region(parameters: Mapping[str, Any]) -> None:
+    """What the parameters of a tensor without a region say of a place must be numbers. Raises InternalError."""
+    for key in (OFFSET, BYTE_SIZE):
+        if key in parameters:
+            _unsigned(parameters, key)
+
+
 def place_from_json(parameters: Mapping[str, Any]) -> Place:
     """The place that a tensor's parameters name. Raises InternalError where one is of the wrong type."""
     region = parameters[REGION]
@@ -211,15 +218,15 @@ def output_place_from_json(parameters: Mapping[str, Any]) -> Place:
 def place_from_message(tensor: Any) -> Place | None:
     """The place that an input or an output of a message names, if it does. Raises InvalidArgumentError."""
     region: Any = _value(tensor, REGION, "string_param")
-    offset: Any = _value(tensor, OFFSET, "int64_param")
-    byte_size: Any = _value(tensor, BYTE_SIZE, "int64_param")
     if region is None:
-        for key, value in ((OFFSET, offset), (BYTE_SIZE, byte_size)):
-            if value is not None:
+        for key in (OFFSET, BYTE_SIZE):
+            if key in tensor.parameters:
                 raise InvalidArgumentError(
                     f"'{key}' can not be specified without '{REGION}' parameter for tensor '{tensor.name}'"
                 )
         return None
+    offset: Any = _value(tensor, OFFSET, "int64_param")
+    byte_size: Any = _value(tensor, BYTE_SIZE, "int64_param")
     if byte_size is None:
         raise InvalidArgumentError(
             f"'{BYTE_SIZE}' must be specified along with '{REGION}' parameter for tensor '{tensor.name}'"
