@@ -75,6 +75,7 @@ class HttpConnection(RequestReceiver):
     def resume_writing(self) -> None:
         self._writing_paused = False
         if self._state is HEAD:
+            self._share.give_back()
             self.deadline = self._loop.time() + self._limits.idle_timeout_s
             self._go_on()
         elif self._state is CHUNKS:
@@ -197,7 +198,9 @@ class HttpConnection(RequestReceiver):
     def _complete(self, keep_alive: bool) -> None:
         """The answer is written: on to the next request, or to the end."""
         self._exchange = None
-        if self._share.held:
+        if self._writing_paused and self._transport is not None:  # what the client leaves lying takes room, too
+            self._share.hold(self._transport.get_write_buffer_size())
+        elif self._share.held:
             self._share.give_back()
         if not keep_alive:
             self._close()

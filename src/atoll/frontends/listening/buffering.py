@@ -49,6 +49,11 @@ class BufferShare:
             self.held = size
         return True
 
+    def hold(self, size: int) -> None:
+        """So many bytes are there already, whether there was room for them or not."""
+        self._budget.give_back(self.held - size)
+        self.held = size
+
     def give_back(self) -> None:
         """Nothing is held any more."""
         self._budget.give_back(self.held)
