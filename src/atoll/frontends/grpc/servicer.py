@@ -19,7 +19,7 @@ from atoll.frontends.grpc.procedures.procedure import SERVICE
 from atoll.frontends.grpc.procedures.readiness import Readiness
 from atoll.frontends.grpc.procedures.repository import RepositoryCalls
 from atoll.frontends.grpc.procedures.shared_memory import SharedMemoryCalls
-from atoll.frontends.grpc.status import grpc_error
+from atoll.frontends.grpc.status import encoding_failed, grpc_error
 from atoll.frontends.grpc.stream import StreamInfer, StreamLimits
 from atoll.frontends.grpc.transport import (
     PENDING,
@@ -36,7 +36,6 @@ from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.observability.logging.lines import about
 from atoll.protocol.grpc_codec import InferCodec
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
@@ -229,7 +228,5 @@ class UnarySender:
             return grpc_error(response.error)
         try:
             return self._codec.encode(response)
-        except Exception as error:
-            text = "the response of model '%s' cannot be encoded"
-            logger.exception(text, response.model_name, extra=about(response.id))
-            return grpc_error(InternalError(f"the response cannot be encoded: {type(error).__name__}: {error}"))
+        except Exception as bug:
+            return grpc_error(encoding_failed(bug, response.model_name, response.id))

@@ -1,7 +1,12 @@
 """What an error of the server is in gRPC: the one table from its codes to statuses."""
 
-from atoll.errors import AtollError, Code, OverloadedError
+import logging
+
+from atoll.errors import AtollError, Code, InternalError, OverloadedError
 from atoll.frontends.grpc.transport import GrpcError, GrpcStatus, Metadata
+from atoll.observability.logging.lines import about
+
+logger = logging.getLogger(__name__)
 
 STATUS = {
     Code.UNKNOWN: GrpcStatus.UNKNOWN,
@@ -40,3 +45,9 @@ def _trailing(error: AtollError) -> Metadata:
         return ()
     seconds = error.retry_after_s
     return (("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000)))
+
+
+def encoding_failed(bug: Exception, model_name: str, request_id: str) -> InternalError:
+    """The error of a response that cannot be encoded; where that happened stands in the log."""
+    logger.exception("the response of model '%s' cannot be encoded", model_name, extra=about(request_id))
+    return InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")

@@ -14,7 +14,7 @@ from functools import partial
 from atoll.errors import AtollError, InternalError, ModelAsleepError
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.event_loop.waking import Waiter, Waking
-from atoll.frontends.grpc.status import grpc_error, text_of
+from atoll.frontends.grpc.status import encoding_failed, grpc_error, text_of
 from atoll.frontends.grpc.stream_writer import StreamWriter
 from atoll.frontends.grpc.transport import Compression, GrpcError, GrpcStatus, Message, StreamCall
 from atoll.frontends.inference.carried_headers import HeaderReader
@@ -333,9 +333,7 @@ class Entry:
             try:
                 return self._stream.service.codec.encode_in_stream(response, final)
             except Exception as bug:
-                text = "the response of model '%s' cannot be encoded"
-                logger.exception(text, response.model_name, extra=about(self.id))
-                error = InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")
+                error = encoding_failed(bug, response.model_name, self.id)
         self.error = error
         tell_failure(error, self.id)
         if self._stream.response_error(error):
