@@ -27,7 +27,7 @@ from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stre
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request
 from atoll.protocol.model_version import model_version
-from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, NO_REGIONS, Regions
+from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, Regions
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.server import Server
 
@@ -56,13 +56,13 @@ class StreamInfer:
         defer: Defer,
         compression: Compression,
         limits: StreamLimits,
-        regions: Regions = NO_REGIONS,
-        submission: TracedSubmission | None = None,
-        carrying: HeaderReader | None = None,
+        regions: Regions,
+        submission: TracedSubmission,
+        carrying: HeaderReader,
     ):
         self.server = server
-        self.submission = submission or TracedSubmission(server.tracing, mailbox.post, "GRPC")
-        self.carrying = carrying or HeaderReader()
+        self.submission = submission
+        self.carrying = carrying
         self.codec = codec
         self.mailbox = mailbox
         self.waking = waking
