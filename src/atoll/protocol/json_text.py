@@ -112,7 +112,7 @@ def _well_begun(value: str) -> int:
     return 0
 
 
-_MISSING_BRACKET = "Missing a comma or ] after an array element."
+_MISSING_BRACKET = "Missing a comma or ']' after an array element."
 _MISSING_BRACE = "Missing a comma or '}' after an object member."
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 

@@ -103,7 +103,7 @@ def only_ready(body: Buffer) -> bool:
     document = json_text.parse(body) if len(body) else {}
     wish = document.get("ready", False) if isinstance(document, dict) else False
     if type(wish) is not bool:
-        raise InternalError("Unable to parse 'ready': attempt to access JSON non-boolean as boolean")
+        raise InternalError("attempt to access JSON non-boolean as boolean")
     return wish
 
 

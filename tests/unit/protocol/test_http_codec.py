@@ -249,9 +249,9 @@ def test_refusals_have_the_real_servers_words(document, code, text):
     [
         (b"", "The document is empty. at 0"),
         (b"{", "Missing a name for object member. at 1"),
-        (b"[1", "Missing a comma or ] after an array element. at 2"),
+        (b"[1", "Missing a comma or ']' after an array element. at 2"),
         (b'{"a":1 "b":2}', "Missing a comma or '}' after an object member. at 7"),
-        (b'{"a":[1,{"b":2} 3]}', "Missing a comma or ] after an array element. at 16"),
+        (b'{"a":[1,{"b":2} 3]}', "Missing a comma or ']' after an array element. at 16"),
         (b'{"a":"\\x"}', "Invalid escape character in string. at 6"),
         (b'{"a":"\\ud800"}', "The surrogate pair in string is invalid. at 6"),
         (b'{"a":1e999}', "Number too big to be stored in double. at 5"),

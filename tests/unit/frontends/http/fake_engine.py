@@ -19,6 +19,7 @@ class FakeServer(FakeRepository):
     """`echo` answers at once with its inputs, `thread` from another thread, `wait` on `release`; `fail` fails."""
 
     names = ("echo", "fail", "thread", "wait")
+    decoupled: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +70,9 @@ class FakeServer(FakeRepository):
         config = ModelConfig(
             name=name, backend="fake", max_batch_size=4, input=(ModelInput(**spec),), output=(ModelOutput(**spec),)
         )
-        return SimpleNamespace(name=name, version="1", config=config, decoupled=False, submit=self.submit)
+        return SimpleNamespace(
+            name=name, version="1", config=config, decoupled=name in self.decoupled, submit=self.submit
+        )
 
     def live(self) -> bool:
         return True

@@ -153,6 +153,22 @@ async def test_errors_of_the_engine_and_of_the_model(running, client):
     assert (reply.status, reply.json["error"][:18]) == (503, "Server is stopping")
 
 
+async def test_what_is_wrong_with_the_model_is_said_before_the_body_is_read(running, client):
+    running.server.decoupled = ("echo",)
+    for body in (JSON_INFER, b"{"):
+        reply = await client.ask(request("POST", "/v2/models/echo/infer", body))
+        assert (reply.status, reply.headers["Content-Type"]) == (501, "text/plain")
+        assert reply.json["error"] == "HTTP end point doesn't support models with decoupled transaction policy"
+
+
+async def test_what_is_not_found_for_the_body_is_not_the_model(client):
+    place = b'"parameters":{"shared_memory_region":"nope","shared_memory_byte_size":8}'
+    body = b'{"inputs":[{"name":"IN","datatype":"FP32","shape":[1,2],%s}]}' % place
+    reply = await client.ask(request("POST", "/v2/models/echo/infer", body))
+    assert (reply.status, reply.headers["Content-Type"]) == (404, "application/json")
+    assert reply.json["error"].startswith("Unable to find shared memory region: 'nope'")
+
+
 async def test_an_error_inside_the_server_is_answered_too(running, client, monkeypatch):
     monkeypatch.setattr(running.server, "metadata", lambda: 1 / 0)
     reply = await client.ask(request("GET", "/v2"))

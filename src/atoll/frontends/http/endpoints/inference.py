@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 INFLATED_HERE = 4 * KIB  # compressed; deflate makes at most 1032 times that of it, some milliseconds' work
 DEFLATED_HERE = 64 * KIB
-_OF_THE_MODEL = (Code.NOT_FOUND, Code.UNAVAILABLE)
+_DECOUPLED = "HTTP end point doesn't support models with decoupled transaction policy"
 
 
 class InferEndpoint:
@@ -136,7 +136,7 @@ class InferEndpoint:
                 request.deadline_ns = exchange.began_ns + head.deadline_ns
             model = self._server.model(model_name, version)
             if model.decoupled:
-                raise UnsupportedError("HTTP end point doesn't support models with decoupled transaction policy")
+                raise UnsupportedError(_DECOUPLED)
             if decoded.form.classes is not None:
                 send_classes(request, decoded.form.classes, model)
             if decoded.placement is not None:
@@ -155,7 +155,7 @@ class InferEndpoint:
     def _refusal(
         self, error: AtollError, exchange: Exchange, body: memoryview, attempt: int, request_id: str
     ) -> Answer | None:
-        """The real server looks for the model before it reads the body, and labels what it then says text/plain.
+        """The real server looks at the model before it reads the body, and labels what it then says text/plain.
 
         None for a model that has to be loaded first: the answer follows.
         """
@@ -163,12 +163,13 @@ class InferEndpoint:
             return self._sleepy.retry(error, self._infer, exchange, body, attempt)
         places = exchange.head.arguments
         try:
-            self._server.model(places["model"], places.get("version", ""))
+            if self._server.model(places["model"], places.get("version", "")).decoupled:
+                return _told(UnsupportedError(_DECOUPLED), exchange, request_id, plain=True)
         except ModelAsleepError:
             pass  # it is there, and would refuse this too
         except AtollError as missing:
-            return _told(missing, exchange, request_id)  # kept in no variable: its traceback holds this frame
-        return _told(error, exchange, request_id)
+            return _told(missing, exchange, request_id, plain=True)  # in no variable: its traceback holds this frame
+        return _told(error, exchange, request_id, plain=error.code is Code.UNAVAILABLE)
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
         """The body's parts and the header lines that describe them. Raises AtollError."""
@@ -189,9 +190,9 @@ class InferEndpoint:
         deflated.add_done_callback(partial(_answer_deflated, exchange, answer))
 
 
-def _told(error: AtollError, exchange: Exchange, request_id: str) -> Answer:
+def _told(error: AtollError, exchange: Exchange, request_id: str, *, plain: bool) -> Answer:
     tell_failure(error, request_id or exchange.head.request_id())
-    return answers.refusal_of(error, plain=error.code in _OF_THE_MODEL)
+    return answers.refusal_of(error, plain=plain)
 
 
 def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:
