@@ -145,10 +145,10 @@ def _read_inputs(
         size = parameters.get("binary_data_size", _MISSING)
         data = one.get("data", _MISSING)
         placed = False
-        if len(parameters) > (size is not _MISSING) and REGION not in parameters:
-            check_without_region(parameters)
         if (size is _MISSING) is (data is _MISSING) or REGION in parameters:
             placed = _is_placed(one, parameters)
+        elif len(parameters) > (size is not _MISSING):
+            check_without_region(parameters)
         name = one.get("name", _MISSING)
         if type(name) is not str:
             raise (_absent("name") if name is _MISSING else InternalError(f"Unable to parse 'name': {_STRING}"))
