@@ -17,6 +17,7 @@ from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey, open
 from atoll.frontends.access.restrictions import Restriction, Restrictions
 from atoll.frontends.apis import Api
 from atoll.frontends.grpc.apis import API_OF, model_fields
+from atoll.frontends.grpc.forwarding_call import ForwardingCall
 from atoll.frontends.grpc.logged import LoggedCall
 from atoll.frontends.grpc.procedures.procedure import SERVICE
 from atoll.frontends.grpc.status import grpc_error
@@ -201,7 +202,7 @@ def _keyed(keys: KeyRing, api: Api, path: str, handler: UnaryHandler) -> UnaryHa
         if keep is None or model or not key.limited_to_models:
             return handler(call, message)
         only = partial(keep, key)
-        answer = handler(_Filtered(call, only), message)  # type: ignore[arg-type]
+        answer = handler(_Filtered(call, only), message)
         return only(answer) if isinstance(answer, bytes) else answer
 
     return procedure
@@ -223,18 +224,15 @@ def _model_reader(path: str) -> Callable[[bytes], tuple[str, Any]]:
     return read
 
 
-class _Filtered:
+class _Filtered(ForwardingCall):
     """A call whose answer is looked through before it goes."""
 
     def __init__(self, call: Call, keep: Callable[[Any], bytes]):
-        self._call = call
+        super().__init__(call)
         self._keep = keep
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    def reply(self, message: bytes) -> None:
-        self._call.reply(self._keep(message))
+    def reply(self, message: Message) -> None:
+        super().reply(self._keep(message))
 
 
 def _filter(path: str) -> Callable[[ApiKey, bytes], bytes] | None:

@@ -8,15 +8,14 @@ from google.protobuf.message import DecodeError
 
 from atoll.frontends.access_log import Access, AccessLog, Facts, logged_headers, short
 from atoll.frontends.grpc.apis import model_fields
+from atoll.frontends.grpc.forwarding_call import ForwardingCall
 from atoll.frontends.grpc.procedures.procedure import SERVICE
 from atoll.frontends.grpc.transport import (
     PENDING,
     Call,
-    Compression,
     GrpcError,
     GrpcStatus,
     Message,
-    Metadata,
     Pending,
     StreamCall,
     StreamHandler,
@@ -115,11 +114,11 @@ def _stream(handler: StreamHandler, log: AccessLog) -> StreamHandler:
     return handle
 
 
-class LoggedCall:
+class LoggedCall(ForwardingCall):
     """A call, and what is noted of it. `facts`: set by procedures of inference. `key`: the name of its API key."""
 
     def __init__(self, call: Call, log: AccessLog, bytes_in: int):
-        self._call = call
+        super().__init__(call)
         self._log = log
         self._noted = False
         self.began_ns = monotonic_ns()
@@ -164,48 +163,11 @@ class LoggedCall:
     def reply(self, message: Message) -> None:
         self.bytes_out = size_of(message)
         self.ended(GrpcStatus.OK)
-        self._call.reply(message)
+        super().reply(message)
 
     def fail(self, code: GrpcStatus, text: str = "") -> None:
         self.ended(code)
-        self._call.fail(code, text)
-
-    @property
-    def compression(self) -> Compression:
-        return self._call.compression
-
-    @compression.setter
-    def compression(self, level: Compression) -> None:
-        self._call.compression = level
-
-    @property
-    def method(self) -> str:
-        return self._call.method
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._call.metadata
-
-    @property
-    def peer(self) -> str:
-        return self._call.peer
-
-    @property
-    def deadline_ns(self) -> int | None:
-        return self._call.deadline_ns
-
-    @property
-    def cancelled(self) -> bool:
-        return self._call.cancelled
-
-    def on_cancel(self, callback: Callable[[], object]) -> None:
-        self._call.on_cancel(callback)
-
-    def set_initial_metadata(self, items: Metadata) -> None:
-        self._call.set_initial_metadata(items)
-
-    def set_trailing_metadata(self, items: Metadata) -> None:
-        self._call.set_trailing_metadata(items)
+        super().fail(code, text)
 
 
 class LoggedStreamCall(LoggedCall):
