@@ -98,7 +98,7 @@ class Server:
                 raise ConfigError(
                     "failed to load all models:\n"
                     + "\n".join(f"{name}: {error}" for name, error in failures.items())
-                    + "\n(with exit_on_error off the other models are served)",
+                    + "\n(--exit-on-error=false, or exit_on_error=False in a program, serves the other models)",
                     [problem for error in failures.values() for problem in getattr(error, "problems", ())],
                 )
         except BaseException:
