@@ -80,6 +80,16 @@ class Examined:
         found = re.search(rf'nv_inference_pending_request_count{{model="{self._folder.name}"[^}}]*}} (\d+)', page)
         return int(found[1]) if found else 0
 
+    def settle(self) -> None:
+        """Until nothing has begun or been answered for a while: on a busy machine one takes longer than the next."""
+        seen: object = None
+        since = time.monotonic()
+        while time.monotonic() - since < _HELD_MS / 1000:
+            now = (sorted(self.answers), self.batches())
+            if now != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.01)
+
     def open_gate(self) -> None:
         (self._folder / "gate").touch()
 
@@ -104,7 +114,7 @@ def examine(server: ServerProcess, repository: Path, name: str) -> dict[str, Any
             else:
                 examined.ask(step)
         if scenario.ordered:
-            time.sleep(_HELD_MS / 1000)
+            examined.settle()
             found["answered_meanwhile"] = sorted(examined.answers)
     finally:
         examined.end()
