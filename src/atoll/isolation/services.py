@@ -3,7 +3,6 @@
 What may take long (loading a model) is answered from a thread of its own; everything else at once, by who reads.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -16,8 +15,6 @@ from atoll.model_log import log_as_model
 from atoll.observability.tracing.trace import join_made
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Trace
 from atoll.tensor import Buffer, Tensor
-
-logger = logging.getLogger(__name__)
 
 MAX_CALLS = 65536  # of one process, that are not answered yet
 

@@ -1,6 +1,5 @@
 """From a complete configuration to a running model: the one place where a model is put together."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -56,8 +55,6 @@ from atoll.scheduling.dynamic_batcher import DynamicBatcher
 from atoll.scheduling.ensembles.graph import build_graph
 from atoll.scheduling.queueing.batcher import QueueingBatcher
 from atoll.scheduling.scheduler import Scheduler
-
-logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 8  # instances of one model that are started side by side
 AnyInstance: TypeAlias = ModelInstance | RequestModelInstance

@@ -1,6 +1,5 @@
 """The server as a model in a thread of it sees it: everything is a call of the engine."""
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
@@ -20,8 +19,6 @@ from atoll.tensor import Tensor
 
 if TYPE_CHECKING:
     from atoll.backends.python.host import Receive
-
-logger = logging.getLogger(__name__)
 
 
 class EngineHost:

@@ -1,6 +1,5 @@
 """What the options say about access, put together: one gate for HTTP, one for gRPC, and the keys that both ask."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -11,8 +10,6 @@ from atoll.frontends.access.http_gate import HttpGate
 from atoll.frontends.access.keyring import KeyRing
 from atoll.frontends.access.restrictions import Restrictions, grpc_restrictions, http_restrictions
 from atoll.frontends.apis import Api
-
-logger = logging.getLogger(__name__)
 
 
 class AccessControl:

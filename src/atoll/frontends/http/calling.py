@@ -1,8 +1,10 @@
-"""Calling an endpoint: whatever happens in it becomes an answer."""
+"""Calling an endpoint: whatever happens in it becomes an answer, at once or from another thread."""
 
 import logging
+from collections.abc import Callable
 
 from atoll.errors import AtollError
+from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
@@ -22,3 +24,13 @@ def call_endpoint(route: Route, exchange: Exchange, body: memoryview) -> Answer 
         ids = about(exchange.head.request_id())
         logger.exception("%s %s failed", route.method, route.path, extra=ids)
         return answers.refusal(500, "internal error while answering the request; the server's log has the details")
+
+
+def answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:
+    """Let another thread make the answer; None, as it comes later. Raises UnavailableError where too many wait."""
+
+    def take(answer: Answer, error: AtollError | None) -> None:
+        exchange.answer(answer if error is None else answers.refusal_of(error))
+
+    exchange.on_gone = calls.submit(work, take).cancel
+    return None

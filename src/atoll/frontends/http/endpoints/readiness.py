@@ -7,7 +7,7 @@ from atoll.errors import AtollError
 from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
-from atoll.frontends.http.endpoints.repository import answer_later
+from atoll.frontends.http.calling import answer_later
 from atoll.frontends.http.exchange import Exchange
 
 if TYPE_CHECKING:

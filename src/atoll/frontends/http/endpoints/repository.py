@@ -1,16 +1,16 @@
 """The endpoints that load and unload models and list them. What they call blocks, so it runs on other threads."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from atoll.errors import AtollError
 from atoll.frontends.access.keys import NO_DEPENDENTS, NO_OVERRIDE, ApiKey
 from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
+from atoll.frontends.http.calling import answer_later
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.head import RequestHead
 from atoll.frontends.http.routes import Route
@@ -87,16 +87,6 @@ class RepositoryEndpoints:
             logger.warning("the body of a request to unload '%s' is ignored: %s", name, problem)
         self._server.unload_model(name, unload_dependents=dependents)
         return Answer(200, [], headers=JSON)
-
-
-def answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:
-    """Let another thread make the answer; None, as it comes later. Raises UnavailableError where too many wait."""
-
-    def take(answer: Answer, error: AtollError | None) -> None:
-        exchange.answer(answer if error is None else answers.refusal_of(error))
-
-    exchange.on_gone = calls.submit(work, take).cancel
-    return None
 
 
 def _refuse_repository_name(exchange: Exchange, body: memoryview) -> Answer:

@@ -9,7 +9,7 @@ from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.blocking import BlockingCalls
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
-from atoll.frontends.http.endpoints.repository import answer_later
+from atoll.frontends.http.calling import answer_later
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Endpoint, Route
 from atoll.frontends.shared_memory.regions import OFF, RegionTable
