@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
 from atoll.protocol.shared_memory import FORBIDDEN_REGIONS, NO_REGIONS, Regions
 from atoll.request import InferenceRequest, InferenceResponse
-from atoll.tensor import Buffer
+from atoll.tensor import Buffer, Tensor
 
 if TYPE_CHECKING:
     from atoll.server import Server
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 INFLATED_HERE = 4 * KIB  # compressed; deflate makes at most 1032 times that of it, some milliseconds' work
 DEFLATED_HERE = 64 * KIB
+LARGE_BODY = 256 * KIB  # of which the tensors count too, where they are not the body's own bytes
 _DECOUPLED = "HTTP end point doesn't support models with decoupled transaction policy"
 
 
@@ -118,6 +120,8 @@ class InferEndpoint:
                 decoded = decode(body, json_length, model_name)
             else:
                 decoded = decode_raw(body, self._server.model(model_name, version).config)
+            if len(body) > LARGE_BODY and not exchange.reserve(_made_of(decoded.inputs.values())):
+                return answers.refusal(503, NO_ROOM)
             sender = HttpSender(self, exchange, decoded.form)
             request = InferenceRequest(
                 model_name,
@@ -188,6 +192,11 @@ class InferEndpoint:
             return
         deflated = self._loop.run_in_executor(None, deflate, answer.parts, coding)
         deflated.add_done_callback(partial(_answer_deflated, exchange, answer))
+
+
+def _made_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the arrays that numbers and texts in JSON have become: up to eight for each of two characters."""
+    return sum(one.array().nbytes for one in tensors if one.buffer is None)
 
 
 def _told(error: AtollError, exchange: Exchange, request_id: str, *, plain: bool) -> Answer:

@@ -1,8 +1,8 @@
-"""Answers that their clients do not take fill the same room as bodies that come in."""
+"""What requests make the server hold fills one room: bodies that come in, what they become, answers nobody takes."""
 
 import asyncio
 
-from tests.unit.frontends.http.wire import infer
+from tests.unit.frontends.http.wire import infer, request
 
 MIB = 1024 * 1024
 
@@ -33,4 +33,22 @@ async def test_who_takes_no_answers_leaves_less_room_for_bodies(start):
     await until(lambda: len(running.server.requests) == 3 and 5 * MIB < port.bodies.held < 30 * MIB)
     leaving.close()
     leaving.writer.transport.abort()
+    await until(lambda: port.bodies.held == 0)
+
+
+async def test_numbers_in_json_count_as_what_they_become(start):
+    """Two characters a number, and eight bytes."""
+    running = await start(max_buffered_size=6 * MIB)
+    (port,) = running.frontend.ports
+    numbers = b"0," * (500_000 - 1) + b"0"
+    body = b'{"inputs":[{"name":"IN","datatype":"INT64","shape":[500000],"data":[%b]}]}' % numbers
+    first = await running.connect()
+    first.send(request("POST", "/v2/models/wait/infer", body))
+    await asyncio.to_thread(running.server.arrived.wait, 20)
+    assert port.bodies.held >= 4 * MIB - MIB // 4
+    second = await running.connect()
+    assert (await second.ask(request("POST", "/v2/models/echo/infer", body))).status == 503
+    running.server.release(running.server.requests[0])
+    assert (await first.reply()).status == 200
+    assert (await second.ask(request("POST", "/v2/models/echo/infer", body))).status == 200
     await until(lambda: port.bodies.held == 0)
