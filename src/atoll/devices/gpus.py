@@ -12,8 +12,11 @@ _IDENTITY = re.compile(r"(GPU|MIG)-\S+")
 
 def visible_gpus(environment: Mapping[str, str], directory: str = "/dev") -> tuple[int, ...]:
     """Their numbers, as CUDA counts them. `environment` holds the process's variables: CUDA_VISIBLE_DEVICES names some
-    of those that are there, by number or identity, and what follows a name that there is not is hidden, too.
+    of those that are there, by number or identity, and what follows a name that there is not is hidden, too; none with
+    TRITON_SERVER_CPU_ONLY, unless that is 0.
     """
+    if environment.get("TRITON_SERVER_CPU_ONLY", "0") not in ("0", ""):
+        return ()
     try:
         there = sum(1 for name in os.listdir(directory) if _DEVICE.fullmatch(name))
     except OSError:

@@ -32,7 +32,7 @@ from atoll.models.host_policies import HostPolicies
 from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
 from atoll.models.load_progress import OnProgress, Progress
-from atoll.models.loader import Loader
+from atoll.models.loader import MOST_AT_ONCE, Loader
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.polling import Poller
@@ -119,6 +119,7 @@ class Fleet:
             admission=admission,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
+            instances_at_once=1 if environment.get("TRITON_PARALLEL_INSTANCE_LOADING") == "0" else MOST_AT_ONCE,
         )
         self._control = ModelControl(
             self._catalog,

@@ -93,6 +93,7 @@ class Loader:
         admission: Admission | None = None,
         drive_on_submit: bool = True,
         measure: bool = False,
+        instances_at_once: int = MOST_AT_ONCE,
     ):
         self._completion = completion
         self._memory = memory
@@ -105,6 +106,7 @@ class Loader:
         self._limiter = limiter  # None: what groups need of resources is passed over
         self._admission = admission
         self._drive_on_submit = drive_on_submit
+        self._instances_at_once = instances_at_once
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
 
     def build(self, complete: CompleteModel, version: int, namespace: str = "") -> Model:
@@ -284,7 +286,7 @@ class Loader:
 
         try:
             if parts.requests and len(places) > 1:
-                work_side_by_side(make, places, MOST_AT_ONCE, "make instances")
+                work_side_by_side(make, places, self._instances_at_once, "make instances")
             else:
                 for place in places:
                     make(place)

@@ -37,6 +37,11 @@ def test_only_those_that_the_variable_names(named: str, count: int, devices: str
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": named}, devices) == tuple(range(count))
 
 
+@pytest.mark.parametrize(("said", "count"), [("1", 0), ("true", 0), ("0", 3), ("", 3)])
+def test_a_server_for_cpus_only_sees_none(said: str, count: int, devices: str) -> None:
+    assert len(visible_gpus({"TRITON_SERVER_CPU_ONLY": said}, devices)) == count
+
+
 def test_none(tmp_path: Path) -> None:
     assert visible_gpus({}, str(tmp_path)) == ()
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-aaaa"}, str(tmp_path)) == ()
