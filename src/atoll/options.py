@@ -88,7 +88,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-format", str, "default", "How a line of the log begins. default: severity, date and time to the microsecond. ISO8601: date and time as 2026-01-31T12:00:00Z, then the severity. json: each line is a JSON object.", "Logging", choices=("default", "ISO8601", "json")),
     Option("log-file", str, "", "File to which the log is appended, instead of standard error. It is opened anew on SIGHUP, and when it was renamed.", "Logging"),
     Option("access-log", str, "", "Where to write a JSON line for each request that is answered: a file, or 'stdout' or 'stderr'. A file is opened anew on SIGHUP, and when it was renamed.", "Access log", source=OURS),
-    Option("allow-client-shm", bool, False, "Let clients register shared memory, of the system and of GPUs, and keep tensors there. Who may do that can read and write what lies in the server's /dev/shm.", "Shared memory", source=OURS),
+    Option("allow-client-shm", bool, False, "Let clients register shared memory, of the system and of GPUs, and keep tensors there. Who may do that can read and write what lies in the server's /dev/shm.", "Shared memory"),
     Option("allow-http", bool, True, "Listen for HTTP/REST requests.", "HTTP"),
     Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
     Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", minimum=0, maximum=MAX_PORT),

@@ -11,7 +11,7 @@ from tests.conformance.recording import read_record
 from atoll.options import OPTIONS, OURS, Option
 
 # Options that a later tritonserver than the recorded one (2.51) has.
-LATER = {"http-max-input-size", "grpc-infer-thread-count", "grpc-max-response-pool-size"}
+LATER = {"allow-client-shm", "http-max-input-size", "grpc-infer-thread-count", "grpc-max-response-pool-size"}
 KINDS = {"<integer>": int, "<float>": float, "<boolean>": bool, "<string>": str, "": bool}
 THEIRS = [option for option in OPTIONS if option.source != OURS and option.name not in LATER]
 
