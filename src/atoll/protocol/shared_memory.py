@@ -88,12 +88,13 @@ FORBIDDEN_REGIONS: Final = ForbiddenRegions()
 class Placement:
     """Which of one request's tensors are in regions, and these regions, held until the request is answered."""
 
-    __slots__ = ("inputs", "outputs", "regions", "sources", "targets")
+    __slots__ = ("inputs", "lent", "outputs", "regions", "sources", "targets")
 
     def __init__(self, regions: Regions):
         self.regions = regions
         self.inputs: dict[str, Place] = {}
         self.outputs: dict[str, Place] = {}
+        self.lent: list[Buffer] = []  # the inputs' bytes, where they lie in regions
         self.sources: list[Region] = []
         self.targets: dict[str, tuple[Region, Place]] = {}
 
@@ -107,7 +108,10 @@ class Placement:
         data = region.read(place.offset, place.byte_size)
         self.inputs[name] = place
         self.sources.append(region)
-        return bytes(data) if datatype is DataType.BYTES else data
+        if datatype is DataType.BYTES:
+            return bytes(data)
+        self.lent.append(data)
+        return data
 
     def output(self, name: str, place: Place) -> None:
         """Let an output go there. Raises as `input`."""
@@ -122,6 +126,7 @@ class Placement:
             tensor = inputs[name]
             if tensor.buffer is not None:
                 tensor.buffer = bytes(tensor.buffer)
+        self.lent.clear()
 
 
 class PlacedResponse(InferenceResponse):

@@ -5,12 +5,15 @@ That happens on the thread that has the response, so the event loop copies nothi
 
 import logging
 
+import numpy as np
+
 from atoll.config.response_cache import is_cached
 from atoll.errors import AtollError, InternalError
 from atoll.models.model import Model
 from atoll.observability.logging.lines import about
 from atoll.protocol.shared_memory import PlacedResponse, Placement, too_small
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
+from atoll.tensor import DataType, Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +45,11 @@ class _PlacingSender:
 
     def _placed(self, response: InferenceResponse) -> InferenceResponse:
         try:
+            targets = self._placement.targets
+            if self._placement.lent:
+                response.outputs = [one if one.name in targets else self._owned(one) for one in response.outputs]
             for region in self._placement.sources:
                 region.check()
-            targets = self._placement.targets
             if not targets:
                 return response
             written = []
@@ -66,6 +71,15 @@ class _PlacingSender:
             logger.exception(text, response.model_name, extra=about(response.id))
             reason = f"{type(bug).__name__}: {bug}"
             return _failed(response, InternalError(f"writing the outputs to shared memory failed: {reason}"))
+
+    def _owned(self, tensor: Tensor) -> Tensor:
+        """An output that nobody takes away while a slow client reads it: a model may answer with its inputs' memory."""
+        if tensor.datatype is DataType.BYTES:
+            return tensor
+        data = tensor.array() if tensor.buffer is None else np.frombuffer(tensor.buffer, np.uint8)
+        if not any(np.may_share_memory(data, np.frombuffer(one, np.uint8)) for one in self._placement.lent):
+            return tensor
+        return Tensor(tensor.name, tensor.datatype, tensor.shape, buffer=bytes(tensor.packed()))
 
 
 def _failed(response: InferenceResponse, error: AtollError) -> InferenceResponse:

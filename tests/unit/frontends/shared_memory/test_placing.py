@@ -192,3 +192,20 @@ def test_places_outside_a_region(placement, place, text):
         placement.output("A", place)
     assert not placement.inputs
     assert not placement.targets
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_model_that_answers_with_its_input_keeps_no_answer_in_the_region(one, placement, packed):
+    """The client may change it, or take it away, while it is sent; and so it may be slow to read."""
+    lent = placement.input("IN", Place("r", 0, 4096), DataType.FP32)
+    kept = np.zeros(4, np.float32)
+    made, sent = request(placement)
+    view = np.frombuffer(lent, np.float32)[4:8]
+    output = {"buffer": memoryview(view)} if packed else {"array": view}
+    outputs = [Tensor("OUT", DataType.FP32, (4,), **output), Tensor("OTHER", DataType.FP32, (4,), array=kept)]
+    made.sender.send(InferenceResponse("m", "1", "", outputs), True)
+    out, other = sent.only().outputs
+    one.fill(b"\xff" * 4096)
+    assert out.array().tolist() == [0.0] * 4
+    assert bytes(out.packed()) == bytes(16)
+    assert other.array() is kept
