@@ -7,6 +7,7 @@ from typing import Any, Final
 from atoll.errors import InvalidArgumentError
 from atoll.protocol.shared_memory import REGION, Place, Placement, place_from_message
 from atoll.request import Parameter
+from atoll.scheduling.sequences.facts import check_text_id
 
 _KINDS: Final = ("bool_param", "int64_param", "string_param", "double_param", "uint64_param")
 _EMPTY_FINAL = "triton_enable_empty_final_response"
@@ -44,7 +45,11 @@ def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
             found.timeout_us = value & _UINT64  # as the real server: a negative one never comes
         elif key == "sequence_id":
             _expect(key, kind, "int64_param", "string_param")
-            found.custom[key] = value & _UINT64 if kind == "int64_param" else value
+            if kind == "string_param":
+                check_text_id(value)
+                found.custom[key] = value
+            else:
+                found.custom[key] = value & _UINT64
         elif key in ("sequence_start", "sequence_end"):
             _expect(key, kind, "bool_param")
             found.custom[key] = value

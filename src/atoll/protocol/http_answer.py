@@ -36,8 +36,9 @@ class ResponseEncoder:
         for output in outputs:
             if binary.get(output.name, default) if binary else default:
                 data = output.packed()
-                parts.append(data)
-                any_binary = True
+                if len(data):  # an answer whose binary tensors are all empty is only JSON, as the real server's
+                    parts.append(data)
+                    any_binary = True
                 descriptions.append(self._binary_description(output, len(data)))
             else:
                 data = json_from_array(output.array(), output.datatype)

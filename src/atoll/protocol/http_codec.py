@@ -21,6 +21,7 @@ from atoll.protocol.shared_memory import (
     place_from_json,
 )
 from atoll.request import Parameter
+from atoll.scheduling.sequences.facts import check_text_id
 from atoll.tensor import BY_PROTOCOL_NAME, Buffer, DataType, Tensor, element_count
 
 MAX_ELEMENTS = 2**60 - 1  # what 8-byte elements may number in a 63-bit byte count
@@ -243,7 +244,9 @@ def _read_parameters(parameters: Any, result: InferBody) -> None:
                 if kind is not bool:
                     raise InternalError(f"Unable to parse '{key}': {_BOOLEAN}")
             elif key == "sequence_id":
-                if kind is not str and (kind is not int or value < 0):
+                if kind is str:
+                    check_text_id(value)
+                elif kind is not int or value < 0:
                     raise InternalError(f"Unable to parse '{key}': {_STRING}")
             elif key.startswith("triton_"):
                 raise InvalidArgumentError(

@@ -31,6 +31,8 @@ def write_repository(root: Path) -> Path:
 
 def http() -> Iterator[Question]:
     yield from _headers()
+    yield from _sequences()
+    yield from _empty()
     for data in (
         *('["x"]', '["x",2,3]', '[1,2,"x"]', "[1,null]", "[{}]", "[{},1,2]", '[[1],["x"],[3]]', "[1.5]", "[1,2,3.5]"),
         *("[true]", "[]", "[1]", "[1,2,3]", '[[],["x"]]'),
@@ -49,6 +51,21 @@ def http() -> Iterator[Question]:
         yield _with(twice)
     yield ask('"id":"a\\u0000b"', json.dumps({**GOOD, "id": "a\0b"}), PATH)
     yield ask("an id twice", '{"id":"a","id":"b",' + json.dumps(GOOD)[1:], PATH)
+
+
+def _sequences() -> Iterator[Question]:
+    """Of a model that has none."""
+    for text in ("x" * 128, "x" * 129, "\xe9" * 64, "\xe9" * 65):
+        document = {**GOOD, "parameters": {"sequence_id": text}}
+        yield ask(f"sequence_id: {text[0]!r}, {len(text)} times", document, PATH)
+
+
+def _empty() -> Iterator[Question]:
+    """Outputs without elements, as binary data."""
+    for wanted in ({"binary_data_output": True}, {}):
+        outputs = [] if wanted else [{"name": "OUT", "parameters": {"binary_data": True}}]
+        document = {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [0], "data": []}], "parameters": wanted}
+        yield ask(f"no elements, {wanted}", {**document, "outputs": outputs} if outputs else document, PATH)
 
 
 def _headers() -> Iterator[Question]:
@@ -84,6 +101,11 @@ def grpc() -> Iterator[grpc_questions.Question]:
         **{f"{kind} 8": {kind: 8} for kind in ("int64_param", "uint64_param", "double_param")},
         "nothing": {},
     }
+    for size in (128, 129):
+        identity = {"sequence_id": Parameter(string_param="x" * size)}
+        tensor = Request.InferInputTensor(name="IN", datatype="INT32", shape=[2])
+        message = Request(model_name=ONE, inputs=[tensor], raw_input_contents=[PAIR], parameters=identity)
+        yield grpc_questions.Question(f"sequence_id of {size} characters", "ModelInfer", [message])
     for key in PLACE:
         for title, value in values.items():
             place = {key: Parameter(**value)}

@@ -22,8 +22,7 @@ def sequence_facts(parameters: Mapping[str, Parameter], model_name: str) -> tupl
             return correlation_id, ONLY if end else FIRST
         return correlation_id, LAST if end else INNER
     if isinstance(correlation_id, str):
-        if len(correlation_id) > MAX_ID_LENGTH or (not correlation_id.isascii() and _is_too_long(correlation_id)):
-            raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
+        check_text_id(correlation_id)
     elif correlation_id and (type(correlation_id) is not int or not 0 < correlation_id < _TOO_LARGE):
         raise InvalidArgumentError(
             f"correlation ID {correlation_id!r} of an inference request to model '{model_name}' is "
@@ -39,6 +38,12 @@ def sequence_facts(parameters: Mapping[str, Parameter], model_name: str) -> tupl
     else:
         step = LAST if end else INNER
     return (correlation_id if isinstance(correlation_id, str) else int(correlation_id)), step
+
+
+def check_text_id(correlation_id: str) -> None:
+    """Raises UnsupportedError for one that is too long: of any request, though its model may have no sequences."""
+    if len(correlation_id) > MAX_ID_LENGTH or (not correlation_id.isascii() and _is_too_long(correlation_id)):
+        raise UnsupportedError(f"string correlation ID cannot be longer than {MAX_ID_LENGTH} characters")
 
 
 def _is_too_long(correlation_id: str) -> bool:
