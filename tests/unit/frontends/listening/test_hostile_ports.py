@@ -243,7 +243,7 @@ def test_a_slow_reader_gets_the_whole_of_the_last_answer(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         headers = ("Connection: close",) if ends == "connection" else ()
         connection.sendall(infer("echo", data, "", *headers))
-        received = connection.recv(1 << 16)
+        received = bytearray(connection.recv(1 << 16))
         draining = None
         if ends == "server":
             draining = asyncio.run_coroutine_threadsafe(port.frontend.drain(10), port.loop)
