@@ -233,6 +233,36 @@ async def test_a_reader_too_far_behind_loses_its_stream(talking, room, limit, ca
     assert (await other.ask(LIVE)).status == 200
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_reads_nothing_costs_nobody_else_his_stream(talking, room, ended, caplog):
+    """The one that is furthest behind loses it, even where all of its events are there already."""
+    room.together.limit = 3_000_000
+    idle, first = await begin(talking)
+    idle.writer.transport.pause_reading()
+    while room.together.held < 2_000_000:
+        say(first, "x" * 100_000)
+        await asyncio.sleep(0)
+    if ended:
+        say(first, "end", final=True)
+    slow, second = await begin(talking)
+    slow.writer.transport.pause_reading()
+    before = room.together.held
+    while room.together.held >= before and not second.cancelled:
+        say(second, "y" * 100_000)
+        await asyncio.sleep(0)
+    assert not second.cancelled
+    assert ended or first.cancelled
+    assert caplog.text.count("broken off") == 1
+    say(second, "end", final=True)
+    slow.writer.transport.resume_reading()
+    text = bytearray()
+    while not text.endswith(b"\r\n0\r\n\r\n"):
+        text += await asyncio.wait_for(slow.reader.read(1 << 20), 20)
+    assert b'"text_output":"end"' in text
+    assert room.together.held == 0
+    assert not room.streams
+
+
 async def test_the_room_for_events_is_there_again_when_they_are_read_or_their_reader_has_left(talking, room):
     for leaves in (False, True):
         client, asked = await begin(talking)

@@ -67,12 +67,27 @@ class WaitingEvents:
     def __init__(self) -> None:
         self.one = 64 * MIB
         self.together = BufferBudget(default_buffer_bytes() // 4)
+        self.streams: set[EventStream] = set()  # for which events wait
+
+    def keep(self, stream: "EventStream", size: int) -> bool:
+        """Whether so many bytes may wait for this one. Where there is no room, who is furthest behind loses his stream:
+        those who read nothing must not cost others theirs, who are a little slow.
+        """
+        self.streams.add(stream)
+        while size <= self.one:
+            if stream.share.reach(size):
+                return True
+            furthest = max(self.streams, key=lambda one: one.share.held)
+            if furthest is stream:
+                break
+            furthest.break_off(furthest.share.held)
+        return False
 
 
 class EventStream:
     """Where the responses go, each as an event as soon as it comes; those for a client that reads slowly are kept."""
 
-    __slots__ = ("_begun", "_behind", "_ending", "_endpoints", "_exchange", "_share", "_waiting", "request")
+    __slots__ = ("_begun", "_behind", "_ending", "_endpoints", "_exchange", "_waiting", "request", "share")
 
     def __init__(self, endpoints: "GenerateEndpoints", exchange: Exchange):
         self._endpoints = endpoints
@@ -80,7 +95,7 @@ class EventStream:
         self._begun = False
         self._behind = False  # the client is: it is told when it has caught up
         self._waiting = bytearray()
-        self._share = BufferShare(endpoints.waiting.together)
+        self.share = BufferShare(endpoints.waiting.together)
         self._ending = False  # all responses are there
         self.request: InferenceRequest | None = None
 
@@ -90,7 +105,7 @@ class EventStream:
     def withdraw(self) -> None:
         """Nobody reads the stream any more."""
         self._waiting = bytearray()
-        self._share.give_back()
+        self._nothing_waits()
         if self.request is not None:
             self.request.cancel()
 
@@ -118,18 +133,18 @@ class EventStream:
             return
         waiting = self._waiting
         waiting += data
-        if len(waiting) > self._endpoints.waiting.one or not self._share.reach(len(waiting)):
-            self._break_off(len(waiting))
+        if not self._endpoints.waiting.keep(self, len(waiting)):
+            self.break_off(len(waiting))
 
-    def _break_off(self, size: int) -> None:
-        request = self.request
-        assert request is not None, "nothing is written once all responses are there. This is a bug"
+    def break_off(self, size: int) -> None:
+        """So many bytes wait for the client, which is too much."""
+        head = self._exchange.head
         logger.warning(
             "a client of model '%s' is %d bytes behind what is generated for it, more than there is room for: "
             "its stream is broken off",
-            request.model_name,
+            head.arguments["model"],
             size,
-            extra=about(request.id or self._exchange.head.request_id()),
+            extra=about((self.request.id if self.request is not None else "") or head.request_id()),
         )
         self.withdraw()
         self.request = None
@@ -143,9 +158,13 @@ class EventStream:
             del waiting[:PIECE]
             self._behind = not self._exchange.write(piece)
         if not waiting:
-            self._share.give_back()
+            self._nothing_waits()
             if self._ending:
                 self._exchange.end()
+
+    def _nothing_waits(self) -> None:
+        self.share.give_back()
+        self._endpoints.waiting.streams.discard(self)
 
 
 def _document(response: InferenceResponse) -> tuple[int, bytes]:
