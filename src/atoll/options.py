@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from atoll.errors import InvalidArgumentError
+
 OURS = "ours"
 
 
@@ -168,7 +170,11 @@ OPTIONS: tuple[Option, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the library itself needs to know; the rest of the table concerns frontends and the process."""
+    """What the library itself needs to know; the rest of the table concerns frontends and the process.
+
+    Raises InvalidArgumentError for a value that would be taken for another: a text where true or false is meant, or
+    several texts, and a word that is none of the option's.
+    """
 
     id: str = "atoll"
     model_repository: tuple[str, ...] = ()
@@ -202,6 +208,16 @@ class ServerOptions:
     min_supported_compute_capability: float | None = None
     model_load_gpu_limit: Sequence[str] = ()
     trace_config: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for one in OPTIONS:
+            value = getattr(self, one.field, one.default)
+            if one.kind is bool and not isinstance(value, (bool, int, type(one.default))):
+                raise InvalidArgumentError(f"{one.field} is {value!r} but must be True or False")
+            if one.kind is list and isinstance(value, (str, bytes)):
+                raise InvalidArgumentError(f"{one.field} is {value!r} but must be a list of texts: [{value!r}]")
+            if one.choices and value not in one.choices:
+                raise InvalidArgumentError(f"{one.field} is {value!r} but must be one of {', '.join(one.choices)}")
 
 
 def library_options(values: Mapping[str, Any]) -> dict[str, Any]:

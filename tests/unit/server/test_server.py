@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,3 +206,16 @@ def test_a_stopped_server_refuses_and_frees_its_threads(repository: Path) -> Non
     assert threading.active_count() == threads
     with pytest.raises(atoll.AtollError):
         server.infer("simple", BOTH)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"model_control_mode": "x"}, "model_control_mode is 'x' but must be one of none, poll, explicit"),
+        ({"exit_on_error": "no"}, "exit_on_error is 'no' but must be True or False"),
+        ({"load_model": "simple"}, r"load_model is 'simple' but must be a list of texts: \['simple'\]"),
+    ],
+)
+def test_a_value_that_would_be_taken_for_another_is_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(atoll.InvalidArgumentError, match=text):
+        atoll.Server(**options)
