@@ -116,7 +116,7 @@ class HeadParser:
         head = known.get(data)
         if head is None:
             head = self._parse(data)
-            if len(data) <= self._longest and not head.stranger:  # who cannot drive out those of others
+            if len(data) <= self._longest and head.route is not None:  # what leads nowhere drives out nothing
                 if len(known) >= self._remembered:
                     del known[next(iter(known))]
                 known[data] = head

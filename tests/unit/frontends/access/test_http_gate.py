@@ -111,6 +111,15 @@ def test_whether_a_model_is_ready_and_so_there_is_not(ask: Ask) -> None:
         assert status(ask("GET", f"/v2/models/{model}/ready", "X-Api-Key: key-some")) == expected
 
 
+def test_heads_that_lead_nowhere_do_not_drive_out_remembered_ones() -> None:
+    parser = HeadParser(RouteTable(ROUTES), ConnectionLimits(), remembered=4)
+    known = parser.parse(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
+    for number in range(10):
+        assert parser.parse(b"GET /nowhere/%d HTTP/1.1\r\n\r\n" % number).refusal is not None
+        assert parser.parse(b"GET /v2/health/live HTTP/1.1\r\nX %d\r\n\r\n" % number).malformed
+    assert parser.parse(b"GET /v2/health/live HTTP/1.1\r\n\r\n") is known
+
+
 def test_strangers_do_not_drive_out_remembered_heads(ring: KeyRing) -> None:
     parser = HeadParser(RouteTable(ROUTES, HttpGate({}, ring)), ConnectionLimits(), remembered=4)
     data = head_text("GET", "/v2", "X-Api-Key: key-all")
