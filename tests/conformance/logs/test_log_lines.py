@@ -60,6 +60,7 @@ def test_both_logs_follow_rotation_and_end_whole(tmp_path: Path) -> None:
         log.rename(tmp_path / "log.1")
         access.rename(tmp_path / "access.1")
         server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: log.exists() and access.exists(), "files in the old ones' places", server)
         infer(server, "second")
         server.terminate()
         assert server.wait() == 0
