@@ -95,8 +95,18 @@ def metric_lines(prefix: str) -> Step:
     """The lines of the metrics page about families that begin with it, sorted."""
 
     def act(session: Session) -> Any:
-        lines = metrics.page(session.server).body.decode().splitlines()
-        return sorted(line for line in lines if re.sub(r"^# (HELP|TYPE) ", "", line).startswith(prefix))
+        def lines() -> list[str]:
+            page = metrics.page(session.server).body.decode().splitlines()
+            return sorted(line for line in page if re.sub(r"^# (HELP|TYPE) ", "", line).startswith(prefix))
+
+        found, unchanged = lines(), 0
+        for _ in range(50):
+            if unchanged == 3:
+                break
+            time.sleep(0.1)  # what a model has let go leaves the page when its process has said so
+            before, found = found, lines()
+            unchanged = unchanged + 1 if before == found else 0
+        return found
 
     return Step(f"metrics that begin with {prefix}", act)
 
