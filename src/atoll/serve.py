@@ -46,9 +46,7 @@ def serve(values: Mapping[str, Any]) -> int:
 
 
 def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: ServerLog) -> int:
-    if (
-        values["log_file"] or values["access_log"]
-    ):  # elsewhere the signal means what it always does: the terminal is gone
+    if _has_log_files(values):  # elsewhere the signal means what it always does: the terminal is gone
         signal.signal(signal.SIGHUP, lambda *_: log.reopen())
     values, notices = settled(values)
     for notice in notices:
@@ -76,13 +74,18 @@ def _serve_logged(values: Mapping[str, Any], display: LoadDisplay | None, log: S
         context.close()
 
 
+def _has_log_files(values: Mapping[str, Any]) -> bool:
+    """Whether SIGHUP is to open any anew."""
+    return bool(values["log_file"] or values["access_log"])
+
+
 async def _serve(
     server: Server, context: FrontendContext, frontends: Mapping[str, Frontend], values: Mapping[str, Any]
 ) -> int:
     _log_tables(server)
     stop = _stop_signal()  # before anybody can learn that the server is up
     loop = asyncio.get_running_loop()
-    if values["log_file"] or values["access_log"]:
+    if _has_log_files(values):
         loop.add_signal_handler(signal.SIGHUP, context.reopen_logs)
     try:
         await start_all(frontends, context)

@@ -84,9 +84,8 @@ class RequestModelInstance:
         self._room: Room = _NoRoom()
         self._numbers = count(1)
         self._batches: dict[int, _Batch] = {}
-        self._held: dict[
-            InferenceRequest, ResponseProgress | None
-        ] = {}  # begun, and not finally answered; whoever removes one ends it
+        # begun, and not finally answered; whoever removes one ends it
+        self._held: dict[InferenceRequest, ResponseProgress | None] = {}
         self._last_release_ns = 0
         self._closed = False
         self._backend.open(self)
@@ -138,7 +137,7 @@ class RequestModelInstance:
         for request in answered:
             request.move(EXECUTING)
             request.timeline.compute_start = begin_ns
-            self._held[request] = ResponseProgress(begin_ns) if self._responses is not None else None
+            self._held[request] = None if self._responses is None else ResponseProgress(self._responses, begin_ns)
             request.on_cancel = self._backend.cancel
         number = next(self._numbers)
         self._batches[number] = _Batch(requests, begin_ns, len(requests) - len(answered))
@@ -199,8 +198,8 @@ class RequestModelInstance:
         progress = self._held.pop(request, self) if final else self._held.get(request, self)
         if progress is self:
             return  # it was answered: the instance went down meanwhile
-        if self._responses is not None:
-            self._count_response(progress, error=error)
+        if isinstance(progress, ResponseProgress):
+            progress.record(monotonic_ns(), error=error)
         if error is None:
             surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
@@ -212,17 +211,12 @@ class RequestModelInstance:
         if final:
             self._room.answered()
 
-    def _count_response(self, progress: object, *, empty: bool = False, error: AtollError | None = None) -> None:
-        assert self._responses is not None, "only a decoupled model's responses are counted. This is a bug"
-        assert isinstance(progress, ResponseProgress), "a request that it has has a progress. This is a bug"
-        self._responses.record(progress, monotonic_ns(), empty=empty, error=error)
-
     def finish(self, request: InferenceRequest) -> None:
         progress = self._held.pop(request, self)
         if progress is self:
             return
-        if self._responses is not None:
-            self._count_response(progress, empty=True)
+        if isinstance(progress, ResponseProgress):
+            progress.record(monotonic_ns(), empty=True)
         self._end(request, None)
         request.sender.send(None, True)
         self._room.answered()

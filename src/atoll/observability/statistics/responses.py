@@ -27,45 +27,47 @@ class ResponseStatistics:
     cancel: Duration = NOTHING
 
 
-class ResponseProgress:
-    """How far one request's responses are: the next one's place, and when the last one went, in monotonic ns."""
-
-    __slots__ = ("last_ns", "place")
-
-    def __init__(self, begin_ns: int):
-        self.place = 0
-        self.last_ns = begin_ns
-
-
 _SUCCESS, _FAIL, _EMPTY, _CANCEL = range(4)
 
 
+class ResponseProgress:
+    """How far one request's responses are: the next one's place, and when the last one went, in monotonic ns."""
+
+    __slots__ = ("_last_ns", "_place", "_recorder")
+
+    def __init__(self, recorder: "ResponseRecorder", begin_ns: int):
+        self._recorder = recorder
+        self._place = 0
+        self._last_ns = begin_ns
+
+    def record(self, now_ns: int, *, empty: bool = False, error: AtollError | None = None) -> None:
+        """A response was sent. `empty`: it only said that it was the last one."""
+        if self._place >= MAX_PLACES:
+            return
+        if error is not None:
+            kind = _CANCEL if isinstance(error, CancelledError) else _FAIL
+        else:
+            kind = _EMPTY if empty else _SUCCESS
+        self._recorder.count(self._place, kind, now_ns - self._last_ns)
+        self._place += 1
+        self._last_ns = now_ns
+
+
 class ResponseRecorder:
-    """The counters of one model version. Thread-safe, but for a request's progress, which is its instance's."""
+    """The counters of one model version. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._places: list[list[int]] = []  # of each: count and ns of the four kinds
 
-    def record(
-        self, progress: ResponseProgress, now_ns: int, *, empty: bool = False, error: AtollError | None = None
-    ) -> None:
-        """A response was sent. `empty`: it only said that it was the last one."""
-        place, start_ns = progress.place, progress.last_ns
-        if place >= MAX_PLACES:
-            return
-        progress.place = place + 1
-        progress.last_ns = now_ns
-        if error is not None:
-            kind = _CANCEL if isinstance(error, CancelledError) else _FAIL
-        else:
-            kind = _EMPTY if empty else _SUCCESS
+    def count(self, place: int, kind: int, duration_ns: int) -> None:
+        """A response at this place; all places before it have had one."""
         with self._lock:
-            while len(self._places) <= place:
+            if len(self._places) == place:
                 self._places.append([0] * 8)
             counts = self._places[place]
             counts[2 * kind] += 1
-            counts[2 * kind + 1] += now_ns - start_ns
+            counts[2 * kind + 1] += duration_ns
 
     def snapshot(self) -> tuple[ResponseStatistics, ...]:
         """By place, from 0 on."""

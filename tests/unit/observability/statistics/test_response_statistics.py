@@ -7,12 +7,12 @@ from atoll.observability.statistics.responses import MAX_PLACES, ResponseProgres
 
 def test_each_response_counts_at_its_place_from_the_one_before_it() -> None:
     recorder = ResponseRecorder()
-    first, second = ResponseProgress(100), ResponseProgress(1000)
-    recorder.record(first, 130)
-    recorder.record(first, 170)
-    recorder.record(first, 175, empty=True)
-    recorder.record(second, 1007)
-    recorder.record(second, 1010, error=InternalError("no"))
+    first, second = ResponseProgress(recorder, 100), ResponseProgress(recorder, 1000)
+    first.record(130)
+    first.record(170)
+    first.record(175, empty=True)
+    second.record(1007)
+    second.record(1010, error=InternalError("no"))
     assert recorder.snapshot() == (
         ResponseStatistics(compute_infer=Duration(2, 37), compute_output=Duration(2, 0), success=Duration(2, 37)),
         ResponseStatistics(
@@ -27,7 +27,7 @@ def test_each_response_counts_at_its_place_from_the_one_before_it() -> None:
 
 def test_a_cancelled_request_is_no_failure() -> None:
     recorder = ResponseRecorder()
-    recorder.record(ResponseProgress(0), 9, error=CancelledError("gone"))
+    ResponseProgress(recorder, 0).record(9, error=CancelledError("gone"))
     (only,) = recorder.snapshot()
     assert only.cancel == Duration(1, 9)
     assert only.fail == only.success == only.compute_infer == Duration()
@@ -35,9 +35,9 @@ def test_a_cancelled_request_is_no_failure() -> None:
 
 def test_an_endless_answer_does_not_grow_the_statistics() -> None:
     recorder = ResponseRecorder()
-    progress = ResponseProgress(0)
+    progress = ResponseProgress(recorder, 0)
     for moment in range(MAX_PLACES + 100):
-        recorder.record(progress, moment)
+        progress.record(moment)
     assert len(recorder.snapshot()) == MAX_PLACES
-    recorder.record(ResponseProgress(0), 5)
+    ResponseProgress(recorder, 0).record(5)
     assert recorder.snapshot()[0].success.count == 2
