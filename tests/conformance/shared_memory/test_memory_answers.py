@@ -30,6 +30,10 @@ DIFFERENT: dict[str, tuple[list[int], str]] = {
 }
 """By scenario, which answers differ, and why."""
 
+UNSETTLED = {"overlapping"}
+"""Scenarios that the real server does not answer alike each time: it maps a number that it has closed, and what the
+error says depends on which file has the number by then."""
+
 
 @pytest.fixture(scope="module", params=["nghttp2", "grpcio"])
 def atoll(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -69,5 +73,5 @@ def test_the_answers_are_those_of_the_real_server(atoll: ServerProcess, channel:
 @pytest.mark.oracle
 def test_the_record_is_what_the_real_server_answers(tmp_path: Path) -> None:
     found = ask_again(record, tmp_path)
-    wrong = {name: differences(RECORDED[name], found[name]) for name in SCENARIOS}
+    wrong = {name: differences(RECORDED[name], found[name]) for name in SCENARIOS.keys() - UNSETTLED}
     assert not {name: one for name, one in wrong.items() if one}
