@@ -32,7 +32,8 @@ class Capabilities:
     """What the engine may take for granted.
 
     `bounded`: `execute` is a native runtime running a fixed graph: it takes about as long each time, runs no user's
-    Python code, and waits for nothing. Only then may an event loop's thread drive it.
+    Python code, and waits for nothing. Only then may an event loop's thread drive it. Where that differs from model to
+    model, a BackendModel has an attribute `bounded` of its own, which decides.
 
     `requests`: its instances are RequestInstances.
 
@@ -133,7 +134,8 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an instance runs: `kind` is "KIND_CPU" or "KIND_GPU", `device_id` the GPU's number (0 on a CPU).
+    """Where an instance runs: `kind` is "KIND_CPU", "KIND_GPU" or "KIND_MODEL" (where the model says it itself),
+    `device_id` the GPU's number (0 unless it is KIND_GPU).
 
     `policy`: the cores that its threads keep to. Those that are made in `instance` do so already, and so does the one
     that calls `execute`.
@@ -245,7 +247,11 @@ class BackendModel(Protocol):
 
 
 class Backend(Protocol):
-    """Made once per process, when a model first needs it; heavy imports happen then, not when its module is found."""
+    """Made once per process, when a model first needs it, and shared by all of its models: thread-safe.
+
+    The heavy library is imported by `signature` and `load`, not when the module is found or the object made: a server
+    whose models run in processes of their own then never imports it.
+    """
 
     name: str
     capabilities: Capabilities
@@ -260,6 +266,27 @@ class Backend(Protocol):
 
     def load(self, source: ModelSource) -> BackendModel:
         """Load the model. Raises ConfigError naming the file or key when the files or parameters are wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSupport:
+    """`gpus` are the numbers of those that instances of a model can be on. Where there are more in the machine,
+    `missing` says in a sentence why these cannot be used, and what to install or change.
+    """
+
+    gpus: tuple[int, ...] = ()
+    missing: str = ""
+
+
+@runtime_checkable
+class UsesGpus(Protocol):
+    """What a backend of arrays offers besides, where its models can run on GPUs. One that does not, runs on none."""
+
+    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
+        """Which of the server's GPUs, of which there is at least one, instances of this model can be on.
+
+        Raises MissingExtraError where the backend's library is not there.
+        """
 
 
 class IsolatedBackend(Backend, Protocol):

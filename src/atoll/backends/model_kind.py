@@ -1,0 +1,139 @@
+"""Of what kind a model's file or folder is, told from its first bytes: so that an error can say where it belongs.
+
+Nothing is parsed, loaded or unpickled; a few kilobytes are read.
+"""
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_START = 4096
+_NAMES = 64  # entries of an archive that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """`text` completes "the file is ...". `backend` runs such files; where none does, `advice` says what to do."""
+
+    text: str
+    backend: str = ""
+    advice: str = ""
+
+
+EMPTY = ModelKind("empty", advice="export or copy it again")
+GIT_LFS = ModelKind("a Git LFS pointer, not the model", advice="run 'git lfs pull' in its repository")
+WEB_PAGE = ModelKind("a web page, not a model", advice="download it again")
+ONNX = ModelKind("an ONNX model", "onnxruntime")
+TORCHSCRIPT = ModelKind("a TorchScript archive", "pytorch")
+PT2 = ModelKind("an archive of torch.export", "pytorch")
+AOTI = ModelKind("an AOTInductor package", "pytorch")
+STATE_DICT = ModelKind(
+    "an archive of torch.save",
+    advice="weights alone are no model: export it with torch.jit.script, torch.export or torch.onnx",
+)
+KERAS = ModelKind(
+    "a Keras archive", advice="save it with model.export(FOLDER) as a SavedModel, for the tensorflow backend"
+)
+HDF5 = ModelKind(
+    "an HDF5 file, as older Keras saves", advice="load it with Keras and save it with model.export(FOLDER)"
+)
+SAVED_MODEL = ModelKind("a TensorFlow SavedModel", "tensorflow")
+TFLITE = ModelKind("a TensorFlow Lite model", advice="serve the SavedModel that it was made from")
+OPENVINO_IR = ModelKind("an OpenVINO IR (.xml)", "openvino")
+TENSORRT = ModelKind("a TensorRT engine", "tensorrt")
+JAX_EXPORT = ModelKind("an artifact of jax.export", "jax")
+SKOPS = ModelKind("a skops archive of scikit-learn", "tabular")
+XGBOOST = ModelKind("an XGBoost model", "tabular")
+LIGHTGBM = ModelKind("a LightGBM model", "tabular")
+PICKLE = ModelKind("a Python pickle", "tabular")
+SAFETENSORS = ModelKind("a safetensors file", advice="weights alone are no model: export it with its code")
+GGUF = ModelKind("a GGUF file", advice="no backend here runs it")
+ZIP = ModelKind("a ZIP archive", advice="unpack it, or export the model in the format that the backend reads")
+TAR = ModelKind("a gzip or tar archive", advice="unpack it into the version's folder")
+
+
+def kind_of(path: Path) -> ModelKind | None:
+    """The kind; None where nothing tells it. Never raises."""
+    try:
+        if path.is_dir():
+            return SAVED_MODEL if (path / "saved_model.pb").is_file() else None
+        with path.open("rb") as file:
+            start = file.read(_START)
+        if start.startswith(b"PK\x03\x04"):
+            return _of_archive(path)
+    except OSError:
+        return None
+    return _of_start(start, path.suffix)
+
+
+def wrong_kind(path: Path, backend: str) -> str:
+    """What an error about a file that the backend cannot read ends with; "" where nothing is known.
+
+    Such as "; the file is a TorchScript archive: set backend: "pytorch" in config.pbtxt".
+    """
+    kind = kind_of(path)
+    if kind is None or kind.backend == backend:
+        return ""
+    what = "folder" if path.is_dir() else "file"
+    remedy = f'set backend: "{kind.backend}" in config.pbtxt' if kind.backend else kind.advice
+    return f"; the {what} is {kind.text}: {remedy}"
+
+
+def _of_start(start: bytes, suffix: str) -> ModelKind | None:
+    if not start:
+        return EMPTY
+    text = start.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return GIT_LFS
+    if text.startswith((b"<!doctype", b"<html")):
+        return WEB_PAGE
+    if text.startswith((b"<?xml", b"<net")):
+        return OPENVINO_IR if b"<net" in text else WEB_PAGE
+    if start.startswith(b"\x89HDF\r\n"):
+        return HDF5
+    if start.startswith(b"GGUF"):
+        return GGUF
+    if start[4:8] == b"TFL3":
+        return TFLITE
+    if start.startswith((b"ftrt", b"ptrt")):
+        return TENSORRT
+    if start.startswith((b"\x1f\x8b", b"BZh")) or start[257:262] == b"ustar":
+        return TAR
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30:
+        return SAFETENSORS
+    if start.startswith((b"tree\n", b"tree\r\n")) or b"\nnum_class=" in start:
+        return LIGHTGBM
+    if b'"learner"' in start or b"\x07learner" in start or start.startswith((b"binf", b"bs64")):
+        return XGBOOST
+    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
+        return PICKLE
+    if start[:1] == b"\x08" and (suffix == ".onnx" or b"ai.onnx" in start or b"pytorch" in start):
+        return ONNX  # the first field of its message is the version of the format
+    return None
+
+
+def _of_archive(path: Path) -> ModelKind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _of_names(archive.namelist()[:_NAMES])
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        return ModelKind("a ZIP archive that is cut off or damaged", advice="export or copy it again")
+
+
+def _of_names(names: Iterable[str]) -> ModelKind:
+    names = list(names)
+    inner = {name.partition("/")[2] for name in names}
+    if "schema.json" in names and any(name.endswith(".npy") or name == "schema.json" for name in names):
+        return SKOPS
+    if {"config.json", "metadata.json"} <= set(names):
+        return KERAS
+    if "archive_format" in inner or "archive_format" in names:
+        return AOTI if any("/aotinductor/" in f"/{name}" for name in names) else PT2
+    if "serialized_exported_program.json" in {*names, *inner}:
+        return PT2
+    if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
+        return TORCHSCRIPT
+    if "data.pkl" in inner:
+        return STATE_DICT
+    return ZIP
