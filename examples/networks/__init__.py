@@ -1,0 +1,1 @@
+"""Small convolutional nets, read from ONNX files once and written down for every framework."""
