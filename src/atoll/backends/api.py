@@ -268,6 +268,15 @@ class Backend(Protocol):
         """Load the model. Raises ConfigError naming the file or key when the files or parameters are wrong."""
 
 
+@runtime_checkable
+class RunsModelCode(Protocol):
+    """What a backend offers besides, where `runtime: "model.py"` in a configuration means a file in the version's
+    folder, which the backend runs itself. For any other, it means a python-based backend (`--backend-directory`).
+    """
+
+    runs_model_code: bool
+
+
 @dataclass(frozen=True, slots=True)
 class GpuSupport:
     """`gpus` are the numbers of those that instances of a model can be on. Where there are more in the machine,

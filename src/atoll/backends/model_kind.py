@@ -67,6 +67,12 @@ def kind_of(path: Path) -> ModelKind | None:
     return _of_start(start, path.suffix)
 
 
+def backend_of_file(path: Path) -> str:
+    """The backend that runs such files; "" where nothing tells it."""
+    kind = kind_of(path)
+    return kind.backend if kind is not None else ""
+
+
 def wrong_kind(path: Path, backend: str) -> str:
     """What an error about a file that the backend cannot read ends with; "" where nothing is known.
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from atoll.backends.model_kind import backend_of_file
 from atoll.cli.arguments import add_options, bounded, values_of
 from atoll.cli.problem_document import problem_document, problem_text
 from atoll.config.config_file import FORMS
@@ -88,10 +89,11 @@ def _demand_model(path: Path) -> None:
         raise NotFoundError(f"there is nothing at {path}: name a model file, or a model's folder")
     if kind is Location.FILE and (path.suffix == ".pbtxt" or (path.stem == "config" and path.suffix in FORMS)):
         raise InvalidArgumentError(f"{path} is a configuration, not a model: name the model's folder, {path.parent}")
-    if kind is Location.FILE and not guess_backend([f"model{path.suffix}"]) and not _config_beside(path):
+    known = kind is not Location.FILE or guess_backend([f"model{path.suffix}"]) or backend_of_file(path)
+    if not known and not _config_beside(path):
         raise InvalidArgumentError(
-            f"{path} is no model file of a kind that is known by its ending: name the model's folder, which says in "
-            "its configuration what the file is"
+            f"{path} is no model file of a kind that is known by its ending or its first bytes: name the model's "
+            "folder, which says in its configuration what the file is"
         )
     if kind is Location.REPOSITORY:
         names = LocalRepository(path, external_symlinks=True).names()
@@ -140,7 +142,7 @@ def _text(inspection: Inspection) -> str:
 
 def _listed(signature: ModelSignature) -> list[str]:
     return [
-        f"{kind} {one.name} {one.data_type.config_name} {_shape(one)}{' (optional)' if one.optional else ''}"
+        f"{kind} {one.name} {one.type_name} {_shape(one)}{' (optional)' if one.optional else ''}"
         for kind, tensors in (("input", signature.inputs), ("output", signature.outputs))
         for one in tensors
     ]
@@ -151,6 +153,8 @@ def _shape(tensor: TensorSignature) -> str:
 
 
 def _batching(signature: ModelSignature) -> str:
+    if signature.batching is None and any(one.shape is None for one in (*signature.inputs, *signature.outputs)):
+        return "it does not say whether it can batch: set max_batch_size if the first dimension of all is the batch's"
     if signature.supports_batching():
         return "it can batch: the first dimension of every tensor is that of the batch, and is not repeated in dims"
     return "it cannot batch (a tensor's first dimension is fixed): max_batch_size is 0, and dims are whole shapes"

@@ -10,7 +10,6 @@ from atoll.config.agreement_sequences import sequence_problems
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.problems import Problem, suggestion
 from atoll.config.signature import ModelSignature, TensorSignature, server_made_inputs
-from atoll.tensor import DataType
 
 
 def check(config: ModelConfig, found: ModelSignature) -> list[Problem]:
@@ -91,7 +90,7 @@ _ONE_OF = "one of the model file's: "
 
 
 def _listed(signatures: Sequence[TensorSignature]) -> str:
-    shown = ", ".join(f"{one.name} {one.data_type.config_name} {_text(one.shape)}" for one in signatures)
+    shown = ", ".join(f"{one.name} {one.type_name} {_text(one.shape)}" for one in signatures)
     return f"{_ONE_OF}{shown}" if shown else "none: the model file has none"
 
 
@@ -119,7 +118,7 @@ def _missing_inputs(config: ModelConfig, found: ModelSignature) -> Iterator[Prob
 def _type(
     path: str, kind: str, tensor: ModelInput | ModelOutput, found: TensorSignature, model: str, max_batch_size: int
 ) -> Iterator[Problem]:
-    if tensor.data_type in (found.data_type, DataType.INVALID):
+    if found.may_be(tensor.data_type):
         return
     configured, actual = tensor.data_type.config_name, found.data_type.config_name
     message = (
@@ -144,7 +143,7 @@ def _written(tensor: ModelInput | ModelOutput, max_batch_size: int) -> str:
 
 def _declared(found: TensorSignature) -> str:
     """A tensor as the model file has it."""
-    return f"{found.name} {found.data_type.config_name} {_text(found.shape)} as in the model file"
+    return f"{found.name} {found.type_name} {_text(found.shape)} as in the model file"
 
 
 def _shape(

@@ -56,7 +56,7 @@ def _made(
         message = f"unable to load model '{model}', {label} is no input of the model file"
         yield Problem(keys[0], message, label, f"one of the model file's inputs: {names}", "")
         return
-    if data_type not in (signature.data_type, DataType.INVALID):
+    if not signature.may_be(data_type):
         actual = signature.data_type.config_name
         message = f"unable to load model '{model}', unexpected datatype {data_type.config_name} for {label}"
         yield Problem(keys[1], message, data_type.config_name, f"{actual} as in the model file", f"Set it to {actual}.")

@@ -60,7 +60,7 @@ def _unknown(path: str, message: str, name: str, known: _Known) -> Problem:
 
 
 def _type(path: str, label: str, written: DataType, found: TensorSignature) -> Iterator[Problem]:
-    if written in (found.data_type, DataType.INVALID):
+    if found.may_be(written):
         return
     actual = found.data_type.config_name
     message = (

@@ -1,6 +1,6 @@
 """Which backend a configuration means, and the file that this backend loads by default."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from atoll.config.model_config import ModelConfig
 from atoll.config.problems import suggestion
@@ -22,22 +22,44 @@ _BACKENDS = {
     "tensorrt": "tensorrt",
     "openvino": "openvino",
     "python": "python",
+    "jax": "jax",
+    "tabular": "tabular",
+    "fil": "fil",
 }
 
 # Backend -> the platform that the real server reports for it; the others have none.
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "tensorrt": "tensorrt_plan"}
 
+# Backend -> the files (for some formats folders) that it loads: its default first.
 _FILENAMES = {
-    "tensorflow": "model.savedmodel",
-    "tensorrt": "model.plan",
-    "onnxruntime": "model.onnx",
-    "openvino": "model.xml",
-    "pytorch": "model.pt",
-    "python": "model.py",
-    "dali": "model.dali",
+    "tensorflow": ("model.savedmodel", "model.graphdef"),
+    "tensorrt": ("model.plan",),
+    "onnxruntime": ("model.onnx",),
+    "openvino": ("model.xml",),
+    "pytorch": ("model.pt", "model.pt2"),
+    "python": ("model.py",),
+    "dali": ("model.dali",),
+    "jax": ("model.jax",),
+    "tabular": (
+        "model.skops",
+        "model.joblib",
+        "model.ubj",
+        "xgboost.ubj",
+        "xgboost.json",
+        "xgboost.model",
+        "model.json",
+        "model.txt",
+        "model.pkl",
+    ),
+    "fil": ("xgboost.model", "xgboost.json", "xgboost.ubj", "model.txt", "checkpoint.tl"),
 }
 
-_BACKEND_OF_FILE = {filename: backend for backend, filename in _FILENAMES.items()} | {"model.graphdef": "tensorflow"}
+_TELL_NOTHING = ("model.json", "model.txt", "model.pkl")  # names that files of any kind have
+_BACKEND_OF_FILE: dict[str, str] = {}
+for _backend, _names in _FILENAMES.items():
+    for _name in _names:
+        if _name not in _TELL_NOTHING:
+            _BACKEND_OF_FILE.setdefault(_name, _backend)
 
 
 def backend_of(config: ModelConfig) -> str:
@@ -81,14 +103,23 @@ def default_model_filename(backend: str, platform: str = "") -> str:
     """
     if platform == "tensorflow_graphdef":
         return "model.graphdef"
-    return _FILENAMES.get(backend, f"model.{backend}") if backend else ""
+    return _FILENAMES.get(backend, (f"model.{backend}",))[0] if backend else ""
+
+
+def model_filename(backend: str, platform: str, filenames: Collection[str]) -> str:
+    """Of those in a version's folder, the file that the backend loads; "" where that is its default one, or where the
+    platform names the format, or where there is none.
+    """
+    if default_model_filename(backend, platform) in filenames or platform.startswith("tensorflow_"):
+        return ""
+    return next((one for one in _FILENAMES.get(backend, ()) if one in filenames), "")
 
 
 def guess_backend(filenames: Iterable[str]) -> str:
-    """The backend whose default file is among those of a version's folder, "" where none is.
+    """The backend one of whose files is among those of a version's folder, "" where none is.
 
-    Of more than one it is the first in this order, the real server's: TensorFlow,
-    TensorRT, ONNX Runtime, OpenVINO, PyTorch, Python.
+    Of more than one it is the first in this order, the real server's: TensorFlow, TensorRT, ONNX Runtime, OpenVINO,
+    PyTorch, Python; then those that the real server does not know.
     """
     found = {_BACKEND_OF_FILE[one] for one in filenames if one in _BACKEND_OF_FILE}
     return next((backend for backend in _FILENAMES if backend in found), "")

@@ -10,12 +10,21 @@ from atoll.tensor import DataType
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSignature:
     """A tensor as the model file declares it. `shape` is whole, with the batch dimension if there is one and -1 for
-    any size; None where the file does not say it."""
+    any size; None where the file does not say it. So is `data_type` INVALID then."""
 
     name: str
     data_type: DataType
     shape: tuple[int, ...] | None
     optional: bool = False
+
+    def may_be(self, data_type: DataType) -> bool:
+        """Whether the tensor can be of that type, as far as both sides say."""
+        return DataType.INVALID in (data_type, self.data_type) or data_type is self.data_type
+
+    @property
+    def type_name(self) -> str:
+        """The type as configurations write it, or that it is unknown."""
+        return "of unknown type" if self.data_type is DataType.INVALID else self.data_type.config_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,14 @@ def validate_config(
     files: Sequence[str] = (),
     complete: bool = True,
     gpus: Sequence[int] | None = None,
+    missing: str = "",
 ) -> list[Problem]:
     """What is wrong with a configuration, in the order of its fields; warnings are among it.
 
     `files` are the names in a version's folder, which may tell the backend where the configuration does not.
     `complete` False is for a configuration whose gaps autofill has yet to fill: missing types and dims are then no
-    problem. `gpus` are the devices of this machine, None if they are not to be checked.
+    problem. `gpus` are the devices of this machine, None if they are not to be checked; `missing` says why the model
+    can be on no others.
     """
     name = config.name or model_directory_name
     problems = [*_identity(config, model_directory_name, files)]
@@ -44,7 +46,7 @@ def validate_config(
     problems += version_policy_problems(config.version_policy, name)
     problems += tensor_problems(config, name, complete)
     problems += scheduling_problems(config, name)
-    problems += _instance_groups(config, name, gpus)
+    problems += _instance_groups(config, name, gpus, missing)
     problems += cache_problems(config, name)
     problems += deadline_problems(config, name)
     problems += inflight_limit_problems(config, name)
@@ -99,7 +101,7 @@ def version_policy_problems(
 _GPUS = "GPUs with at least the minimum required CUDA compute compatibility of 6.000000 are"
 
 
-def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None) -> list[Problem]:
+def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None, missing: str) -> list[Problem]:
     if is_ensemble(config):
         return _ensemble_extras(config, name)
     kinds = ModelInstanceGroup.Kind
@@ -129,7 +131,8 @@ def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None)
         elif gpus is not None and kind in (kinds.KIND_GPU, kinds.KIND_AUTO):
             if kind is kinds.KIND_GPU and not group.gpus and not gpus:
                 message = f"{label} has kind KIND_GPU but no GPUs are available"
-                add("kind", message, "KIND_GPU", "KIND_CPU or KIND_AUTO on this machine", "Use one of these.")
+                remedy = f"Use one of these; {missing}." if missing else "Use one of these."
+                add("kind", message, "KIND_GPU", "KIND_CPU or KIND_AUTO on this machine", remedy)
             for position, one in enumerate(group.gpus):
                 if one in gpus:
                     continue
@@ -137,6 +140,7 @@ def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None)
                 message = f"{label} specifies invalid or unsupported gpu id {one}. {_GPUS}: {available}"
                 expected = f"one of {available}" if available else "no GPU: this machine has none"
                 remedy = "Name only GPUs that are there." if available else "Remove gpus, and use kind: KIND_CPU."
+                remedy = f"{remedy[:-1]}; {missing}." if missing else remedy
                 add(f"gpus[{position}]", message, one, expected, remedy)
         if group.profile and backend_of(config) != "tensorrt":
             message = (

@@ -81,6 +81,12 @@ def source_of(document: Mapping[str, Any]) -> ModelSource:
     )
 
 
+def made_backend(setup: Mapping[str, Any]) -> tuple[Backend, ModelSource]:
+    """What `recipe` names: the backend, made, and the model's source."""
+    sys.path += [one for one in setup["path"] if one not in sys.path]
+    return _imported(setup["backend"])(), source_of(setup["source"])
+
+
 class HostedBackend:
     """One instance of a model: a `Hosted` (service.py). The constructor raises what the backend raises."""
 
@@ -88,12 +94,10 @@ class HostedBackend:
 
     def __init__(self, setup: Mapping[str, Any], service: Service):
         self._service = service
-        sys.path += [one for one in setup["path"] if one not in sys.path]
-        source = source_of(setup["source"])
+        backend, source = made_backend(setup)
         placement = Placement(**setup["placement"])
         self._name = placement.name
         self._types = {one.name: one.data_type for one in source.config.output} | state_output_types(source.config)
-        backend = _imported(setup["backend"])()
         self._model: BackendModel = backend.load(source)
         here = Placement(placement.name, placement.kind, device_id_in_child((placement.kind, placement.device_id)))
         # `recipe` refuses backends whose instances take requests.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from atoll.backends.api import Backend
+from atoll.backends.api import Backend, RunsModelCode
 from atoll.backends.registry import (
     PYTHON_RUNTIME,
     backend_names,
@@ -29,6 +29,10 @@ def choose_backend(config: ModelConfig, directory: str) -> tuple[Backend, ModelC
     if not runtime and not installed and python_based_folder(directory, name) is not None:
         runtime = PYTHON_RUNTIME
     if runtime == PYTHON_RUNTIME:
+        if installed and python_based_folder(directory, name) is None:
+            backend = find_backend(name)
+            if isinstance(backend, RunsModelCode) and backend.runs_model_code:
+                return backend, config
         if python_based_folder(directory, name) is None:
             raise config_error([_no_code(config, directory)], f"model '{config.name}'")
         return find_backend(PYTHON), replace(config, runtime=runtime)

@@ -1,24 +1,25 @@
 """From what a user wrote about a model, and what its files say, to a complete configuration with nothing wrong."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from atoll.backends.api import Backend, ChildRecipe, CompletesConfig, Engine, ModelSource
+from atoll.backends.api import Backend, CompletesConfig, Engine, ModelSource
+from atoll.backends.model_kind import backend_of_file
 from atoll.backends.registry import PYTHON_RUNTIME, python_based_folder
 from atoll.config.agreement import check
 from atoll.config.auto_complete import blamed, completed
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
-from atoll.config.platforms import backend_of, default_model_filename, guess_backend, is_ensemble
+from atoll.config.platforms import backend_of, default_model_filename, guess_backend, is_ensemble, model_filename
 from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
 from atoll.config.written import WrittenConfig, overlay, read_written
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError, NotFoundError
 from atoll.execution.sequences.initial_state import initial_state_problems
+from atoll.models.backend_answers import BackendAnswers, RunChild
 from atoll.models.backend_choice import PYTHON, choose_backend, no_backend
 from atoll.models.ensembles.completion import complete_ensemble
 from atoll.models.ensembles.steps import FindStep, StepModel, StepVersion
@@ -31,8 +32,9 @@ from atoll.scheduling.queueing.batch_strategy import strategy_problems
 logger = logging.getLogger(__name__)
 
 _SHOWN = 8  # entries of a folder that an error names
+_ALL = ""  # the settings for all backends
+_DEFAULT_BATCH = "default-max-batch-size"
 Settings = Mapping[str, Mapping[str, str]]
-RunChild = Callable[[ModelSource, ChildRecipe], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Completion:
         self._options = options
         self._settings = settings
         self._environment = environment
-        self._gpus = gpus
+        self.answers = BackendAnswers(gpus, run_child)
         self._engine = engine
         self._run_child = run_child
         self._defaults: Mapping[str, ModelConfig] = defaults or {}
@@ -132,18 +134,19 @@ class Completion:
             raise
         configs: dict[int, ModelConfig] = {}
         found: list[Problem] = [*written.warnings, *written.locate(problems)]
-        common: ModelConfig | None = None
+        common: dict[str, ModelConfig] = {}  # by the file that the version has
         for version in reversed(chosen or list(folder.versions)[-1:]):
             own = written.versions.get(version)
-            if own is None and common is not None:
-                configs[version] = common
-                continue
             start = config if own is None else replace(_identified(own, folder), runtime=config.runtime)
+            start = _with_filename(start, folder, version)
+            if own is None and start.default_model_filename in common:
+                configs[version] = common[start.default_model_filename]
+                continue
             complete, problems = self._complete(folder, start, backend, version, read_files)
             found += written.locate(problems, version if own is not None else None)
             configs[version] = complete
             if own is None:
-                common = complete
+                common[start.default_model_filename] = complete
         if errors_of(found):
             raise config_error(errors_of(found), where)
         return CompleteModel(folder, backend, dict(sorted(configs.items())), written, tuple(found))
@@ -169,14 +172,13 @@ class Completion:
     ) -> tuple[ModelConfig, list[Problem]]:
         problems: list[Problem] = []
         signature = None
-        gpus = self._gpus_of(backend)
         by_code = isinstance(backend, CompletesConfig)
         written = config
         if read_files and not self._options.disable_auto_complete_config:
             try:
-                signature = backend.signature(self.source(folder, config, version))
+                signature = self.answers.signature(backend, self.source(folder, config, version))
                 if isinstance(backend, CompletesConfig):
-                    config, tried = self._by_code(folder, config, backend, version, gpus)
+                    config, tried = self._by_code(folder, config, backend, version)
                     problems += tried
             except AtollError as error:
                 located = isinstance(error, ConfigError) and error.problems
@@ -187,7 +189,9 @@ class Completion:
             config = fill(config, signature, default_max_batch_size=self._default_max_batch_size(config.backend))
             problems += check(config, signature)
         whole = signature is not None or (by_code and read_files) or self._options.disable_auto_complete_config
-        problems += validate_config(config, folder.name, complete=whole, gpus=gpus)
+        support = self.answers.gpus(backend, self.source(folder, config, version))
+        gpus = support.gpus
+        problems += validate_config(config, folder.name, complete=whole, gpus=gpus, missing=support.missing)
         if by_code:
             problems = blamed(problems, config, written, self._code(folder, config, version))
         config = normalize(config, name=folder.name, default_instance_count=backend.default_instance_count, gpus=gpus)
@@ -200,20 +204,14 @@ class Completion:
         return config, problems
 
     def _by_code(
-        self, folder: ModelFolder, config: ModelConfig, backend: CompletesConfig, version: int, gpus: tuple[int, ...]
+        self, folder: ModelFolder, config: ModelConfig, backend: CompletesConfig, version: int
     ) -> tuple[ModelConfig, list[Problem]]:
         """What the model's own code makes of the configuration, and warnings of what it could not change."""
-        shown = normalize(config, name=folder.name, gpus=gpus)
+        shown = normalize(config, name=folder.name, gpus=self.answers.visible_gpus)
         document = backend.auto_complete(self.source(folder, shown, version))
         if document is None:
             return config, []
         return completed(config, shown, document, self._code(folder, config, version))
-
-    def _gpus_of(self, backend: Backend) -> tuple[int, ...]:
-        """The GPUs that a model may have instances on. Backends of arrays run on none yet; what code that is handed
-        requests does with one is the code's affair.
-        """
-        return self._gpus if backend.capabilities.requests else ()
 
     def _code(self, folder: ModelFolder, config: ModelConfig, version: int) -> Path:
         """The file that completes the configuration."""
@@ -228,7 +226,8 @@ class Completion:
         backend_directory = None
         if config.runtime == PYTHON_RUNTIME:
             backend_directory = python_based_folder(self._options.backend_directory, config.backend)
-            settings = {**self._settings.get(PYTHON, {}), **settings}
+            if backend_directory is not None:
+                settings = {**self._settings.get(PYTHON, {}), **settings}
         return ModelSource(
             name=folder.name,
             version=version,
@@ -242,11 +241,13 @@ class Completion:
         )
 
     def _default_max_batch_size(self, backend: str) -> int:
-        text = self._settings.get(backend, {}).get("default-max-batch-size", "4")
+        said = next((one for one in (backend, _ALL) if _DEFAULT_BATCH in self._settings.get(one, {})), None)
+        if said is None:
+            return 4
+        text = self._settings[said][_DEFAULT_BATCH]
         if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise InvalidArgumentError(
-                f"--backend-config={backend},default-max-batch-size={text}: expected a whole number from 0"
-            )
+            of = f"{said}," if said else ""
+            raise InvalidArgumentError(f"--backend-config={of}{_DEFAULT_BATCH}={text}: expected a whole number from 0")
         return int(text)
 
 
@@ -276,9 +277,9 @@ def backend_settings(texts: Sequence[str], from_file: Settings | None = None) ->
         if not equals or not key or "," in backend:
             raise InvalidArgumentError(f"--backend-config={text}: expected NAME,KEY=VALUE")
         settings.setdefault(backend if comma else "", {})[key] = value
-    common = settings.pop("", {})
-    if common:
-        logger.warning("settings for all backends are not known here and ignored: %s", ", ".join(common))
+    unknown = settings.get(_ALL, {}).keys() - {_DEFAULT_BATCH}
+    if unknown:
+        logger.warning("settings for all backends are not known here and ignored: %s", ", ".join(sorted(unknown)))
     return settings
 
 
@@ -291,8 +292,18 @@ def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
     backend = backend_of(config)
     if not backend and not config.platform:
         backend = guess_backend(_files(folder))
+        if not backend and folder.model_filename:
+            backend = backend_of_file(folder.directory / folder.model_filename)
     name = folder.name if folder.renamed else config.name or folder.name
     return replace(config, name=name, backend=backend)
+
+
+def _with_filename(config: ModelConfig, folder: ModelFolder, version: int) -> ModelConfig:
+    """With the file of the version that its backend loads, where that is not the backend's default one."""
+    if config.default_model_filename or config.runtime.endswith(".py") or folder.backend is not None:
+        return config
+    there = [entry.name for entry in folder.versions[version].iterdir()]
+    return replace(config, default_model_filename=model_filename(config.backend, config.platform, there))
 
 
 def _demand_versions(folder: ModelFolder, where: str) -> None:

@@ -74,7 +74,7 @@ def _inspection(folder: ModelFolder, completion: Completion, complete: CompleteM
     version, config = list(complete.configs.items())[-1]
     signature = None
     if complete.backend is not None:
-        signature = complete.backend.signature(completion.source(folder, config, version))
+        signature = completion.answers.signature(complete.backend, completion.source(folder, config, version))
     return Inspection(folder.name, version, config, signature, (*complete.warnings, *_own(complete, version)))
 
 

@@ -206,7 +206,7 @@ class Loader:
                     scheduler,
                     cast("list[Any]", instances),
                     self._clock,
-                    bounded=backend.capabilities.bounded and not isinstance(backend_model, IsolatedModel),
+                    bounded=_bounded(backend, backend_model),
                     submitter_may_drive=self._drive_on_submit,
                 )
             identity = self._caching.identity(config, source if folder.backend is None else None)
@@ -322,6 +322,13 @@ class Loader:
         if sequences is not None:
             return SequenceRequestInstance(place.name, cast("RequestInstance", backend), *common, sequences)
         return RequestModelInstance(place.name, cast("RequestInstance", backend), *common)
+
+
+def _bounded(backend: Backend, model: BackendModel) -> bool:
+    """Whether its executions may be driven by an event loop's thread; see `Capabilities`."""
+    if isinstance(model, IsolatedModel):
+        return False
+    return bool(getattr(model, "bounded", backend.capabilities.bounded))
 
 
 def _sequences(config: ModelConfig, plan: BatchPlan, directory: Path) -> SequenceTensors | None:

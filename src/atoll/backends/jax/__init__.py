@@ -1,4 +1,4 @@
-"""The backend "jax"."""
+"""Functions saved by jax.export, compiled by XLA for the shapes that are asked for."""
 
 from atoll.backends.jax.backend import JaxBackend
 

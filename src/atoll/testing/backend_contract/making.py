@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from atoll.server import Server
+from atoll.tensor import Array
 from atoll.testing.backend_contract.declaration import Declaration
 from atoll.testing.backend_contract.workshop import MadeModel, Workshop
 
 FOUR = (4,)
+
+
+def rows(count: int) -> Array:
+    """So many rows of four FP32 numbers, each different."""
+    return np.arange(4 * count, dtype=np.float32).reshape(count, 4)
 
 
 class Making(Declaration):
@@ -57,8 +64,3 @@ class Making(Declaration):
         self.needs("several outputs", "FP32", *(["batching"] if batching else []))
         key = ("sum", batching)
         return workshop.make(key, lambda folder: self.sum_and_difference(folder, batching), ("FP32", FOUR), batching)
-
-    def small(self) -> str:
-        """A data type that it has, FP32 above all."""
-        usual = ("FP32", "FP64", "INT64", "INT32")
-        return next(name for name in usual if name not in self.cannot)

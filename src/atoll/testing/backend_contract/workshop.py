@@ -87,6 +87,11 @@ class Workshop:
         self._folders += 1
         return self.root / f"made{self._folders}"
 
+    def fresh_name(self) -> str:
+        """A model's name that no other test has."""
+        self._folders += 1
+        return f"model{self._folders}"
+
     def put(self, repository: Path, name: str, made: MadeModel, config: str | None = None) -> Path:
         """Copy a model into a repository, with this configuration; its folder."""
         folder = repository / name
