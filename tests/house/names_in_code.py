@@ -12,7 +12,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from atoll.backends.onnxruntime.options import _CONFIG_ENTRY
 from atoll.backends.registry import PYTHON_RUNTIME
 from atoll.caching import local, redis_cache
 from atoll.caching.settings import TTL
@@ -29,6 +28,7 @@ from atoll.config.schema import message_class
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.frontends.access.key_file import MEMBERS
 from atoll.frontends.access.keys import SCOPES
+from atoll.models.completion import _DEFAULT_BATCH
 from atoll.models.diagnosis import Diagnosis
 from atoll.models.inspection import Inspection
 from atoll.options import OPTIONS, OURS
@@ -155,16 +155,14 @@ def units() -> set[str]:
 
 
 def backend_keys() -> set[str]:
-    found = {f"{one}.*" for one in _CONFIG_ENTRY.pattern[1 : _CONFIG_ENTRY.pattern.index(")")].split("|")}
-    for room in ("number", "switch", "shrinkage"):
-        keys = texts_of_calls("backends", room)
-        assert keys, f"no backend reads a {room} any more: correct this rule"
-        found |= keys
-    for _, tree in trees("models", "backends"):
+    """Those that the engine and the backend python read: every other backend's page has its own."""
+    found = {_DEFAULT_BATCH}
+    for _, tree in trees("models", "backends/python"):
         for node in ast.walk(tree):  # self._settings.get(backend, {}).get("key")
             if isinstance(node, ast.Call) and _called(node.func) == "get" and "settings" in ast.unparse(node.func):
                 found |= texts(node.args[0], tree)
-    return found | {text for call, tree in _said() for one in call.args for text in texts(one, tree)}
+    found |= {text for call, tree in _said() for one in call.args for text in texts(one, tree)}
+    return found - {""}
 
 
 def _said() -> Iterator[tuple[ast.Call, ast.Module]]:
