@@ -88,8 +88,8 @@ class LoadingContract(Making):
         self.needs("names")
         made = self.identity_model(workshop)
         ((name, *rest),) = getattr(made, kind)
-        specs = {kind: [("unheard_of", *rest)]}
-        self.refused(workshop, server, repository, made, made.config(**specs), "unheard_of", name)
+        specs = [("unheard_of", *rest)]
+        self.refused(workshop, server, repository, made, made.config_with(kind, specs), "unheard_of", name)
 
     @pytest.mark.parametrize("kind", ["inputs", "outputs"])
     def test_a_type_that_the_file_does_not_have(
@@ -99,8 +99,8 @@ class LoadingContract(Making):
         made = self.identity_model(workshop)
         ((name, datatype, dims),) = getattr(made, kind)
         other = "INT16" if datatype != "INT16" else "INT8"
-        specs = {kind: [(name, other, dims)]}
-        self.refused(workshop, server, repository, made, made.config(**specs), name, other, datatype)
+        specs = [(name, other, dims)]
+        self.refused(workshop, server, repository, made, made.config_with(kind, specs), name, other, datatype)
 
     @pytest.mark.parametrize("kind", ["inputs", "outputs"])
     def test_dims_that_the_file_does_not_have(
@@ -109,8 +109,8 @@ class LoadingContract(Making):
         self.needs("shapes")
         made = self.identity_model(workshop)
         ((name, datatype, _),) = getattr(made, kind)
-        specs = {kind: [(name, datatype, (5,))]}
-        self.refused(workshop, server, repository, made, made.config(**specs), name, "5", "4")
+        specs = [(name, datatype, (5,))]
+        self.refused(workshop, server, repository, made, made.config_with(kind, specs), name, "5", "4")
 
     @pytest.mark.parametrize("kind", ["inputs", "outputs"])
     def test_more_tensors_than_the_model_has(
@@ -120,8 +120,8 @@ class LoadingContract(Making):
         made = self.identity_model(workshop)
         ((name, datatype, dims),) = getattr(made, kind)
         extra = f"{name[:-1]}1" if name.endswith("__0") else "one_too_many"
-        specs = {kind: [(name, datatype, dims), (extra, datatype, dims)]}
-        self.refused(workshop, server, repository, made, made.config(**specs), extra)
+        specs = [(name, datatype, dims), (extra, datatype, dims)]
+        self.refused(workshop, server, repository, made, made.config_with(kind, specs), extra)
 
     def test_an_input_that_the_configuration_leaves_out(
         self, workshop: Workshop, server: Server, repository: Path

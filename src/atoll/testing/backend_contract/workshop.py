@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from atoll.backends.api import BackendModel, Instance, ModelSource, Placement
 from atoll.backends.registry import find_backend
@@ -46,6 +46,10 @@ class MadeModel:
         lines += [_tensor("output", *one) for one in (self.outputs if outputs is None else outputs)]
         return "\n".join([*lines, self.extra, more, ""])
 
+    def config_with(self, kind: str, specs: Sequence[Spec]) -> str:
+        """The same with other "inputs" or "outputs" than the model has."""
+        return self.config(inputs=specs) if kind == "inputs" else self.config(outputs=specs)
+
 
 def _tensor(kind: str, name: str, datatype: str, dims: tuple[int, ...]) -> str:
     config_type = "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
@@ -54,12 +58,18 @@ def _tensor(kind: str, name: str, datatype: str, dims: tuple[int, ...]) -> str:
     return f'{kind} [{{name: "{name}", data_type: {config_type}, {shape}}}]'
 
 
+def instance_of(model: BackendModel, number: int = 0) -> Instance:
+    """An instance on the CPU."""
+    return cast("Instance", model.instance(Placement(f"m_0_{number}")))
+
+
 class Workshop:
     """Makes and loads the models of one author's class. `root` is a folder of its own."""
 
     def __init__(self, backend: str, settings: Mapping[str, str], root: Path):
         self.backend_name = backend
         self.root = root
+        self.backend_config = tuple(f"{backend},{key}={value}" for key, value in settings.items())
         self._settings = settings
         self._made: dict[tuple[Any, ...], MadeModel] = {}
         self._folders = 0
@@ -128,7 +138,7 @@ class Workshop:
     def instance(self, made: MadeModel, config: str | None = None) -> Iterator[Instance]:
         """An instance of it on the CPU; closed at the end."""
         with self.loaded(made, config) as model:
-            instance: Any = model.instance(Placement("m_0_0"))
+            instance = instance_of(model)
             try:
                 yield instance
             finally:
@@ -136,7 +146,5 @@ class Workshop:
 
     def server(self, repository: Path, **options: Any) -> Server:
         """A server of that repository, not started yet, which loads no model by itself."""
-        settings = tuple(f"{self.backend_name},{key}={value}" for key, value in self._settings.items())
-        return Server(
-            repository, backend_config=settings, **{"model_control_mode": "explicit", "exit_on_error": False, **options}
-        )
+        usual = {"model_control_mode": "explicit", "exit_on_error": False}
+        return Server(repository, backend_config=self.backend_config, **{**usual, **options})
