@@ -1,8 +1,9 @@
-"""Serves examples/models, sends real requests, prints the answers, and on a terminal stays up until Ctrl-C.
+"""Serves the example models in every framework that is installed, sends real requests, and prints the answers.
 
     scripts/demo                    (or, where Atoll is installed: python examples/demo.py)
 
-Needs scikit-learn for the digits. Arguments are passed on to `atoll serve`.
+Ends with status 1 where a framework answers otherwise than ONNX Runtime does with the same weights. On a terminal it
+stays up until Ctrl-C. Needs scikit-learn for the digits. Arguments are passed on to `atoll serve`.
 """
 
 import json
@@ -17,20 +18,31 @@ from queue import Empty, Queue
 from typing import Any
 
 import numpy as np
+from catalogue import OTHERS, REFERENCES, DigitModel, left_out_line
+from comparison import disagreements, row, table
 from digits import held_back_digits
 
-MODELS = Path(__file__).parent / "models"
-START_TIMEOUT_S = 60
+HERE = Path(__file__).parent
+START_TIMEOUT_S = 120  # TensorFlow alone takes seconds to import, and much more from a cold disk
 ADDRESS = re.compile(r"Started (\S+).* at (\S+):(\d+)")
 
 
 def main(arguments: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "atoll", "serve", str(MODELS), *LOOPBACK, *arguments]
-    print("$ atoll serve examples/models", " ".join([*LOOPBACK, *arguments]), flush=True)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+    others = [model for model in OTHERS if model.installed]
+    left_out = [model for model in OTHERS if not model.installed]
+    options = [*repositories(others, left_out), *LOOPBACK, *arguments]
+    print("$ atoll serve", *options, flush=True)
+    if left_out:
+        print(left_out_line(left_out), flush=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "atoll", "serve", *options], stderr=subprocess.PIPE, text=True, cwd=HERE.parent
+    ) as server:
+        wrong: list[str] = []
         try:
             http = wait_for_address(server, "HTTPService")
-            show_answers(f"http://{http}")
+            wrong = show_answers(f"http://{http}", [*REFERENCES, *others])
+            for line in wrong:
+                print(f"error: {line}", file=sys.stderr)
             if sys.stdout.isatty():
                 print(f"\nServing on http://{http} until Ctrl-C. Try:\n\n  curl -s {http}/v2/models/simple/config\n")
                 server.wait()
@@ -38,10 +50,22 @@ def main(arguments: Sequence[str]) -> int:
             print()
         finally:
             server.terminate()
-        return 0 if server.wait() == 0 else 1
+        return 0 if server.wait() == 0 and not wrong else 1
 
 
 LOOPBACK = ["--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
+ALWAYS = ("simple", "greet", *(model.name for model in REFERENCES))
+
+
+def repositories(others: Sequence[DigitModel], left_out: Sequence[DigitModel]) -> list[str]:
+    """What to serve: all of it, or by name what has its framework here."""
+    if not others:
+        return ["examples/models"]
+    both = ["examples/models", "examples/frameworks"]
+    if not left_out:
+        return both
+    names = [*ALWAYS, *(model.name for model in others)]
+    return [*both, "--model-control-mode=explicit", *(f"--load-model={name}" for name in names)]
 
 
 def wait_for_address(server: subprocess.Popen[str], service: str) -> str:
@@ -67,12 +91,14 @@ def wait_for_address(server: subprocess.Popen[str], service: str) -> str:
     return address
 
 
-def show_answers(url: str) -> None:
+def show_answers(url: str, models: Sequence[DigitModel]) -> list[str]:
+    """Returns what is wrong with the answers, one line each."""
     version = ask(f"{url}/v2")
     print(f"\n{version['name']} {version['version']} serves:")
-    for name in sorted(path.name for path in MODELS.iterdir()):
-        model = ask(f"{url}/v2/models/{name}")
-        print(f"  {name:<11} {tensors(model['inputs'])} -> {tensors(model['outputs'])}")
+    names = ["simple", "greet", *(model.name for model in models)]
+    for name in names:
+        described = ask(f"{url}/v2/models/{name}")
+        print(f"  {name:<{max(map(len, names))}}  {tensors(described['inputs'])} -> {tensors(described['outputs'])}")
 
     numbers = list(range(16))
     answer = infer(url, "simple", INPUT0=("INT32", [1, 16], numbers), INPUT1=("INT32", [1, 16], [1] * 16))
@@ -84,27 +110,27 @@ def show_answers(url: str) -> None:
     images, labels = held_back_digits()
     print("\nA handwritten digit that no model was trained on:\n")
     print(drawing(images[0]))
-    for name, shape in (("digits_cnn", [-1, 1, 8, 8]), ("digits_mlp", [-1, 64])):
-        pixels = images.reshape(shape)
-        one = infer(url, name, PIXELS=("FP32", list(pixels[:1].shape), pixels[0].ravel().tolist()))
-        probabilities = one["PROBABILITIES"]
-        best = int(np.argmax(probabilities))
-        right = sum(
-            correct(infer(url, name, PIXELS=("FP32", list(some.shape), some.ravel().tolist())), expected)
-            for some, expected in batches(pixels, labels, 4)
-        )
-        print(f"{name}: a {best} ({probabilities[best]:.1%} sure; it is a {labels[0]}). ", end="")
-        print(f"Of {len(labels)} such digits {right} are right: {right / len(labels):.2%}")
+    answers = {model.name: probabilities(url, model, images) for model in models}
+    first = answers[REFERENCES[0].name][0]
+    print(f"\n{REFERENCES[0].name}: a {first.argmax()} ({first.max():.1%} sure; it is a {labels[0]}).", end=" ")
+    print(f"All {len(labels)} such digits, asked of each model:\n")
+    rows = [row(model.name, model.framework, model.weights_of, answers, labels) for model in models]
+    print(table(rows))
+    return disagreements(rows, json.loads((HERE / "accuracy.json").read_text()))
 
 
-def batches(pixels: Any, labels: Any, size: int) -> Any:
-    for start in range(0, len(labels), size):
-        yield pixels[start : start + size], labels[start : start + size]
+def probabilities(url: str, model: DigitModel, images: Any) -> Any:
+    """FP32 [count, 10], asked for in batches of 4."""
+    pixels = images.reshape(-1, *model.dims)
+    found = []
+    for start in range(0, len(pixels), BATCH):
+        some = pixels[start : start + BATCH]
+        answer = infer(url, model.name, PIXELS=("FP32", list(some.shape), some.ravel().tolist()))
+        found.append(np.reshape(answer["PROBABILITIES"], (len(some), 10)).astype(np.float32))
+    return np.concatenate(found)
 
 
-def correct(answer: dict[str, list[Any]], labels: Any) -> int:
-    chosen = np.reshape(answer["PROBABILITIES"], (len(labels), 10)).argmax(axis=1)
-    return int((chosen == labels).sum())
+BATCH = 4
 
 
 def infer(url: str, model: str, **inputs: tuple[str, list[int], list[Any]]) -> dict[str, list[Any]]:
