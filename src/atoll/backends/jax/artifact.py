@@ -127,11 +127,11 @@ def _paths(jax: Jax, tree: Any, avals: Sequence[Any]) -> _Found:
     return found
 
 
-def _batching(tensors: _Found) -> bool:
-    """Whether every tensor's first dimension is one and the same variable."""
+def _batching(tensors: _Found) -> bool | None:
+    """Whether every tensor's first dimension is one and the same variable; None where one is not of any size."""
     firsts = [aval.shape[0] if len(aval.shape) > 0 else 0 for _, aval in tensors]
     if not firsts or any(isinstance(one, int) for one in firsts):
-        return False
+        return None
     return len({str(one) for one in firsts}) == 1 and str(firsts[0]).isidentifier()
 
 

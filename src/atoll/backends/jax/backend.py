@@ -38,6 +38,7 @@ class JaxBackend:
         jax = find_jax()
         artifact = read_artifact(source, jax)
         _check_platforms(source, artifact)
+        _check_names(source, artifact)
         return JaxModel(jax, source, artifact, compile_settings(source))
 
     def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
@@ -65,7 +66,7 @@ class JaxModel:
         self._artifact = artifact
         self._settings = settings
         self._lock = threading.Lock()
-        self._devices: dict[int, Programs] = {}
+        self._devices: dict[Any, Programs] = {}
         batches = source.config.max_batch_size > 0
         self._sizes = settings.batch_sizes if batches else ()
         self._known = _known_shapes(artifact, self._sizes, batches) if settings.at_load else []
@@ -79,11 +80,11 @@ class JaxModel:
         """
         device = self._device(placement)
         with self._lock:
-            programs = self._devices.get(device.id if device.platform != "cpu" else -1)
+            programs = self._devices.get(device)
             if programs is None:
                 programs = Programs(self._jax, self._artifact, device, self._settings.most)
                 self._compile(programs)
-                self._devices[device.id if device.platform != "cpu" else -1] = programs
+                self._devices[device] = programs
         return JaxInstance(self._artifact, programs, self._sizes)
 
     def close(self) -> None:
@@ -139,6 +140,17 @@ def _check_platforms(source: ModelSource, artifact: Artifact) -> None:
         raise ConfigError(
             f"model '{source.name}': '{artifact.path}' was exported for {', '.join(platforms)}, and instances run on "
             "CPUs and GPUs; export it with platforms=['cpu'], ['cuda'] or both"
+        )
+
+
+def _check_names(source: ModelSource, artifact: Artifact) -> None:
+    """What no agreement with the file has told before, where configurations are not completed."""
+    outputs = {one.name for one in artifact.signature.outputs}
+    unknown = [one.name for one in source.config.output if one.name not in outputs]
+    if unknown:
+        raise ConfigError(
+            f"model '{source.name}': unexpected inference output '{unknown[0]}', allowed outputs of '{artifact.path}' "
+            f"are: {', '.join(sorted(outputs))}"
         )
 
 

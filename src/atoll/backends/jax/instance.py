@@ -7,7 +7,7 @@ import numpy as np
 from atoll.backends.jax.artifact import Artifact, bounded_text
 from atoll.backends.jax.programs import Programs
 from atoll.backends.jax.settings import filled_up
-from atoll.errors import AtollError, InternalError
+from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.tensor import Array, DataType
 
 
@@ -24,24 +24,26 @@ class JaxInstance:
         self._programs = programs
         self._sizes = sizes
         self._inputs = tuple(one.name for one in signature.inputs)
-        self._bf16 = {one.name for one in signature.inputs if one.data_type is DataType.BF16}
-        # numpy's name for the type is known once ml_dtypes is imported, which JAX has done
-        self._bfloat16 = np.dtype("bfloat16") if self._bf16 else None
+        types = zip(signature.inputs, artifact.exported.in_avals, strict=True)
+        self._bf16 = {one.name: aval.dtype for one, aval in types if one.data_type is DataType.BF16}
         self._places = {one.name: number for number, one in enumerate(signature.outputs)}
         self._bf16_outputs = {one.name for one in signature.outputs if one.data_type is DataType.BF16}
 
     def execute(self, inputs: Mapping[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """Run one batch; see `atoll.backends.api.Instance`."""
-        arrays = [inputs[name] for name in self._inputs]
+        try:
+            arrays = [inputs[name] for name in self._inputs]
+        except KeyError as error:
+            raise InvalidArgumentError(f"input {error} is missing: the function has no default for it") from None
         if self._bf16:
-            arrays = [
-                one.view(self._bfloat16) if name in self._bf16 else one
-                for name, one in zip(self._inputs, arrays, strict=True)
-            ]
-        rows = len(arrays[0]) if self._sizes else 0
-        size = filled_up(rows, self._sizes) if self._sizes else 0
-        if size != rows:
-            arrays = [_filled(one, size) for one in arrays]
+            named = zip(self._inputs, arrays, strict=True)
+            arrays = [one.view(self._bf16[name]) if name in self._bf16 else one for name, one in named]
+        rows = size = 0
+        if self._sizes:
+            rows = len(arrays[0])
+            size = filled_up(rows, self._sizes)
+            if size != rows:
+                arrays = [_filled(one, size) for one in arrays]
         try:
             program = self._programs.find(tuple([one.shape for one in arrays]))
             results = self._programs.run(program, arrays)
