@@ -32,7 +32,7 @@ from atoll.scheduling.queueing.batch_strategy import strategy_problems
 logger = logging.getLogger(__name__)
 
 _SHOWN = 8  # entries of a folder that an error names
-_ALL = ""  # the settings for all backends
+ALL_BACKENDS = ""  # the settings for all backends
 _DEFAULT_BATCH = "default-max-batch-size"
 Settings = Mapping[str, Mapping[str, str]]
 
@@ -241,7 +241,7 @@ class Completion:
         )
 
     def _default_max_batch_size(self, backend: str) -> int:
-        said = next((one for one in (backend, _ALL) if _DEFAULT_BATCH in self._settings.get(one, {})), None)
+        said = next((one for one in (backend, ALL_BACKENDS) if _DEFAULT_BATCH in self._settings.get(one, {})), None)
         if said is None:
             return 4
         text = self._settings[said][_DEFAULT_BATCH]
@@ -277,7 +277,7 @@ def backend_settings(texts: Sequence[str], from_file: Settings | None = None) ->
         if not equals or not key or "," in backend:
             raise InvalidArgumentError(f"--backend-config={text}: expected NAME,KEY=VALUE")
         settings.setdefault(backend if comma else "", {})[key] = value
-    unknown = settings.get(_ALL, {}).keys() - {_DEFAULT_BATCH}
+    unknown = settings.get(ALL_BACKENDS, {}).keys() - {_DEFAULT_BATCH}
     if unknown:
         logger.warning("settings for all backends are not known here and ignored: %s", ", ".join(sorted(unknown)))
     return settings

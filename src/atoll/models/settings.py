@@ -13,7 +13,7 @@ from atoll.config.server_config import ServerConfig, read_server_config
 from atoll.errors import ConfigError
 from atoll.execution.memory_pool import DEFAULT_ALIGNMENT, DEFAULT_BYTE_SIZE
 from atoll.models.budget import parse_budget
-from atoll.models.completion import Settings, backend_settings
+from atoll.models.completion import ALL_BACKENDS, Settings, backend_settings
 from atoll.models.memory import machine_bytes
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
@@ -73,7 +73,7 @@ def _warn_of_unknown(backends: Settings, directory: str) -> None:
     if directory and not Path(directory).is_dir():
         logger.warning("--backend-directory=%s: there is no such folder, and no backend comes from it", directory)
     installed = [*backend_names(), *python_based_names(directory)]
-    for backend in sorted(backends.keys() - set(installed)):
+    for backend in sorted(backends.keys() - {*installed, ALL_BACKENDS}):
         near = suggestion(backend, installed)
         hint = f"; did you mean '{near}'?" if near else f"; installed are: {', '.join(installed)}"
         logger.warning("settings are given for a backend '%s', which no installed package offers%s", backend, hint)
