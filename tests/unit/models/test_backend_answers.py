@@ -175,7 +175,7 @@ def test_in_a_process_a_broken_file_is_an_error_of_the_model(tmp_path: Path, bac
 @pytest.mark.parametrize(
     ("support", "group", "expected"),
     [
-        (GpuSupport((0, 1)), "", ["m_0_gpu0 KIND_GPU 0", "m_0_gpu1 KIND_GPU 1"]),
+        (GpuSupport((0, 1)), "", ["m_0_gpu0 KIND_GPU 0", "m_1_gpu1 KIND_GPU 1"]),
         (GpuSupport((1,)), "", ["m_0_gpu1 KIND_GPU 1"]),
         (GpuSupport(missing="no CUDA build"), "", ["m_0 KIND_CPU 0"]),
         (GpuSupport((0, 1)), "kind: KIND_CPU count: 2", ["m_0_0 KIND_CPU 0", "m_0_1 KIND_CPU 0"]),
