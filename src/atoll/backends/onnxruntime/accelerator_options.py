@@ -54,7 +54,8 @@ SHAPES = Form(
     "shapes such as input_ids:1x128,attention_mask:1x128", lambda text: text if _SHAPES.fullmatch(text) else None
 )
 DEVICE = Form(
-    "CPU, GPU, GPU.0, NPU, or such as AUTO:GPU,CPU", lambda text: text.upper() if _DEVICE.fullmatch(text.upper()) else None
+    "CPU, GPU, GPU.0, NPU, or such as AUTO:GPU,CPU",
+    lambda text: text.upper() if _DEVICE.fullmatch(text.upper()) else None,
 )
 JSON = Form("a JSON object", _json_object)
 BYTES = _number(0, _SIZE_MAX)

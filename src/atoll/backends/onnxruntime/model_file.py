@@ -1,17 +1,23 @@
 """Where a version's ONNX file is, and what is wrong with one that ONNX Runtime does not take."""
 
 import re
-from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_kind import wrong_kind
+from atoll.backends.model_path import model_path
 from atoll.errors import AtollError, ConfigError, InternalError
 
 DEFAULT_MODEL_FILENAME = "model.onnx"
 
 _ORT_ERROR = re.compile(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", re.DOTALL)
 _PROTOBUF_LIMIT = 2**31
+_NO_OPERATOR = (
+    "is not a registered function/op",
+    "No Op registered for",
+    "No opset import for domain",
+    "Could not find an implementation for",
+)
 
 
 def find_model_file(source: ModelSource) -> Path:
@@ -20,24 +26,12 @@ def find_model_file(source: ModelSource) -> Path:
     A directory of that name holds the file under the name "model.onnx", beside the files of its external data, as in
     Triton. Raises ConfigError where there is none.
     """
-    path = source.version_directory / (source.config.default_model_filename or DEFAULT_MODEL_FILENAME)
-    if path.is_dir():
-        path = path / DEFAULT_MODEL_FILENAME
-    if not path.is_file():
-        message = f"unable to find '{path}' for model '{source.name}'"
-        others = _onnx_files(source.version_directory)
-        if others:
-            remedy = f'rename it to {path.name}, or set default_model_filename: "{others[0]}" in config.pbtxt'
-            raise ConfigError(f"{message}; found {', '.join(others)} there: {remedy}")
-        raise ConfigError(f"{message}; put the ONNX file there, or name it with default_model_filename in config.pbtxt")
-    return path
+    path = model_path(source, DEFAULT_MODEL_FILENAME, is_model=lambda path: _inside(path).is_file())
+    return _inside(path)
 
 
-def _onnx_files(directory: Path) -> list[str]:
-    """Names of a few ONNX files in the version's directory, which the user may have meant."""
-    with suppress(OSError):
-        return sorted(islice((one.name for one in directory.iterdir() if one.suffix == ".onnx"), 3))
-    return []
+def _inside(path: Path) -> Path:
+    return path / DEFAULT_MODEL_FILENAME if path.is_dir() else path
 
 
 def error_text(error: BaseException) -> str:
@@ -59,21 +53,21 @@ def load_error(source: ModelSource, path: Path, error: Exception) -> AtollError:
 
 
 def _advice(path: Path, error: Exception) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
+    known = wrong_kind(path, "onnxruntime")
+    if known:
+        return known
+    text = str(error)
     size = path.stat().st_size
-    if not start:
-        return "; the file is empty: export or copy it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "; the file is a Git LFS pointer, not the model: run 'git lfs pull' in its repository"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "; the file is a web page, not a model: download it again"
-    if start.startswith(b"PK\x03\x04"):
-        return "; the file is a ZIP archive (PyTorch and Keras write such): export the model to ONNX"
     if size >= _PROTOBUF_LIMIT:
         return f"; the file has {size} bytes and one ONNX file cannot exceed 2 GiB: export it with external data"
-    if "INVALID_PROTOBUF" in str(error) or "No graph was found" in str(error):
+    if "INVALID_PROTOBUF" in text or "No graph was found" in text:
         return (
             f"; its {size} bytes are not a whole ONNX model: it is cut off or of another kind, export or copy it again"
+        )
+    if any(one in text for one in _NO_OPERATOR):
+        return (
+            "; if the operator is one of your own, name the library that has it in "
+            'model_operations { op_library_filename: "..." }; if it is ONNX\'s, this version of ONNX Runtime lacks it: '
+            "export the model with an older opset, or upgrade onnxruntime"
         )
     return ""

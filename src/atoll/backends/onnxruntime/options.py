@@ -12,20 +12,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atoll.backends.api import ModelSource
-from atoll.config.problems import Problem
+from atoll.backends.parameters import Parameters
 from atoll.errors import ConfigError
 
 MAX_THREADS = 1024  # beyond any machine; creating a million threads would end the process, not the load
 
 # The levels of `optimization { graph { level } }` in Triton's backend, by the names of ONNX Runtime's own.
 # Any other level is the default, there as here.
-_GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
+AS_IT_IS = "ORT_DISABLE_ALL"
+_GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: AS_IT_IS}
 _DEFAULT_GRAPH_LEVEL = "ORT_ENABLE_ALL"
 
 _SPINNING = "session.intra_op.allow_spinning"
 _CONFIG_ENTRY = re.compile(r"(session|optimization|ep|mlas)\..+")
 _SHRINKAGE = re.compile(r"(cpu:0|gpu:\d+)(;(cpu:0|gpu:\d+))*")
-_SWITCHES = {"0": False, "1": True, "false": False, "true": True}
 # These are off or on and nothing else, but ONNX Runtime takes any text for one of the two.
 _SWITCH_ENTRIES = frozenset(
     {
@@ -42,7 +42,10 @@ _SWITCH_ENTRIES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """How to make a session. A thread count of 0 leaves the choice to ONNX Runtime (one per physical core)."""
+    """How to make a session. A thread count of 0 leaves the choice to ONNX Runtime (one per physical core).
+
+    `arena_shrinkage`: the devices whose arenas give their memory back after each run.
+    """
 
     intra_op_thread_count: int = 0
     inter_op_thread_count: int = 0
@@ -51,8 +54,23 @@ class SessionSettings:
     graph_level: str = _DEFAULT_GRAPH_LEVEL
     mem_arena: bool = True
     mem_pattern: bool = True
-    arena_shrinkage: str = ""
+    arena_shrinkage: tuple[str, ...] = ()
     config_entries: Mapping[str, str] = field(default_factory=dict)
+
+    def shrinking(self, device: int | None) -> str:
+        """What of `arena_shrinkage` concerns a session on that GPU, or on the CPU: ONNX Runtime fails every run that
+        names the arena of another device.
+        """
+        return ";".join(one for one in self.arena_shrinkage if one in ("cpu:0", f"gpu:{device}"))
+
+    def as_it_is(self) -> "SessionSettings":
+        """The same for a graph that is optimized already."""
+        return replace(self, graph_level=AS_IT_IS)
+
+    def graph_facts(self) -> list[str]:
+        """What an optimized graph depends on."""
+        entries = ((key, one) for key, one in self.config_entries.items() if not key.endswith("allow_spinning"))
+        return [self.graph_level, repr(sorted(entries))]
 
     def resting(self) -> "SessionSettings":
         """The same with threads that do not spin between two pieces of work, unless somebody says what they do."""
@@ -64,7 +82,7 @@ def session_settings(source: ModelSource) -> SessionSettings:
 
     Raises ConfigError naming the key and the values that it may have.
     """
-    found = _Lookup(source)
+    found = Parameters(source)
     level = (
         source.config.optimization.graph.level if source.config.optimization and source.config.optimization.graph else 0
     )
@@ -72,13 +90,13 @@ def session_settings(source: ModelSource) -> SessionSettings:
     return SessionSettings(
         intra_op_thread_count=found.number("intra_op_thread_count", MAX_THREADS),
         inter_op_thread_count=found.number("inter_op_thread_count", MAX_THREADS),
-        global_threads=found.switch("enable-global-threadpool", False),
+        global_threads=found.switch("enable-global-threadpool"),
         parallel=found.number("execution_mode", 1) == 1,
         graph_level=_GRAPH_LEVELS.get(level, _DEFAULT_GRAPH_LEVEL),
         mem_arena=arena,
         mem_pattern=found.switch("enable_mem_pattern", True),
-        arena_shrinkage=found.shrinkage("memory.enable_memory_arena_shrinkage", arena),
-        config_entries=found.config_entries(),
+        arena_shrinkage=shrinkage("memory.enable_memory_arena_shrinkage", found, arena),
+        config_entries=_config_entries(found),
     )
 
 
@@ -110,54 +128,19 @@ def _threads_on_these_cores() -> int:
     return cores if cores < (os.cpu_count() or 1) else 0
 
 
-class _Lookup:
-    """A model's parameters over the backend's settings, with errors that say where a bad value stands."""
+def shrinkage(key: str, parameters: Parameters, arena: bool) -> tuple[str, ...]:
+    """The devices under that key. Raises ConfigError for what names none, and for a CPU's arena that is not there."""
+    text = parameters.text(key)
+    if text and not _SHRINKAGE.fullmatch(text):
+        raise parameters.wrong(key, "devices such as 'cpu:0' or 'cpu:0;gpu:0'")
+    if "cpu" in text and not arena:
+        raise parameters.wrong(key, "left out where enable_mem_arena is 0: there is no arena to shrink")
+    return tuple(text.split(";")) if text else ()
 
-    def __init__(self, source: ModelSource):
-        self._source = source
-        self._parameters = {key: one.string_value for key, one in source.config.parameters.items()}
 
-    def text(self, key: str) -> str:
-        """The key's value without blanks around it; "" where nobody gives one."""
-        return self._parameters.get(key, self._source.settings.get(key, "")).strip()
-
-    def number(self, key: str, largest: int) -> int:
-        text = self.text(key)
-        if not text:
-            return 0
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= largest):
-            raise self.wrong(key, text, f"a whole number from 0 to {largest}")
-        return int(text)
-
-    def switch(self, key: str, default: bool) -> bool:
-        text = self.text(key)
-        if not text:
-            return default
-        if text.lower() not in _SWITCHES:
-            raise self.wrong(key, text, "0 or 1")
-        return _SWITCHES[text.lower()]
-
-    def shrinkage(self, key: str, arena: bool) -> str:
-        text = self.text(key)
-        if text and not _SHRINKAGE.fullmatch(text):
-            raise self.wrong(key, text, "devices such as 'cpu:0' or 'cpu:0;gpu:0'")
-        if "cpu" in text and not arena:
-            raise self.wrong(key, text, "left out where enable_mem_arena is 0: there is no arena to shrink")
-        # An instance on a CPU has no arena on a GPU, and ONNX Runtime fails every run that names an absent one.
-        return "cpu:0" if "cpu" in text else ""
-
-    def config_entries(self) -> dict[str, str]:
-        keys = {*self._source.settings, *self._parameters}
-        entries = {key: self.text(key) for key in sorted(keys) if _CONFIG_ENTRY.fullmatch(key)}
-        for key in _SWITCH_ENTRIES & entries.keys():
-            if entries[key] not in ("0", "1"):
-                raise self.wrong(key, entries[key], "0 or 1")
-        return entries
-
-    def wrong(self, key: str, text: str, wanted: str) -> ConfigError:
-        if key not in self._parameters:
-            return ConfigError(f"--backend-config=onnxruntime,{key}={text} is '{text}' but must be {wanted}")
-        message = f"parameter '{key}' of model '{self._source.name}' is '{text}' but must be {wanted}"
-        return ConfigError(
-            message, [Problem(f"parameters[{key!r}]", message, "", "", "Correct its value, or leave it out.")]
-        )
+def _config_entries(parameters: Parameters) -> dict[str, str]:
+    entries = parameters.matching(_CONFIG_ENTRY)
+    for key in _SWITCH_ENTRIES & entries.keys():
+        if entries[key] not in ("0", "1"):
+            raise parameters.wrong(key, "0 or 1")
+    return entries
