@@ -1,4 +1,4 @@
-"""The backend "openvino"."""
+"""Models in OpenVINO's own format and others that it reads, run by OpenVINO."""
 
 from atoll.backends.openvino.backend import OpenVinoBackend
 
