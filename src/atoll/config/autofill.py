@@ -28,9 +28,9 @@ _Tensor = TypeVar("_Tensor", ModelInput, ModelOutput)
 def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: int = 4) -> ModelConfig:
     """The configuration with what it leaves out about tensors and batching, as the model file has it.
 
-    A configuration that names both inputs and outputs keeps its max_batch_size, 0 too. Any other gets
-    `default_max_batch_size` if it has none and the model can batch, and with more than 1 also dynamic batching, unless
-    a scheduler is configured. Tensors that the file has and the configuration does not are only added where it names
+    A configuration that names both inputs and outputs keeps its max_batch_size, 0 too. Any other gets the file's, or
+    `default_max_batch_size` where the file says none, if it has none and the model can batch, and with more than 1 also
+    dynamic batching, unless a scheduler is configured. Tensors that the file has and the configuration does not are only added where it names
     none of their kind; of a tensor that it names, the missing type or dims are added.
     """
     size = config.max_batch_size
@@ -41,7 +41,7 @@ def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: 
         and found.supports_batching()
         and not _has_whole_shape(config, found)
     ):
-        size = max(default_max_batch_size, 0)
+        size = found.max_batch_size or max(default_max_batch_size, 0)
         if size > 1 and config.sequence_batching is None and config.ensemble_scheduling is None and dynamic is None:
             dynamic = ModelDynamicBatching()
     made_by_server = server_made_inputs(config)

@@ -30,11 +30,13 @@ class TensorSignature:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSignature:
     """What a backend found in a model file. `batching` says whether the first dimension of every tensor is that of
-    the batch; None where the file cannot tell, and then the shapes decide."""
+    the batch; None where the file cannot tell, and then the shapes decide. `max_batch_size` is the largest batch, where
+    the file says that; 0 where it does not."""
 
     inputs: tuple[TensorSignature, ...]
     outputs: tuple[TensorSignature, ...]
     batching: bool | None = None
+    max_batch_size: int = 0
 
     def supports_batching(self) -> bool:
         """Whether requests can be joined along the first dimension.

@@ -8,7 +8,7 @@ Child processes import this module too: the standard library only, on Python 3.1
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 HANDLE_BYTES = 64
@@ -28,7 +28,7 @@ class _Handle(ctypes.Structure):
     _fields_ = [("reserved", ctypes.c_ubyte * HANDLE_BYTES)]
 
 
-_ARGUMENTS = {
+_ARGUMENTS: dict[str, list[type]] = {
     "cuInit": [ctypes.c_uint],
     "cuGetErrorString": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
     "cuDeviceGet": [ctypes.POINTER(ctypes.c_int), ctypes.c_int],
@@ -58,16 +58,20 @@ class CudaDriver:
         self._library = library
         self._lock = threading.Lock()
         self._contexts: dict[int, _OPAQUE] = {}  # the devices' primary ones, kept until the process ends
-        for name, arguments in _ARGUMENTS.items():
+        self.require(_ARGUMENTS)
+        self.call("cuInit", 0)
+
+    def require(self, functions: Mapping[str, Sequence[type]]) -> None:
+        """That the driver has these functions, which take such arguments. Raises CudaError."""
+        for name, arguments in functions.items():
             try:
-                getattr(library, name).argtypes = arguments
+                getattr(self._library, name).argtypes = arguments
             except AttributeError:
                 raise CudaError(f"the CUDA driver is too old: it has no {name}") from None
-        self.call("cuInit", 0)
 
     def open_memory(self, handle: bytes, device: int) -> "CudaMemory":
         """What the handle, 64 bytes, stands for. Raises CudaError."""
-        context = self._context(device)
+        context = self.context(device)
         pointer = _POINTER()
         with self.current(context):
             self.call(
@@ -86,10 +90,11 @@ class CudaDriver:
         """Copy this process's own memory on a GPU to the host's, behind what the legacy default stream is doing. Raises
         CudaError.
         """
-        with self.current(self._context(device)):
+        with self.current(self.context(device)):
             self.call("cuMemcpyDtoH_v2", address, pointer, byte_size)
 
-    def _context(self, device: int) -> _OPAQUE:
+    def context(self, device: int) -> _OPAQUE:
+        """The primary one of a device, which libraries on the CUDA runtime use, too. Raises CudaError."""
         with self._lock:
             context = self._contexts.get(device)
             if context is None:

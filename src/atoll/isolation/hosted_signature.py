@@ -29,7 +29,10 @@ def told(facts: Mapping[str, Any]) -> ModelSignature | None:
     if document is None:
         return None
     return ModelSignature(
-        inputs=_tensors(document["inputs"]), outputs=_tensors(document["outputs"]), batching=document["batching"]
+        inputs=_tensors(document["inputs"]),
+        outputs=_tensors(document["outputs"]),
+        batching=document["batching"],
+        max_batch_size=document["max_batch_size"],
     )
 
 
@@ -63,7 +66,7 @@ class HostedSignature:
         if found is None:
             return {"signature": None}
         sides = {"inputs": _documents(found.inputs), "outputs": _documents(found.outputs)}
-        return {"signature": {**sides, "batching": found.batching}}
+        return {"signature": {**sides, "batching": found.batching, "max_batch_size": found.max_batch_size}}
 
     def execute(self, requests: list[Request]) -> None:
         """Nobody has this executed."""

@@ -1,4 +1,4 @@
-"""The backend "tensorrt"."""
+"""TensorRT's engine files, run on NVIDIA GPUs. It has not been run on one: docs/tensorrt.md."""
 
 from atoll.backends.tensorrt.backend import TensorRtBackend
 
