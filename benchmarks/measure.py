@@ -2,12 +2,14 @@
 
 import resource
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bare_loop import mixture_limit, session_seconds, sizes_that_matter
 from benchmarks.cpu_time import CpuSeconds, machine_seconds
 from benchmarks.load import LoadError, LoadGenerator
-from benchmarks.plan import Case, Protocol, Side
+from benchmarks.plan import Case, Protocol
 from benchmarks.samples import Sample
 from benchmarks.servers import RunningServer
 from benchmarks.statistics_document import read_counts, read_parameters
@@ -19,8 +21,14 @@ class Bench:
     """The running servers and the load generator; one measurement lasts `seconds` times its case's stretch."""
 
     def __init__(
-        self, servers: dict[Side, RunningServer], load: LoadGenerator, onnx_files: Path, seconds: float, bare_loop: bool
+        self,
+        servers: Mapping[Any, RunningServer],
+        load: LoadGenerator,
+        onnx_files: Path,
+        seconds: float,
+        bare_loop: bool,
     ) -> None:
+        """`servers`: one for each side."""
         self._servers = servers
         self._load = load
         self._onnx_files = onnx_files
@@ -30,11 +38,10 @@ class Bench:
 
     def sample(self, round_number: int, case: Case, protocol: Protocol, concurrency: int) -> Sample:
         """Raises LoadError when a request failed: refusals are quick, and would pass for speed."""
-        server = self._servers[case.side]
+        server = self._server(case)
         port = server.port(protocol)
         if (case.side, case.model, protocol) not in self._warm:
-            # One client: many clients of a slow model may all still be waiting when so short a time is up.
-            self._load.drive(case, protocol, port, 1, WARM_UP_SECONDS)
+            self._warm_up(case, protocol, port)
             self._warm.add((case.side, case.model, protocol))
 
         before = read_counts(server.http_port, case.model)
@@ -71,6 +78,13 @@ class Bench:
             limit=mixture_limit(mixture, limit_seconds) if limit_seconds else None,
             limit_seconds=limit_seconds,
         )
+
+    def _server(self, case: Case) -> RunningServer:
+        return self._servers[case.side]
+
+    def _warm_up(self, case: Case, protocol: Protocol, port: int) -> None:
+        # One client: many clients of a slow model may all still be waiting when so short a time is up.
+        self._load.drive(case, protocol, port, 1, WARM_UP_SECONDS)
 
     def _cpu_seconds(self, server: RunningServer) -> CpuSeconds:
         idle = sum(other.cpu_seconds() for other in self._servers.values() if other is not server)
