@@ -1,4 +1,4 @@
-"""The backend "tensorflow"."""
+"""SavedModels and frozen graphs, run by TensorFlow's sessions."""
 
 from atoll.backends.tensorflow.backend import TensorFlowBackend
 

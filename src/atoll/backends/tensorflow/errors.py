@@ -1,0 +1,33 @@
+"""TensorFlow's errors in a few words, and which of them are a request's fault."""
+
+import re
+
+from atoll.errors import AtollError, InternalError, InvalidArgumentError
+
+MAX_LENGTH = 1000
+# From here on come the places in the graph and in the exporting program that an error passed through.
+_TRACE = re.compile(r"\n?\s*\[\[(\{\{)?|\n\s*Original stack trace|\n\s*Errors may have originated")
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}")
+
+
+def error_text(error: BaseException) -> str:
+    """The message without its stack traces, with the node where that is told: on one line, and never a long one."""
+    whole = str(getattr(error, "message", "") or error)[: 20 * MAX_LENGTH]
+    text = " ".join(_TRACE.split(whole, maxsplit=1)[0].split()) or type(error).__name__
+    if len(text) > MAX_LENGTH:
+        text = text[:MAX_LENGTH] + "..."
+    node = _NODE.search(whole)
+    return f"{text} (node {node[1][:100]})" if node and node[1] not in text else text
+
+
+def execution_error(error: Exception, *, blame_values: bool) -> AtollError:
+    """What a request gets whose batch failed inside TensorFlow.
+
+    `blame_values`: an INVALID_ARGUMENT of TensorFlow's is that of the inputs' values, such as an index out of range or
+    a text that is no number. Not so where the model remembers things: the batch may have changed them before it failed.
+    """
+    if isinstance(error, AtollError):
+        return error
+    if blame_values and type(error).__name__ == "InvalidArgumentError":
+        return InvalidArgumentError(f"tensorflow: {error_text(error)}")
+    return InternalError(f"tensorflow: {type(error).__name__}: {error_text(error)}")
