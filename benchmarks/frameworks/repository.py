@@ -70,7 +70,8 @@ def lay_out(subjects: Iterable[Subject], target: Path) -> Path:
         source = model_file(subject)
         # An OpenVINO model has its weights beside it.
         for one in (source, *source.parent.glob("*.bin")):
-            (folder / one.name).symlink_to(one)
+            copy = shutil.copytree if one.is_dir() else shutil.copyfile
+            copy(one, folder / one.name)
         (target / subject.model / "config.pbtxt").write_text(config(subject))
     return target
 
