@@ -30,8 +30,8 @@ def fill(config: ModelConfig, found: ModelSignature, *, default_max_batch_size: 
 
     A configuration that names both inputs and outputs keeps its max_batch_size, 0 too. Any other gets the file's, or
     `default_max_batch_size` where the file says none, if it has none and the model can batch, and with more than 1 also
-    dynamic batching, unless a scheduler is configured. Tensors that the file has and the configuration does not are only added where it names
-    none of their kind; of a tensor that it names, the missing type or dims are added.
+    dynamic batching, unless a scheduler is configured. Tensors that the file has and the configuration does not are
+    only added where it names none of their kind; of a tensor that it names, the missing type or dims are added.
     """
     size = config.max_batch_size
     dynamic = config.dynamic_batching
