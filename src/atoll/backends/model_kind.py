@@ -1,15 +1,16 @@
 """Of what kind a model's file or folder is, told from its first bytes: so that an error can say where it belongs.
 
-Nothing is parsed, loaded or unpickled; a few kilobytes are read.
+Nothing is loaded or unpickled; a few kilobytes are read, and of an archive the list of what is in it.
 """
 
+import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 _START = 4096
-_NAMES = 64  # entries of an archive that are looked at
+_NAMES = 1 << 16  # entries of an archive that are looked at: what tells its kind may stand behind all of its weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ HDF5 = ModelKind(
     "an HDF5 file, as older Keras saves", advice="load it with Keras and save it with model.export(FOLDER)"
 )
 SAVED_MODEL = ModelKind("a TensorFlow SavedModel", "tensorflow")
+SAVED_MODEL_FILE = ModelKind("the saved_model.pb of a TensorFlow SavedModel", "tensorflow")
+GRAPH_DEF = ModelKind("a TensorFlow GraphDef", "tensorflow")
 TFLITE = ModelKind("a TensorFlow Lite model", advice="serve the SavedModel that it was made from")
 OPENVINO_IR = ModelKind("an OpenVINO IR (.xml)", "openvino")
 TENSORRT = ModelKind("a TensorRT engine", "tensorrt")
@@ -46,18 +49,30 @@ JAX_EXPORT = ModelKind("an artifact of jax.export", "jax")
 SKOPS = ModelKind("a skops archive of scikit-learn", "tabular")
 XGBOOST = ModelKind("an XGBoost model", "tabular")
 LIGHTGBM = ModelKind("a LightGBM model", "tabular")
+LIGHTGBM_DUMP = ModelKind(
+    "LightGBM's JSON, which LightGBM itself cannot load", advice="save it with save_model as text"
+)
 PICKLE = ModelKind("a Python pickle", "tabular")
 SAFETENSORS = ModelKind("a safetensors file", advice="weights alone are no model: export it with its code")
 GGUF = ModelKind("a GGUF file", advice="no backend here runs it")
+XML = ModelKind("an XML document", advice="look into it: a download may have been answered with an error")
 ZIP = ModelKind("a ZIP archive", advice="unpack it, or export the model in the format that the backend reads")
 TAR = ModelKind("a gzip or tar archive", advice="unpack it into the version's folder")
+DAMAGED_ZIP = ModelKind("a ZIP archive that is cut off or damaged", advice="export or copy it again")
+
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save wrote before it made archives
+# ModelProto: the first field is its version, of which there is none below 3 in use; then any of the further ones
+_ONNX = re.compile(rb"\x08[\x03-\x40][\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2]")
+# GraphDef: a field of nodes, whose first is the first node's name, and the next its operation
+_GRAPH_DEF = re.compile(rb"\n[\x80-\xff]{0,4}[\x00-\x7f]\n.[\w./>\\-]{1,127}\x12.[A-Za-z]\w+", re.DOTALL)
 
 
 def kind_of(path: Path) -> ModelKind | None:
     """The kind; None where nothing tells it. Never raises."""
     try:
         if path.is_dir():
-            return SAVED_MODEL if (path / "saved_model.pb").is_file() else None
+            saved = any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
+            return SAVED_MODEL if saved else None
         with path.open("rb") as file:
             start = file.read(_START)
         if start.startswith(b"PK\x03\x04"):
@@ -89,13 +104,18 @@ def wrong_kind(path: Path, backend: str) -> str:
 def _of_start(start: bytes, suffix: str) -> ModelKind | None:
     if not start:
         return EMPTY
-    text = start.lstrip().lower()
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         return GIT_LFS
     if text.startswith((b"<!doctype", b"<html")):
         return WEB_PAGE
     if text.startswith((b"<?xml", b"<net")):
-        return OPENVINO_IR if b"<net" in text else WEB_PAGE
+        return OPENVINO_IR if b"<net" in text else WEB_PAGE if b"<html" in text else XML
+    return _of_magic(start) or _of_fields(start, suffix)
+
+
+def _of_magic(start: bytes) -> ModelKind | None:
+    """Where the format has bytes of its own for this."""
     if start.startswith(b"\x89HDF\r\n"):
         return HDF5
     if start.startswith(b"GGUF"):
@@ -106,16 +126,35 @@ def _of_start(start: bytes, suffix: str) -> ModelKind | None:
         return TENSORRT
     if start.startswith((b"\x1f\x8b", b"BZh")) or start[257:262] == b"ustar":
         return TAR
+    if b"ML\xefR" in start[4:] and b"StableHLO" in start:  # MLIR's bytes, inside a table of JAX's
+        return JAX_EXPORT
+    if start.startswith(_LEGACY_TORCH):
+        return STATE_DICT
+    if (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or start.startswith(
+        b"ccopy_reg\n"
+    ):
+        return PICKLE
+    return None
+
+
+def _of_fields(start: bytes, suffix: str) -> ModelKind | None:
+    """Where only the first fields tell it."""
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30:
         return SAFETENSORS
-    if start.startswith((b"tree\n", b"tree\r\n")) or b"\nnum_class=" in start:
+    if start.startswith((b"tree\n", b"tree\r\n")):
         return LIGHTGBM
-    if b'"learner"' in start or b"\x07learner" in start or start.startswith((b"binf", b"bs64")):
+    if start.startswith(b"{") and b'"num_tree_per_iteration"' in start:
+        return LIGHTGBM_DUMP
+    if start.startswith((b"binf", b"bs64")) or (
+        start.startswith(b"{") and (b'"learner"' in start or b"\x07learner" in start)
+    ):
         return XGBOOST
-    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
-        return PICKLE
-    if start[:1] == b"\x08" and (suffix == ".onnx" or b"ai.onnx" in start or b"pytorch" in start):
-        return ONNX  # the first field of its message is the version of the format
+    if start.startswith(b"\x08\x01\x12"):
+        return SAVED_MODEL_FILE
+    if _ONNX.match(start) or (start[:1] == b"\x08" and suffix == ".onnx"):
+        return ONNX
+    if _GRAPH_DEF.match(start):
+        return GRAPH_DEF
     return None
 
 
@@ -123,14 +162,13 @@ def _of_archive(path: Path) -> ModelKind:
     try:
         with zipfile.ZipFile(path) as archive:
             return _of_names(archive.namelist()[:_NAMES])
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
-        return ModelKind("a ZIP archive that is cut off or damaged", advice="export or copy it again")
+    except Exception:  # what a damaged archive makes zipfile raise is nowhere written
+        return DAMAGED_ZIP
 
 
-def _of_names(names: Iterable[str]) -> ModelKind:
-    names = list(names)
+def _of_names(names: Collection[str]) -> ModelKind:
     inner = {name.partition("/")[2] for name in names}
-    if "schema.json" in names and any(name.endswith(".npy") or name == "schema.json" for name in names):
+    if "schema.json" in names:
         return SKOPS
     if {"config.json", "metadata.json"} <= set(names):
         return KERAS
