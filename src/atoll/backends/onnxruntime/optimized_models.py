@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -63,8 +64,6 @@ class OptimizedModels:
         for entry in self._directory.glob(f"{key}-*.onnx"):
             with suppress(OSError):
                 if entry.stem.partition("-")[2] == self._digest(entry)[:32]:
-                    with suppress(OSError):  # a folder that may only be read serves as well
-                        os.utime(entry)
                     return entry
             _log.warning("the optimized model '%s' is not what was written there: it is made again", entry)
             self.drop(entry)
@@ -114,7 +113,7 @@ class OptimizedModels:
         return digest
 
     def _shrink(self, kept: Path) -> None:
-        """Remove what was used longest ago, until the rest fits."""
+        """Remove what is oldest, until the rest fits."""
         files = []
         with suppress(OSError):
             for entry in os.scandir(self._directory):
@@ -161,6 +160,7 @@ def _remove_folder(folder: Path) -> None:
         folder.rmdir()
 
 
+@cache
 def _processor() -> list[str]:
     """What optimizations may depend on: they choose layouts by the processor's instructions."""
     facts = [platform.machine(), platform.processor()]

@@ -77,13 +77,20 @@ def load_libraries(onnxruntime: Any, wanted: Sequence[Provider]) -> None:
             onnxruntime.preload_dlls(directory="")
 
 
+def failure_to_start(onnxruntime: Any, wanted: Sequence[Provider], error: Exception) -> str:
+    """What an error of making a session says of a provider that does not start; "" where it is of something else."""
+    if "Please install TensorRT" in str(error) and any(one.name == TENSORRT_PROVIDER for one in wanted):
+        return f"{_named(TENSORRT_PROVIDER)} did not start{_why(onnxruntime, TENSORRT_PROVIDER)}"
+    return ""
+
+
 def _missing(onnxruntime: Any, provider: str) -> str:
     _, package = _PACKAGES[provider]
     there = ", ".join(onnxruntime.get_available_providers())
-    version = onnxruntime.__version__
+    installed = getattr(onnxruntime, "package_name", "onnxruntime")
     return (
-        f"the installed ONNX Runtime {version} has no {_named(provider)}, only {there}; the package {package} has it, "
-        f"which takes the place of the installed one: pip uninstall -y onnxruntime, then pip install {package}"
+        f"the installed {installed} {onnxruntime.__version__} has no {_named(provider)}, only {there}; the package "
+        f"{package} has it and takes its place: pip uninstall -y {installed}, then pip install {package}"
     )
 
 
@@ -92,6 +99,7 @@ def _named(provider: str) -> str:
 
 
 def _why(onnxruntime: Any, provider: str) -> str:
+    """Only where ONNX Runtime has tried: a provider's library that is loaded before its own would not find it."""
     if provider in _LIBRARIES:
         name = f"libonnxruntime_providers_{_LIBRARIES[provider]}.so"
         try:

@@ -12,7 +12,13 @@ from atoll.backends.onnxruntime.accelerators import CPU, Provider
 from atoll.backends.onnxruntime.model_file import load_error
 from atoll.backends.onnxruntime.optimized_models import OptimizedModels, has_external_data
 from atoll.backends.onnxruntime.options import AS_IT_IS, SessionSettings, session_options
-from atoll.backends.onnxruntime.providers import demand_providers, demand_started, load_libraries
+from atoll.backends.onnxruntime.providers import (
+    NoProviderError,
+    demand_providers,
+    demand_started,
+    failure_to_start,
+    load_libraries,
+)
 from atoll.errors import ConfigError
 
 GLOBAL_THREADS_SINCE = "1.23"
@@ -98,7 +104,7 @@ class Sessions:
         if entry is not None:
             try:
                 return self._make(source, entry, settings.as_it_is(), (CPU,))
-            except ConfigError as error:
+            except (ConfigError, OSError) as error:  # the latter where another server has removed it just now
                 _log.warning("model '%s': its optimized graph is made again: %s", source.name, error)
                 kept.drop(entry)
         session = None
@@ -139,6 +145,9 @@ class Sessions:
                 enable_fallback=False,
             )
         except Exception as error:
+            failure = failure_to_start(self._onnxruntime, providers, error)
+            if failure:
+                raise NoProviderError(failure) from error
             raise load_error(source, path, error) from error
         demand_started(self._onnxruntime, providers, session)
         return session
