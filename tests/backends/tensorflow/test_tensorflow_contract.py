@@ -20,7 +20,7 @@ class TestTensorFlow(BackendContract):
     def identity(self, folder: Path, datatype: str, dims: tuple[int, ...], batching: bool) -> ModelFiles:
         save(
             folder / "model.savedmodel",
-            lambda IN: {"OUT": tf.identity(IN)},
+            lambda **fed: {"OUT": tf.identity(fed["IN"])},
             {"IN": (datatype, shape_of(dims, batching))},
         )
         return ModelFiles(("IN",), ("OUT",))

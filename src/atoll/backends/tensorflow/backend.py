@@ -10,7 +10,7 @@ from atoll.backends.tensorflow.custom_operations import demand_operations, load_
 from atoll.backends.tensorflow.frozen_graph import parse_graph_def, read_graph_def
 from atoll.backends.tensorflow.graph import ModelGraph, remembers, waits
 from atoll.backends.tensorflow.instance import Bf16Instance, TensorFlowInstance
-from atoll.backends.tensorflow.library import tensorflow
+from atoll.backends.tensorflow.library import QUIET, tensorflow
 from atoll.backends.tensorflow.model_file import SAVED_MODEL, find_model
 from atoll.backends.tensorflow.saved_model import read_saved_model
 from atoll.backends.tensorflow.session import ModelSession, make_session
@@ -64,13 +64,11 @@ class TensorFlowBackend:
                 'pip install "tensorflow[and-cuda]"'
             )
         seen = len(module.config.list_physical_devices("GPU"))
-        missing = (
-            ""
-            if seen >= len(gpus)
-            else (
-                f"TensorFlow sees {seen} GPUs; look at CUDA_VISIBLE_DEVICES, and at what it says with TF_CPP_MIN_LOG_LEVEL=0"
+        missing = ""
+        if seen < len(gpus):
+            missing = (
+                f"TensorFlow sees {seen} of them: look at CUDA_VISIBLE_DEVICES, and at what it says with {QUIET}=0"
             )
-        )
         return GpuSupport(tuple(one for one in gpus if one < seen), missing)
 
     def _warn_of_threads(self, model: str, settings: Settings) -> None:

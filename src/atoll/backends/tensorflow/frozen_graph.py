@@ -7,7 +7,7 @@ from typing import Any
 from atoll.backends.api import ModelSource
 from atoll.backends.tensorflow.custom_operations import demand_operations
 from atoll.backends.tensorflow.graph import ModelGraph, node_of, reached
-from atoll.backends.tensorflow.library import tensorflow
+from atoll.backends.tensorflow.library import dismantle, tensorflow
 from atoll.backends.tensorflow.model_file import load_error, not_whole
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.config.signature import ModelSignature, TensorSignature
@@ -42,24 +42,11 @@ def read_graph_def(source: ModelSource, path: Path, definition: Any) -> ModelGra
     try:
         with graph.as_default():
             tensorflow_.import_graph_def(definition, name="")
+        inputs, outputs, operations = _chosen(source, path, definition, graph)
     except Exception as error:
         raise load_error(source, path, error) from error
-    nodes = {node.name: node for node in definition.node}
-    config = source.config
-    fetched = [one.name for one in config.output if _element(graph, one.name) is not None]
-    if not fetched or len(fetched) < len(config.output):  # what is misnamed is told from what there is
-        fetched += [one for one in _results(definition) if one not in fetched]
-    outputs = _tensors(graph, fetched)
-    if not outputs:
-        raise ConfigError(
-            f"model '{source.name}': no operation of '{path}' gives a tensor of numbers or strings that nothing else "
-            "uses; name the outputs in config.pbtxt"
-        )
-    named = [one.name for one in config.input if _element(graph, one.name) is not None]
-    needed, operations = reached(definition, [node_of(one.name) for one in outputs], {node_of(one) for one in named})
-    placeholders = [one for one in nodes if one in needed and nodes[one].op in _PLACEHOLDERS]
-    inputs = _tensors(graph, [*named, *(one for one in placeholders if one not in {node_of(name) for name in named})])
-    inputs = [_optional(one, nodes) for one in inputs]
+    finally:
+        dismantle(graph)
 
     def restore(session: Any) -> None:
         with session.graph.as_default():
@@ -74,6 +61,29 @@ def read_graph_def(source: ModelSource, path: Path, definition: Any) -> ModelGra
         definition=definition,
         restore=restore,
     )
+
+
+def _chosen(
+    source: ModelSource, path: Path, definition: Any, graph: Any
+) -> tuple[list[TensorSignature], list[TensorSignature], frozenset[str]]:
+    """The inputs, the outputs, and the kinds of operations between them."""
+    nodes = {node.name: node for node in definition.node}
+    config = source.config
+    fetched = [one.name for one in config.output if _element(graph, one.name) is not None]
+    if not fetched or len(fetched) < len(config.output):  # what is misnamed is told from what there is
+        fetched += [one for one in _results(definition) if one not in fetched]
+    outputs = _tensors(graph, fetched)
+    if not outputs:
+        raise ConfigError(
+            f"model '{source.name}': no operation of '{path}' gives a tensor of numbers or strings that nothing else "
+            "uses; name the outputs in config.pbtxt"
+        )
+    named = [one.name for one in config.input if _element(graph, one.name) is not None]
+    fed = {node_of(one) for one in named}
+    needed, operations = reached(definition, [node_of(one.name) for one in outputs], fed)
+    placeholders = [name for name, node in nodes.items() if name in needed and node.op in _PLACEHOLDERS]
+    inputs = _tensors(graph, [*named, *(one for one in placeholders if one not in fed)])
+    return [_optional(one, nodes) for one in inputs], outputs, operations
 
 
 def _tensor_name(name: str) -> str:

@@ -39,8 +39,14 @@ def tensorflow() -> Any:
 
 
 def submodule(name: str) -> Any:
-    """A module of TensorFlow's own that the face does not show; TensorFlow is imported already."""
+    """A module of TensorFlow's own that the face does not show."""
+    tensorflow()  # first: two models may load at once, and TensorFlow's modules import each other
     return importlib.import_module(f"tensorflow.{name}")
+
+
+def dismantle(graph: Any) -> None:
+    """Free a tf.Graph at once: it is made of circles, and may hold a model's weights."""
+    submodule("python.framework.ops").dismantle_graph(graph)
 
 
 def _imported() -> Any:

@@ -33,12 +33,10 @@ def find_model(source: ModelSource) -> tuple[Path, bool]:
     names = (named,) if named else (SAVED_MODEL, GRAPH_DEF)
     for path in (folder / name for name in names):
         if path.is_file():
-            kind = kind_of(path)
             if path.name != GRAPH_DEF and path.suffix not in (".graphdef", ".pb"):
                 raise ConfigError(
                     f"failed to load model '{source.name}' from '{path}': a SavedModel is a folder with saved_model.pb "
-                    f"in it, but this is a file{wrong_kind(path, 'tensorflow') if kind else ''}; a frozen graph is named "
-                    f"{GRAPH_DEF}"
+                    f"in it, but this is a file{wrong_kind(path, 'tensorflow')}; a frozen graph is named {GRAPH_DEF}"
                 )
             return path, True
         if is_saved_model(path):

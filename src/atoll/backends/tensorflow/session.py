@@ -9,7 +9,7 @@ from atoll.backends.api import ModelSource, Placement
 from atoll.backends.tensorflow.accelerators import Accelerator, apply_accelerators
 from atoll.backends.tensorflow.errors import error_text
 from atoll.backends.tensorflow.graph import ModelGraph
-from atoll.backends.tensorflow.library import submodule, tensorflow
+from atoll.backends.tensorflow.library import dismantle, submodule, tensorflow
 from atoll.backends.tensorflow.model_file import load_error
 from atoll.backends.tensorflow.settings import Settings
 from atoll.errors import ConfigError
@@ -58,7 +58,7 @@ class ModelSession:
         options.feed.extend(self._feeds[one] for one in inputs)
         options.fetch.extend(self._fetches[one] for one in outputs)
         options.run_options.inter_op_thread_pool = self._pool
-        # Not `Session.run` or `make_callable`, which look at all arguments in Python: 180 us a call where this takes 10.
+        # Not `Session.run` or `make_callable`, which look at all arguments in Python: 180 us where this takes 10.
         made: Run = self._session._make_callable_from_options(options)  # noqa: SLF001
         return made
 
@@ -124,7 +124,7 @@ def _initialize(source: ModelSource, session: Any, names: tuple[str, ...]) -> No
 def _close(session: Any) -> None:
     graph = session.graph
     session.close()
-    submodule("python.framework.ops").dismantle_graph(graph)  # it is made of circles
+    dismantle(graph)
 
 
 def _has_tensorrt(module: Any) -> bool:
