@@ -18,6 +18,8 @@ from benchmarks.bare_loop import BareLoopError
 from benchmarks.frameworks.plan import Subject
 
 Run = Callable[[Any], object]
+Parameters = Mapping[str, str]
+Load = Callable[[str, str, Parameters], Run]  # the file, the input's name, what the framework is told
 
 
 def seconds_per_run(subject: Subject, file: Path, sizes: list[int], budget: float) -> dict[int, float]:
@@ -28,6 +30,7 @@ def seconds_per_run(subject: Subject, file: Path, sizes: list[int], budget: floa
     request = {
         "format": subject.format.name, "file": str(file), "input": subject.net.input.name,
         "dims": subject.net.input.dims, "sizes": sizes, "budget": budget,
+        "parameters": dict(subject.format.parameters),
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.frameworks.own_loop"],
@@ -59,15 +62,15 @@ def turns(
     return {size: spent[size] / runs[size] for size in sizes}
 
 
-def _onnx(file: str, name: str) -> Run:
+def _onnx(file: str, name: str, parameters: Parameters) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda batch: session.run(None, {name: batch})
 
 
-def _torch(make: Callable[[Any, str], Any], by_keyword: bool) -> Callable[[str, str], Run]:
-    def load(file: str, name: str) -> Run:
+def _torch(make: Callable[[Any, str], Any], by_keyword: bool) -> Load:
+    def load(file: str, name: str, parameters: Parameters) -> Run:
         import torch
 
         module = make(torch, file)
@@ -83,7 +86,7 @@ def _torch(make: Callable[[Any, str], Any], by_keyword: bool) -> Callable[[str, 
     return load
 
 
-def _tensorflow(file: str, name: str) -> Run:
+def _tensorflow(file: str, name: str, parameters: Parameters) -> Run:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
@@ -96,14 +99,14 @@ def _tensorflow(file: str, name: str) -> Run:
     return run
 
 
-def _openvino(file: str, name: str) -> Run:
+def _openvino(file: str, name: str, parameters: Parameters) -> Run:
     import openvino
 
-    request = openvino.Core().compile_model(file, "CPU").create_infer_request()
+    request = openvino.Core().compile_model(file, "CPU", dict(parameters)).create_infer_request()
     return lambda batch: request.infer({name: batch}, share_inputs=True)
 
 
-def _jax(file: str, name: str) -> Run:
+def _jax(file: str, name: str, parameters: Parameters) -> Run:
     import jax
     import numpy as np
     from jax import export
@@ -112,26 +115,27 @@ def _jax(file: str, name: str) -> Run:
     return lambda batch: {key: np.asarray(one) for key, one in function({name: batch}).items()}
 
 
-def _xgboost(file: str, name: str) -> Run:
+def _xgboost(file: str, name: str, parameters: Parameters) -> Run:
     import xgboost
 
     model = xgboost.Booster(model_file=file)
     return model.inplace_predict
 
 
-def _lightgbm(file: str, name: str) -> Run:
+def _lightgbm(file: str, name: str, parameters: Parameters) -> Run:
     import lightgbm
 
     return lightgbm.Booster(model_file=file).predict
 
 
-LOADERS: dict[str, Callable[[str, str], Run]] = {
+LOADERS: dict[str, Load] = {
     "onnx": _onnx,
     "torchscript": _torch(lambda torch, file: torch.jit.load(file).eval(), by_keyword=False),
     "torch_export": _torch(lambda torch, file: torch.export.load(file).module(), by_keyword=True),
     "aotinductor": _torch(lambda torch, file: torch._inductor.aoti_load_package(file), by_keyword=True),  # noqa: SLF001
     "savedmodel": _tensorflow,
     "openvino": _openvino,
+    "openvino_f32": _openvino,
     "jax": _jax,
     "xgboost": _xgboost,
     "lightgbm": _lightgbm,
@@ -141,7 +145,7 @@ LOADERS: dict[str, Callable[[str, str], Run]] = {
 def _measure(request: Mapping[str, Any]) -> dict[int, float]:
     import numpy as np
 
-    run = LOADERS[request["format"]](request["file"], request["input"])
+    run = LOADERS[request["format"]](request["file"], request["input"], request["parameters"])
     random = np.random.default_rng(0)
     batches = {size: random.random((size, *request["dims"]), np.float32) for size in request["sizes"]}
     return turns(lambda size: run(batches[size]), request["sizes"], request["budget"], time.perf_counter)

@@ -1,7 +1,7 @@
 """Which nets are served in which formats, which two run at once, and the ratio to reach: data only."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from benchmarks.plan import Case, Tensor
 
@@ -39,13 +39,15 @@ NETS = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a net is saved. `file` is its name in the version's folder. All formats of a framework share a server."""
+    """How a net is saved and run. `file` is its name in the version's folder. All of a framework share a server."""
 
     name: str
     framework: str
     backend: str
     file: str
     nets: tuple[str, ...] = ("digits", "resnet18")
+    exported_as: str = ""  # another format that has the same file
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the model, and of the framework's own loop
 
 
 FORMATS = (
@@ -54,7 +56,16 @@ FORMATS = (
     Format("torch_export", "pytorch", "pytorch", "model.pt2"),
     Format("aotinductor", "pytorch", "pytorch", "model.pt2"),
     Format("savedmodel", "tensorflow", "tensorflow", "model.savedmodel"),
+    # In bfloat16, its default, where the processor has it; and in the weights' own precision, as the others compute.
     Format("openvino", "openvino", "openvino", "model.xml"),
+    Format(
+        "openvino_f32",
+        "openvino",
+        "openvino",
+        "model.xml",
+        exported_as="openvino",
+        parameters={"INFERENCE_PRECISION_HINT": "f32"},
+    ),
     Format("jax", "jax", "jax", "model.jax"),
     Format("xgboost", "trees", "tabular", "xgboost.ubj", ("trees",)),
     Format("lightgbm", "trees", "tabular", "model.txt", ("trees",)),
@@ -108,7 +119,7 @@ class Pair:
 PAIRS = (
     Pair(subject("resnet18", "onnx"), subject("bert", "onnx")),
     Pair(subject("resnet18", "torchscript"), subject("bert", "onnx")),
-    Pair(subject("resnet18", "openvino"), subject("digits", "savedmodel")),
+    Pair(subject("resnet18", "openvino_f32"), subject("digits", "savedmodel")),
 )
 
 

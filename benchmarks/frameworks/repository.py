@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.frameworks.plan import LARGEST_BATCH, Subject
 from benchmarks.plan import Tensor
-from benchmarks.servers import ServerError
+from benchmarks.servers import ServerError, parameter_lines
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -44,7 +44,8 @@ def model_file(subject: Subject) -> Path:
         return tree_file(subject)
     if subject.format.name == "onnx":
         return onnx_file(subject.net.name)
-    folder = CACHE / "frameworks" / subject.model
+    exported = subject.format.exported_as or subject.format.name
+    folder = CACHE / "frameworks" / f"{subject.net.name}_{exported}"
     made_by = folder / "made_by.txt"
     programs = _programs()
     if not made_by.exists() or made_by.read_text() != programs:
@@ -52,7 +53,7 @@ def model_file(subject: Subject) -> Path:
         folder.mkdir(parents=True)
         source, target = onnx_file(subject.net.name), folder / subject.format.file
         # In a process of its own, so that no framework's threads and memory stay here.
-        command = [sys.executable, "-m", "benchmarks.frameworks.export", subject.format.name, str(source), str(target)]
+        command = [sys.executable, "-m", "benchmarks.frameworks.export", exported, str(source), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         if done.returncode:
             last = "\n".join(done.stderr.strip().splitlines()[-5:])
@@ -82,6 +83,7 @@ def config(subject: Subject) -> str:
         f'backend: "{subject.format.backend}"\nmax_batch_size: {LARGEST_BATCH}\n'
         f"input [ {_tensor(subject.net.input)} ]\noutput [ {_tensor(subject.net.output)} ]\n"
         "dynamic_batching { }\ninstance_group [ { count: 1 kind: KIND_CPU } ]\n"
+        + "".join(parameter_lines(subject.format.parameters))
     )
 
 

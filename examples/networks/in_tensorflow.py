@@ -13,6 +13,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from .description import Network, Step
 
+tf.get_logger().setLevel("ERROR")  # which of its functions are old is no news here
+
 
 class Module(tf.Module):
     """`serve` takes a tensor named as the network's input, and returns {output's name: tensor}.
@@ -78,4 +80,6 @@ def save_graph_def(network: Network, path: Path) -> None:
     """Frozen: its weights are constants, its input and its output are nodes of these names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frozen = convert_variables_to_constants_v2(Module(network).serve.get_concrete_function())
-    path.write_bytes(frozen.graph.as_graph_def().SerializeToString(deterministic=True))
+    # Without the node that a function's result goes through, which would be the output, with a name of its own.
+    graph = tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), [network.output])
+    path.write_bytes(graph.SerializeToString(deterministic=True))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from atoll import Server
 from examples.catalogue import OTHERS, REFERENCES, DigitModel
 from examples.comparison import disagreements, row
 from examples.digits import held_back_digits
+
+from atoll import Server
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 INSTALLED = [model for model in OTHERS if model.installed]

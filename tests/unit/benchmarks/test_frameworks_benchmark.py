@@ -23,7 +23,8 @@ SAMPLE = Sample(
 def test_the_formats_of_a_net_are_measured_beside_each_other() -> None:
     found = [one.model for one in subjects(("onnxruntime", "openvino", "trees"), ("digits", "resnet18"))]
     assert found == [
-        "digits_onnx", "digits_openvino", "resnet18_onnx", "resnet18_openvino", "trees_xgboost", "trees_lightgbm",
+        "digits_onnx", "digits_openvino", "digits_openvino_f32", "resnet18_onnx", "resnet18_openvino",
+        "resnet18_openvino_f32", "trees_xgboost", "trees_lightgbm",
     ]  # fmt: skip
     assert [one.model for one in subjects(("trees",), ("resnet18",))] == []
     assert all(one.name in LOADERS for one in FORMATS)
@@ -67,6 +68,7 @@ def test_a_repository_has_the_file_and_a_full_configuration(tmp_path: Path) -> N
     assert 'backend: "onnxruntime"' in text
     assert 'input [ { name: "INPUT" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] } ]' in text
     assert "max_batch_size: 32" in text
+    assert 'key: "INFERENCE_PRECISION_HINT" value { string_value: "f32" }' in config(subject("digits", "openvino_f32"))
 
 
 def test_the_target_is_held_to_the_median_of_the_rounds() -> None:
@@ -92,7 +94,7 @@ def test_openvino_stands_beside_onnx_runtime() -> None:
     faster = replace(SAMPLE, model="resnet18_openvino", throughput=180.0, limit=150.0)
     text = render([SAMPLE, faster, replace(faster, round=2)], [], FRAMEWORKS, {"machine": "this"}, ["one thing"])
     beside = text.partition("## OpenVINO over ONNX Runtime")[2]
-    assert _row(beside, "resnet18", "8") == ["resnet18", "8", "2.00", "2.00 to 2.00", "1.50", "1"]
+    assert _row(beside, "resnet18", "openvino") == ["resnet18", "openvino", "8", "2.00", "2.00 to 2.00", "1.50", "1"]
     assert text.endswith("Failed: one thing\n")
 
 
