@@ -53,7 +53,8 @@ class OpenVinoBackend:
             compiled = core.compile_model(prepared.model, settings.device, properties)
         except Exception as error:
             wrong = property_error(core, source, settings, error)
-            raise wrong or load_error(source, path, error_text(error)) from error
+            cause = f"it cannot be compiled for device {settings.device}: {error_text(error)}"
+            raise wrong or load_error(source, path, cause) from error
         return OpenVinoModel(openvino, compiled, prepared, settings.device)
 
     def _core_for(self, openvino: OpenVino, source: ModelSource, settings: ModelSettings) -> Any:

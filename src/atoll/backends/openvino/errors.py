@@ -25,7 +25,12 @@ def execution_error(error: Exception) -> AtollError:
     return error if isinstance(error, AtollError) else InternalError(f"openvino error: {error_text(error)}")
 
 
-def load_error(source: ModelSource, path: Path, cause: str, advice: str = "") -> ConfigError:
-    """Why `path` could not be loaded, and what to do about it."""
-    advice = wrong_kind(path, "openvino") or (f"; {advice}" if advice else "")
-    return ConfigError(f"failed to load model '{source.name}' from '{path}': {cause}{advice}")
+def load_error(source: ModelSource, path: Path, cause: str, advice: str = "", wrong: bool = False) -> ConfigError:
+    """Why `path` could not be loaded, and what to do about it. `wrong`: it is of another kind than its name says, which
+    is the advice then.
+    """
+    if wrong:
+        remedy = wrong_kind(path, "openvino")
+    else:
+        remedy = f"; {advice}" if advice else ""
+    return ConfigError(f"failed to load model '{source.name}' from '{path}': {cause}{remedy}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from atoll.backends.openvino.errors import execution_error
+from atoll.backends.openvino.errors import error_text, execution_error
 from atoll.backends.openvino.ports import Port, Ports
 from atoll.backends.openvino.runtime import OpenVino
 from atoll.backends.openvino.strings import string_tensor, strings_of
@@ -36,7 +36,8 @@ class OpenVinoInstance:
     def execute(self, inputs: Mapping[str, Array], output_names: Sequence[str]) -> dict[str, Array]:
         """Run one batch; see `atoll.backends.api.Instance`.
 
-        Raises InvalidArgumentError where an input is missing, and where a string cannot be taken.
+        Raises InvalidArgumentError where an input is missing, of a size that the model cannot take, or a string that
+        OpenVINO cannot.
         """
         if len(inputs) != len(self._inputs):
             missing = ", ".join(sorted(self._inputs.keys() - inputs.keys()))
@@ -54,7 +55,11 @@ class OpenVinoInstance:
         request = self._request
         for name, array in inputs.items():
             port = self._inputs[name]
-            request.set_input_tensor(port.index, self._given(port, array))
+            tensor = self._given(port, array)
+            try:
+                request.set_input_tensor(port.index, tensor)
+            except Exception as error:  # a dimension of the model may have a largest size
+                raise InvalidArgumentError(f"input '{name}': {error_text(error)}") from error
         if self._remembers:
             request.reset_state()
         if self._strings:

@@ -5,28 +5,41 @@ that it does not understand. So the file's name decides which is tried.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
-from atoll.backends.model_kind import kind_of
+from atoll.backends.model_kind import EMPTY, ONNX, OPENVINO_IR, SAVED_MODEL, TFLITE, ModelKind, kind_of
 from atoll.backends.model_path import model_path
 from atoll.backends.openvino.errors import error_text, load_error
 from atoll.backends.openvino.runtime import OpenVino
 
 DEFAULT_MODEL_FILENAME = "model.xml"
 
-# By the end of a file's name, OpenVINO's name of the format, and how the file is called in errors.
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """`frontend`: OpenVINO's name of it. `text`: how such a file is called in errors. `kind`: what its first bytes
+    tell, where they tell anything.
+    """
+
+    frontend: str
+    text: str
+    kind: ModelKind | None = None
+
+
 _FORMATS = {
-    ".xml": ("ir", "an OpenVINO IR (.xml)"),
-    ".onnx": ("onnx", "an ONNX model"),
-    ".tflite": ("tflite", "a TensorFlow Lite model"),
-    ".pb": ("tf", "a frozen TensorFlow graph"),
-    ".pdmodel": ("paddle", "a PaddlePaddle model"),
+    ".xml": _Format("ir", "an OpenVINO IR (.xml)", OPENVINO_IR),
+    ".onnx": _Format("onnx", "an ONNX model", ONNX),
+    ".tflite": _Format("tflite", "a TensorFlow Lite model", TFLITE),
+    ".pb": _Format("tf", "a frozen TensorFlow graph"),
+    ".pdmodel": _Format("paddle", "a PaddlePaddle model"),
 }
-_FOLDER = ("tf", "a TensorFlow SavedModel")
+_FOLDER = _Format("tf", "a TensorFlow SavedModel", SAVED_MODEL)
 _START = 4096
 _VERSION = re.compile(rb"<net\b[^>]*\bversion=\"(\d+)\"")
+_OPERATION = re.compile(r"doesn't contain the operation|unsupported opset|No conversion rule|not support.* operation")
 _KNOWN_VERSIONS = (b"10", b"11")
 
 
@@ -40,33 +53,46 @@ def read_model(openvino: OpenVino, core: Any, source: ModelSource, path: Path, m
 
     Raises ConfigError naming the file and the cause.
     """
-    frontend, kind = _format_of(source, path)
-    try:
-        frontends = openvino.module.frontend.FrontEndManager()
-        readable = frontends.load_by_framework(frontend).supported(str(path))
-    except Exception as error:
-        raise load_error(source, path, error_text(error)) from error
-    if not readable:
-        raise load_error(source, path, f"it is not {kind}", _advice(path, openvino))
+    form = _format_of(source, path)
+    kind = kind_of(path)
+    wrong = kind is not None and kind is not form.kind
+    if kind is EMPTY or (form is _FOLDER and kind is None) or not _is_readable(openvino, path, form):
+        raise load_error(source, path, f"it is not {form.text}", "" if wrong else _advice(path, openvino), wrong)
     try:
         return core.read_model(str(path), config={"ENABLE_MMAP": mapped})
     except Exception as error:
-        raise load_error(source, path, error_text(error), _advice(path, openvino)) from error
+        text = error_text(error)
+        raise load_error(source, path, text, _advice(path, openvino, text), wrong) from error
 
 
-def _format_of(source: ModelSource, path: Path) -> tuple[str, str]:
+def _is_readable(openvino: OpenVino, path: Path, form: _Format) -> bool:
+    frontends = openvino.module.frontend.FrontEndManager()
+    try:
+        return bool(frontends.load_by_framework(form.frontend).supported(str(path)))
+    except Exception:  # not even the beginning can be read
+        return False
+
+
+def _format_of(source: ModelSource, path: Path) -> _Format:
     if path.is_dir():
         return _FOLDER
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         advice = f"OpenVINO tells formats by the end of a file's name, which can be {', '.join(_FORMATS)}"
-        raise load_error(source, path, "it is not known what the file is", advice)
+        raise load_error(source, path, "it is not known what the file is", advice, kind_of(path) is not None)
     return found
 
 
-def _advice(path: Path, openvino: OpenVino) -> str:
+def _advice(path: Path, openvino: OpenVino, text: str = "") -> str:
+    """What to do about a file of the right kind. `text`: what OpenVINO says of it, if it got so far."""
+    if _OPERATION.search(text):
+        return (
+            f"OpenVINO {openvino.version} does not have that operation: upgrade it, or name a library that has it with "
+            "the parameter CPU_EXTENSION_PATH"
+        )
+    damaged = "it may be cut off or damaged: export or copy it again"
     if path.is_dir() or path.suffix.lower() != ".xml":
-        return "it may be cut off or damaged: export or copy it again"
+        return damaged
     with path.open("rb") as file:
         start = file.read(_START)
     version = _VERSION.search(start)
@@ -75,14 +101,15 @@ def _advice(path: Path, openvino: OpenVino) -> str:
             f"it is of IR version {version[1].decode()}, and OpenVINO {openvino.version} reads versions 10 and 11: "
             "upgrade OpenVINO, or export the model again"
         )
-    kind = kind_of(path)
-    if kind is None or kind.backend != "openvino":
-        return "it may be cut off or damaged: export or copy it again"
+    if kind_of(path) is not OPENVINO_IR:
+        return damaged
+    if b"</net>" not in _end(path):
+        return "it is cut off: export or copy it again"
+    if "weights" not in text:
+        return ""
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         return f"'{weights.name}', which holds the weights, is not beside it: copy both files"
-    if b"</net>" not in _end(path):
-        return "it is cut off: export or copy it again"
     return f"'{weights.name}' beside it has {weights.stat().st_size} bytes: it must be whole, and of the same export"
 
 

@@ -82,12 +82,18 @@ def _with_any_batch(openvino: OpenVino, model: Any) -> Any | None:
             shapes[index] = [-1, *shape[1:]]
     if not shapes:
         return model
+    before = _output_shapes(model)
     try:
         model.reshape({index: openvino.module.PartialShape(shape) for index, shape in shapes.items()})
     except Exception:
         return None
-    outputs = [shape_of(port.get_partial_shape()) for port in model.outputs]
-    return model if all(shape is None or shape[:1] == (-1,) for shape in outputs) else None
+    # Only the batch may have changed: a flattening, for instance, makes rows of what are none.
+    wanted = [(-1, *shape[1:]) if shape and shape[0] in (1, -1) else None for shape in before]
+    return model if _output_shapes(model) == wanted else None
+
+
+def _output_shapes(model: Any) -> list[tuple[int, ...] | None]:
+    return [shape_of(port.get_partial_shape()) for port in model.outputs]
 
 
 def _reshape(openvino: OpenVino, model: Any, shapes: dict[int, list[int]], source: ModelSource, path: Path) -> None:
