@@ -68,6 +68,19 @@ def test_the_catalogue_is_what_is_in_the_repositories() -> None:
         assert (EXAMPLES / "models" / one.name).is_dir()
 
 
+def test_the_readme_has_a_line_for_each_model() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    for one in catalogue.OTHERS:
+        (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{one.name}` | {one.framework}")]
+        assert f"| `{one.weights_of}` |" in line or (one.weights_of == "" and "| its own trees |" in line)
+        assert f"`{one.extra}" in line
+        configured = (EXAMPLES / "frameworks" / one.name / "config.pbtxt").exists()
+        assert line.endswith("| none |") != configured
+    for name, figures in json.loads((EXAMPLES / "accuracy.json").read_text()).items():
+        accuracy = f"{figures['accuracy']:.2%}".replace("%", " %")
+        assert f"| `{name}` | {figures['correct']} of {figures['held_back']} | {accuracy} |" in readme
+
+
 def test_what_is_missing_is_said_with_its_command() -> None:
     missing = [one for one in catalogue.OTHERS if one.extra in ("pytorch", "tabular")]
     assert catalogue.left_out_line(missing) == (
