@@ -11,6 +11,11 @@ from atoll.tensor import Array
 from atoll.testing.backend_contract.making import Making, rows
 from atoll.testing.backend_contract.workshop import MadeModel, Workshop, instance_of
 
+ODD_BYTES = {
+    "no text": [b"fine", b"\xff\xfe", b"\x80", b""],
+    "NULs at the end": [b"\x00", b"end\x00", b"end\x00\x00", b"whole"],
+}
+
 
 def answer(instance: Instance, made: MadeModel, sent: Array) -> Array:
     """The one output of a model with one input."""
@@ -128,17 +133,18 @@ class ExecutionContract(Making):
 
     # ---- what a request may do wrong
 
-    def test_bytes_that_are_no_text(self, workshop: Workshop) -> None:
+    @pytest.mark.parametrize("kind", ODD_BYTES)
+    def test_odd_bytes_go_through_or_are_refused(self, workshop: Workshop, kind: str) -> None:
         made = self.identity_model(workshop, "BYTES")
         shape = (1, 4) if made.batching else (4,)
-        bad = np.array([b"fine", b"\xff\xfe", b"\x80", b""], np.object_).reshape(shape)
+        odd = np.array(ODD_BYTES[kind], np.object_).reshape(shape)
         good = np.array([b"a", b"b", b"c", b"d"], np.object_).reshape(shape)
         with workshop.instance(made) as instance:
             try:
-                found, refusal = answer(instance, made, bad).tolist(), ""
+                found, refusal = answer(instance, made, odd).tolist(), ""
             except InvalidArgumentError as error:  # so that the neighbours in the batch are not hit
                 found, refusal = None, str(error)
-            assert found == bad.tolist() or made.inputs[0][0] in refusal
+            assert found == odd.tolist() or made.inputs[0][0] in refusal
             assert answer(instance, made, good).tolist() == good.tolist()
 
     def test_instances_share_a_model_and_close_one_by_one(self, workshop: Workshop) -> None:

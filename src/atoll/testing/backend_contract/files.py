@@ -2,12 +2,14 @@
 
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from atoll.backends.model_kind import kind_of, wrong_kind
+from atoll.backends.registry import find_backend
 from atoll.errors import ConfigError
 from atoll.server import Server
 from atoll.testing.backend_contract.making import Making
@@ -63,6 +65,7 @@ class FilesContract(Making):
         kind = kind_of(path)
         if damage != "cut off" and kind is not None and kind.backend == self.backend.name:
             pytest.skip("that is a file of this backend's own kind")
+        self._refused_by_the_backend(workshop, damage)
         with pytest.raises(ConfigError) as refusal:
             server.load_model(bad)
         text = str(refusal.value)
@@ -85,6 +88,17 @@ class FilesContract(Making):
         server.load_model(name)
         assert server.model_ready(name)
         server.unload_model(name)
+
+    def _refused_by_the_backend(self, workshop: Workshop, damage: str) -> None:
+        """What a server makes of an error of any class, a backend says itself, each time that it is asked."""
+        backend = find_backend(self.backend.name)
+        folder = workshop.put(workshop.folder(), "m", self.identity_model(workshop))
+        _, source = workshop.complete(folder)
+        DAMAGE[damage](self.damaged(folder))
+        with suppress(ConfigError):
+            backend.signature(workshop.written_source(folder))
+        with pytest.raises(ConfigError):
+            backend.load(source)
 
     def damaged(self, folder: Path) -> Path:
         """The file of a model that tests damage."""

@@ -60,12 +60,16 @@ class ServingContract(Making):
     ) -> None:
         made = self.sum_model(workshop)
         name = self.loaded(workshop, server, repository, made)
-        sent = rows(1) if made.batching else rows(1)[0]
-        inputs = {spec[0]: sent for spec in made.inputs}
-        difference = made.outputs[1][0]
-        response = server.infer(name, inputs, outputs=[difference], timeout=TIMEOUT_S)
-        assert [one.name for one in response.outputs] == [difference]
-        np.testing.assert_array_equal(response[difference], np.zeros_like(sent))
+        first, second = rows(2), rows(2)[::-1].copy()
+        if not made.batching:
+            first, second = first[0], second[0]
+        (a, b), (total, difference) = [[name for name, _, _ in specs] for specs in (made.inputs, made.outputs)]
+        expected = {total: first + second, difference: first - second}
+        for wanted in ([difference], [total], []):
+            response = server.infer(name, {a: first, b: second}, outputs=wanted, timeout=TIMEOUT_S)
+            assert [one.name for one in response.outputs] == (wanted or [total, difference])
+            for one in response.outputs:
+                np.testing.assert_array_equal(one.array(), expected[one.name])
         server.unload_model(name)
 
     def test_requests_are_joined(self, workshop: Workshop, server: Server, repository: Path, watched: Watched) -> None:
