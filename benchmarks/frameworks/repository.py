@@ -69,10 +69,11 @@ def lay_out(subjects: Iterable[Subject], target: Path) -> Path:
         folder = target / subject.model / "1"
         folder.mkdir(parents=True)
         source = model_file(subject)
-        # An OpenVINO model has its weights beside it.
-        for one in (source, *source.parent.glob("*.bin")):
-            copy = shutil.copytree if one.is_dir() else shutil.copyfile
-            copy(one, folder / one.name)
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, folder / subject.format.file)
+        weights = source.with_suffix(".bin")  # OpenVINO has them beside the model
+        if weights.exists():
+            shutil.copyfile(weights, folder / weights.name)
         (target / subject.model / "config.pbtxt").write_text(config(subject))
     return target
 
