@@ -146,4 +146,4 @@ def _read(source: ModelSource, settings: Settings) -> ModelGraph:
             f"model '{source.name}': parameter '{key}' is for SavedModels, and '{path}' is a frozen graph, which has "
             "no signatures and no tags; leave it out"
         )
-    return read_graph_def(source, path, parse_graph_def(source, path))
+    return read_graph_def(source, path, parse_graph_def(source, path), settings)

@@ -6,15 +6,17 @@ from typing import Any
 
 from atoll.backends.api import ModelSource
 from atoll.backends.tensorflow.custom_operations import demand_operations
-from atoll.backends.tensorflow.graph import ModelGraph, node_of, reached
+from atoll.backends.tensorflow.graph import VARIABLES, ModelGraph, node_of, reached
 from atoll.backends.tensorflow.library import dismantle, tensorflow
 from atoll.backends.tensorflow.model_file import load_error, not_whole
+from atoll.backends.tensorflow.settings import Settings
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 
-_PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
-_NO_RESULTS = frozenset({"Assert", "Const", "NoOp", *_PLACEHOLDERS})
+_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
+_WITH_DEFAULT = "PlaceholderWithDefault"
+_NO_RESULTS = frozenset({"Assert", "Const", "NoOp", _WITH_DEFAULT, *_PLACEHOLDERS})
 _MAX_SHOWN = 20
 
 
@@ -30,7 +32,7 @@ def parse_graph_def(source: ModelSource, path: Path) -> Any:
     return definition
 
 
-def read_graph_def(source: ModelSource, path: Path, definition: Any) -> ModelGraph:
+def read_graph_def(source: ModelSource, path: Path, definition: Any, settings: Settings) -> ModelGraph:
     """The graph, with the tensors that the configuration names. Those that it does not name are the placeholders and
     the operations whose results nothing in the graph uses.
 
@@ -47,6 +49,12 @@ def read_graph_def(source: ModelSource, path: Path, definition: Any) -> ModelGra
         raise load_error(source, path, error) from error
     finally:
         dismantle(graph)
+    if operations & VARIABLES and not settings.init_ops:
+        raise ConfigError(
+            f"failed to load model '{source.name}' from '{path}': the graph has variables, whose values are not in the "
+            "file: freeze it, save it as a SavedModel, or name the operations that set them in the file that the "
+            "parameter TF_INIT_OPS_FILE names"
+        )
 
     def restore(session: Any) -> None:
         with session.graph.as_default():
@@ -81,8 +89,9 @@ def _chosen(
     named = [one.name for one in config.input if _element(graph, one.name) is not None]
     fed = {node_of(one) for one in named}
     needed, operations = reached(definition, [node_of(one.name) for one in outputs], fed)
-    placeholders = [name for name, node in nodes.items() if name in needed and node.op in _PLACEHOLDERS]
-    inputs = _tensors(graph, [*named, *(one for one in placeholders if one not in fed)])
+    # those with a default are there for training, mostly: they are inputs where the configuration says so
+    placeholders = [name for name in nodes if name in needed - fed and nodes[name].op in _PLACEHOLDERS]
+    inputs = _tensors(graph, [*named, *placeholders])
     return [_optional(one, nodes) for one in inputs], outputs, operations
 
 
@@ -119,6 +128,6 @@ def _shape(shape: Any) -> tuple[int, ...] | None:
 
 
 def _optional(one: TensorSignature, nodes: Mapping[str, Any]) -> TensorSignature:
-    if nodes[node_of(one.name)].op != "PlaceholderWithDefault":
+    if nodes[node_of(one.name)].op != _WITH_DEFAULT:
         return one
     return TensorSignature(name=one.name, data_type=one.data_type, shape=one.shape, optional=True)

@@ -25,6 +25,7 @@ class ModelGraph:
     restore: Callable[[Any], None]
 
 
+VARIABLES = frozenset({"VarHandleOp", "Variable", "VariableV2"})
 _WAITS = (
     "Barrier",
     "Collective",

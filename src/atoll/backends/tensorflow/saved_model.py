@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
-from atoll.backends.tensorflow.graph import ModelGraph, node_of, reached
+from atoll.backends.tensorflow.graph import VARIABLES, ModelGraph, node_of, reached
 from atoll.backends.tensorflow.library import submodule
 from atoll.backends.tensorflow.model_file import load_error, not_whole
 from atoll.backends.tensorflow.settings import Settings
@@ -19,7 +19,6 @@ _DEFAULT_TAG = "serve"
 _DEFAULT_SIGNATURE = "serving_default"
 _NO_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-_VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
 
 def read_saved_model(source: ModelSource, path: Path, settings: Settings) -> ModelGraph:
@@ -50,7 +49,7 @@ def read_saved_model(source: ModelSource, path: Path, settings: Settings) -> Mod
     fetches = {one.name: signature.outputs[one.name].name for one in served}
     feeds = {one.name: signature.inputs[one.name].name for one in inputs}
     nodes, operations = reached(definition, map(node_of, fetches.values()), {node_of(one) for one in feeds.values()})
-    _demand_variables(source, path, _VARIABLES & {kinds[one] for one in nodes})
+    _demand_variables(source, path, VARIABLES & {kinds[one] for one in nodes})
     if settings.jit_compile:
         for node in definition.node:
             if node.name in nodes and node.op in _CALLS:
