@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 from atoll.config.model_config import ModelConfig
 from atoll.errors import ConfigError
 
+EXAMPLES = Path(__file__).parents[3] / "examples" / "frameworks"
 ONES = np.ones((2, 4), np.float32)
 
 
@@ -54,6 +56,24 @@ def test_an_onnx_file(models: Any) -> None:
         ("Y", (-1, 4)),
     ]
     assert models.instance(source).execute({"X": -ONES}, ["Y"])["Y"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("example", "filename"),
+    [("savedmodel/1/model.savedmodel", "model.savedmodel"), ("graphdef/1/model.graphdef", "m.pb")],
+)
+def test_models_of_tensorflow(models: Any, example: str, filename: str, capfd: pytest.CaptureFixture[str]) -> None:
+    source = models.source(default_model_filename=filename)
+    example_path = EXAMPLES / f"digits_{example}"
+    copy = shutil.copytree if example_path.is_dir() else shutil.copyfile
+    copy(example_path, source.version_directory / filename)
+    signature = models.backend.signature(source)
+    (pixels,), (answer,) = signature.inputs, signature.outputs
+    assert pixels.shape == (-1, 1, 8, 8)
+    sent = np.random.default_rng(1).random((3, 1, 8, 8), np.float32)
+    found = models.instance(source).execute({pixels.name: sent}, [answer.name])[answer.name]
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=0.02)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_of_another_name_is_pointed_out(models: Any) -> None:

@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as op
 
-from atoll.config.model_config import ModelOutput
+from atoll.config.model_config import ModelInstanceGroup, ModelOutput
 from atoll.config.signature import ModelSignature
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
@@ -46,6 +46,16 @@ def shapes(signature: ModelSignature) -> list[Any]:
 def test_properties_reach_openvino(models: Any, parameters: dict[str, str], name: str, expected: str) -> None:
     models.dense()
     assert compiled_property(load_with(models, **parameters), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"), [({}, "2"), ({"NUM_STREAMS": "1"}, "1"), ({"PERFORMANCE_HINT": "LATENCY"}, "1")]
+)
+def test_as_many_streams_as_instances(models: Any, parameters: dict[str, str], expected: str) -> None:
+    models.dense()
+    groups = (ModelInstanceGroup(count=1), ModelInstanceGroup(count=1))
+    model = models.backend.load(models.source(parameters=parameters, instance_group=groups))
+    assert compiled_property(model, "NUM_STREAMS") == expected
 
 
 @pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:CPU", "HETERO:CPU", "MULTI:CPU"])

@@ -26,7 +26,7 @@ class OpenVinoBackend:
     name = "openvino"
     capabilities = Capabilities(bounded=True)
     default_model_filename = DEFAULT_MODEL_FILENAME
-    default_instance_count = 1
+    default_instance_count = 2  # see docs/decisions/026-openvino-instances.md
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,6 +48,10 @@ class OpenVinoBackend:
         core = self._core_for(openvino, source, settings)
         path = find_model_file(source)
         properties = device_properties(core, source, settings)
+        if settings.device == "CPU" and not {"NUM_STREAMS", "PERFORMANCE_HINT"} & properties.keys():
+            streams = sum(group.count for group in source.config.instance_group)
+            if streams:
+                properties["NUM_STREAMS"] = str(streams)
         prepared = prepare(openvino, core, source, path, settings)
         try:
             compiled = core.compile_model(prepared.model, settings.device, properties)
