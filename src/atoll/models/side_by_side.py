@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
+_HEARING_S = 0.5  # a signal that comes just before a wait begins is not heard during it
 
 
 def work_side_by_side(work: Callable[[_Item], None], items: Iterable[_Item], threads: int, name: str) -> None:
@@ -41,7 +42,8 @@ def work_side_by_side(work: Callable[[_Item], None], items: Iterable[_Item], thr
     try:
         for _ in range(working):
             threading.Thread(target=run, name=name, daemon=True).start()
-        ended.wait()
+        while not ended.wait(_HEARING_S):
+            pass
     except BaseException:
         left.clear()
         raise

@@ -13,6 +13,8 @@ from tests.unit.isolation.children import Nursery, eventually, is_gone
 from atoll.errors import InternalError
 from atoll.isolation import wire
 
+pytestmark = pytest.mark.slow  # processes that hang take their time
+
 DEADLOCK = """
 native = ctypes.PyDLL(None)  # keeps the interpreter lock
 mutex = ctypes.create_string_buffer(256)

@@ -12,6 +12,8 @@ from tests.unit.isolation.children import HERE, Nursery
 
 import atoll
 
+pytestmark = pytest.mark.slow  # it starts one process of each Python
+
 LOOK = (
     "import json, atoll\n"
     "data.sendall(json.dumps({'path': sys.path, 'modules': sorted(sys.modules), 'atoll': atoll.__file__, "

@@ -10,6 +10,8 @@ from tests.unit.isolation.children import Nursery, eventually
 from atoll.isolation import output
 from atoll.isolation.output import OutputLines
 
+pytestmark = pytest.mark.slow  # it waits for what comes at a bounded rate
+
 
 def test_both_streams_reach_the_log_in_order_with_the_instances_name(nursery: Nursery) -> None:
     code = "for i in range(100):\n    print('out', i)\n    sys.stderr.write(f'err {i}\\n')\nos._exit(0)"

@@ -13,6 +13,8 @@ import atoll
 from atoll.errors import ModelAsleepError
 from atoll.models.memory import resident_bytes
 
+pytestmark = pytest.mark.slow  # it loads and unloads until memory stays the same
+
 ONES = np.ones((1, 2), np.float32)
 MIB = 1 << 20
 COUNT = 5

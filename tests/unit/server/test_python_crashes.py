@@ -22,6 +22,8 @@ from tests.unit.server.python_repository import (
 
 import atoll
 
+pytestmark = pytest.mark.slow  # processes that are killed and started anew take their time
+
 DOUBLE = "def each(request):\n    return answer(value(request) * 2)"
 # Says its process, and obeys: -1 dies by its own hand, -2 crashes, -3 waits for the file NOTES + "go", -4 loops.
 OBEDIENT = """

@@ -8,6 +8,8 @@ from tests.unit.server.python_repository import ask, nothing_left, serving, writ
 from atoll.cli.main import main
 from atoll.errors import AtollError
 
+pytestmark = pytest.mark.slow  # it waits for models that are not ready in time
+
 ENDLESS = "class TritonPythonModel:\n    def initialize(self, args):\n        while True: pass\n"
 ENDLESS_MODULE = "while True: pass\n"
 ENDLESS_COMPLETION = """

@@ -10,6 +10,8 @@ from tests.unit.frontends.grpc.test_hostile_clients import Attack, request
 
 from atoll.frontends.grpc.transport import PENDING
 
+pytestmark = pytest.mark.slow  # it waits for clients that are silent or ping too often
+
 WAIT_S = 20
 
 
