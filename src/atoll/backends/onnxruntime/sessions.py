@@ -1,5 +1,6 @@
 """Makes ONNX Runtime's sessions: one for each device that a model has instances on."""
 
+import ctypes
 import logging
 import os
 import threading
@@ -136,6 +137,9 @@ class Sessions:
         try:
             for library in libraries:
                 options.register_custom_ops_library(str(library))
+                # It is never unmapped: ONNX Runtime unmaps it with its last session, and what C++ keeps once for all
+                # copies of a library (two models may each have one) would be gone for the others.
+                ctypes.CDLL(str(library))
             # No fallback: it would print, and try the same again.
             session = self._onnxruntime.InferenceSession(
                 str(path),
