@@ -1,6 +1,7 @@
 """A backend from somebody else's package: found by its entry point, served, and right by the suite."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,20 @@ import pytest
 from tests.backends.sample.conftest import PACKAGE
 from tests.backends.served import Serve
 
+from atoll.tensor import BY_PROTOCOL_NAME
+from atoll.testing.backend_contract import FEATURES
+
 CODE = PACKAGE / "atoll_arithmetic" / "__init__.py"
+PAGE = (PACKAGE.parents[3] / "docs" / "backends.md").read_text()
 
 
 def repository(folder: Path) -> Path:
+    """With the model that the page shows."""
+    model = re.search(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert model
     version = folder / "models" / "total" / "1"
     version.mkdir(parents=True)
-    outputs = {"SUM": ["add", "A", "B"]}
-    document = {"datatype": "FP32", "shape": [-1, 2], "inputs": ["A", "B"], "outputs": outputs}
-    (version / "model.arithmetic").write_text(json.dumps(document))
+    (version / "model.arithmetic").write_text(model[1])
     (version.parent / "config.pbtxt").write_text('backend: "arithmetic"\n')
     return folder / "models"
 
@@ -28,9 +34,19 @@ def test_a_served_model_of_it(tmp_path: Path, sample_environment: dict[str, str]
     assert config["backend"] == "arithmetic"
     assert config["max_batch_size"] == 4
     assert [one["name"] for one in config["input"]] == ["A", "B"]
-    inputs = [{"name": name, "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]} for name in ("A", "B")]
-    answer = server.post("/v2/models/total/infer", {"inputs": inputs})
-    assert answer["outputs"] == [{"name": "SUM", "datatype": "FP32", "shape": [2, 2], "data": [2, 4, 6, 8]}]
+    body = re.search(r"-d '(.*?)'", PAGE, re.DOTALL)
+    assert body
+    answer = server.post("/v2/models/total/infer", json.loads(body[1]))
+    assert f"\n{json.dumps(answer, separators=(',', ':'))}\n" in PAGE
+
+
+def test_a_wrong_model_of_it_is_refused(tmp_path: Path, sample_environment: dict[str, str]) -> None:
+    path = repository(tmp_path) / "total" / "1" / "model.arithmetic"
+    path.write_text(path.read_text().replace('"add"', '"divide"'))
+    command = [sys.executable, "-m", "atoll", "validate", str(tmp_path / "models")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=sample_environment, check=False)
+    assert done.returncode != 0
+    assert f"cannot read '{path}': KeyError: 'divide'" in done.stdout + done.stderr
 
 
 def test_it_is_not_there_without_its_package(tmp_path: Path) -> None:
@@ -58,5 +74,11 @@ def test_it_is_short() -> None:
 
 @pytest.mark.parametrize("file", ["pyproject.toml", "atoll_arithmetic/__init__.py", "tests/test_arithmetic.py"])
 def test_the_page_shows_the_sample(file: str) -> None:
-    page = (PACKAGE.parents[3] / "docs" / "backends.md").read_text()
-    assert f"\n{(PACKAGE / file).read_text()}```" in page, f"docs/backends.md shows another {file}"
+    assert f"\n{(PACKAGE / file).read_text()}```" in PAGE, f"docs/backends.md shows another {file}"
+
+
+def test_the_page_lists_the_features() -> None:
+    listed = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", PAGE, re.MULTILINE))
+    expected = {name: text for name, text in FEATURES.items() if name not in BY_PROTOCOL_NAME}
+    assert {name: listed.get(name) for name in expected} == expected
+    assert not listed.keys() & BY_PROTOCOL_NAME.keys()
