@@ -1,23 +1,144 @@
-"""The backend "pytorch"."""
+"""The backend "pytorch": finds a model's file, tells its form, and loads it."""
 
-from atoll.backends.api import BackendModel, Capabilities, ModelSource
-from atoll.backends.runtime import import_runtime
-from atoll.config.autofill import ModelSignature
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from atoll.backends.api import BackendModel, Capabilities, GpuSupport, ModelSource
+from atoll.backends.model_kind import AOTI, PT2, kind_of
+from atoll.backends.model_path import model_path
+from atoll.backends.pytorch import aot_inductor, eager, exported, torchscript
+from atoll.backends.pytorch.devices import first_device, largest_group
+from atoll.backends.pytorch.failures import load_failure
+from atoll.backends.pytorch.model import TorchModel
+from atoll.backends.pytorch.options import ModelOptions, model_options
+from atoll.backends.pytorch.program import Program
+from atoll.backends.pytorch.runtime import import_torch
+from atoll.backends.pytorch.signatures import declared_signature, signature_under
+from atoll.backends.pytorch.threads import DEFAULT, ProcessSettings
+from atoll.config.signature import ModelSignature
+from atoll.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_SUFFIXES = (".pt", ".pt2", ".pth", ".ts")
+
+
+class Form(Enum):
+    """What a model's file is."""
+
+    TORCHSCRIPT = "TorchScript"
+    EXPORTED = "torch.export"
+    AOT_INDUCTOR = "AOTInductor"
+    EAGER = "model.py"
 
 
 class PyTorchBackend:
-    """See `atoll.backends.api.Backend`."""
+    """Serves TorchScript, files of torch.export, packages of AOTInductor, and classes in a model.py."""
 
     name = "pytorch"
-    capabilities = Capabilities()
+    capabilities = Capabilities(bounded=True)
     default_model_filename = "model.pt"
     default_instance_count = 1
 
+    def __init__(self) -> None:
+        """Imports nothing yet."""
+        self._process = ProcessSettings()
+
     def signature(self, source: ModelSource) -> ModelSignature | None:
-        """What the model's file says."""
-        import_runtime("torch", backend="pytorch", library="PyTorch", extra="pytorch")
-        return None
+        """What the file says, under the configuration's names where the file's are other ones; None of a model.py.
+
+        Raises ConfigError naming the file and the cause where it cannot be read, or where the names do not fit.
+        """
+        form, path = _find(source)
+        if form is Form.EAGER:
+            return None
+        if form is Form.EXPORTED:
+            facts = exported.facts_of(source.name, path)
+            return signature_under(source.config, source.name, facts.forward, facts.signature)
+        torch = import_torch()
+        _load_operations(torch, source)
+        if form is Form.AOT_INDUCTOR:
+            forward, found = aot_inductor.signature_of(torch, source.name, path)
+            return signature_under(source.config, source.name, forward, found)
+        forward = torchscript.declared(torch, source.name, path)
+        return signature_under(source.config, source.name, forward, declared_signature(forward))
 
     def load(self, source: ModelSource) -> BackendModel:
-        """Load the model."""
-        raise NotImplementedError
+        """Load it. Raises ConfigError naming the file, or the parameter and what it may be."""
+        form, path = _find(source)
+        options = model_options(source)
+        torch = import_torch()
+        DEFAULT.count(torch)
+        _load_operations(torch, source)
+        self._process.apply(torch, source.name, options)
+        program = _program(torch, source, form, path, options)
+        try:
+            return TorchModel(torch, source, program, options)
+        except BaseException:
+            program.modules.close()
+            program.close()
+            raise
+
+    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
+        """All that PyTorch sees, where its build has CUDA."""
+        torch = import_torch()
+        if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+            return GpuSupport(
+                missing=f"PyTorch {torch.__version__} is a build for the CPU: install one with CUDA, for example with: "
+                "pip install torch --index-url https://download.pytorch.org/whl/cu126"
+            )
+        seen = torch.cuda.device_count()
+        usable = tuple(gpu for gpu in gpus if gpu < seen)
+        missing = "" if len(usable) == len(gpus) else f"PyTorch {torch.__version__} sees {seen} of the GPUs"
+        return GpuSupport(usable, missing)
+
+
+def _find(source: ModelSource) -> tuple[Form, Path]:
+    """The model's file and its form, told from its content, whatever its name is."""
+    if source.config.runtime.endswith(".py"):
+        code = source.version_directory / (source.config.default_model_filename or source.config.runtime)
+        weights = source.version_directory / eager.WEIGHTS
+        if code.is_file() and code.suffix == ".py":
+            return Form.EAGER, code
+        if not weights.is_file():
+            raise ConfigError(
+                f"unable to find '{code}' for model '{source.name}'; put the class there that inherits from "
+                "torch.nn.Module, or leave runtime out of config.pbtxt"
+            )
+        return Form.TORCHSCRIPT, weights
+    path = model_path(source, "model.pt", suffixes=_SUFFIXES)
+    if path.suffix == ".py":
+        return Form.EAGER, path
+    kind = kind_of(path)
+    if kind == PT2:
+        return Form.EXPORTED, path
+    return (Form.AOT_INDUCTOR if kind == AOTI else Form.TORCHSCRIPT), path
+
+
+def _program(torch: Any, source: ModelSource, form: Form, path: Path, options: ModelOptions) -> Program:
+    device = first_device(source.config)
+    if form is Form.EAGER:
+        return eager.load(torch, source.name, path, source.version, options, device)
+    if form is Form.EXPORTED:
+        return exported.load(torch, source.name, path, options, device)
+    if form is Form.AOT_INDUCTOR:
+        return aot_inductor.load(torch, source.name, path, options, device, largest_group(source.config))
+    return torchscript.load(torch, source.name, path, options, device)
+
+
+def _load_operations(torch: Any, source: ModelSource) -> None:
+    """The libraries of operators that the configuration names."""
+    names = source.config.model_operations.op_library_filename if source.config.model_operations else ()
+    for name in names:
+        found = [one for one in (source.version_directory / name, source.model_directory / name) if one.is_file()]
+        if not found:
+            raise ConfigError(
+                f"model '{source.name}': model_operations.op_library_filename names '{name}', "
+                f"which is neither in '{source.version_directory}' nor in '{source.model_directory}'"
+            )
+        try:
+            torch.ops.load_library(str(found[0]))
+        except Exception as error:
+            raise load_failure(source.name, found[0], error) from error

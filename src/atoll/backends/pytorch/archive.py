@@ -1,0 +1,81 @@
+"""The records of a .pt2 file, read as the ZIP archive that it is: nothing is unpickled, and sizes are bounded."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MAX_RECORD = 1 << 28  # bytes of a record that is looked at here; a program's text is far smaller
+_OLD_PROGRAM = "serialized_exported_program.json"  # as PyTorch 2.6 and 2.7 save
+
+_PICKLED = ("data/sample_inputs/", "data/weights/", "data/constants/", "serialized_")
+
+
+class Records:
+    """An open archive's records, by their names without the folder that all of them are in."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self._archive = archive
+        names = archive.namelist()
+        roots = {name.partition("/")[0] for name in names}
+        prefix = f"{roots.pop()}/" if len(roots) == 1 else ""
+        self._names = {name.removeprefix(prefix): name for name in names}
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Those that start so, in the archive's order."""
+        return [name for name in self._names if name.startswith(prefix)]
+
+    def read(self, name: str) -> bytes:
+        """A record. Raises ValueError where it is too large, or damaged."""
+        size = self._archive.getinfo(self._names[name]).file_size
+        if size > MAX_RECORD:
+            raise ValueError(f"its record {name} has {size} bytes, more than {MAX_RECORD}")
+        try:
+            return self._archive.read(self._names[name])
+        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            raise ValueError(f"its record {name} is damaged: {error}") from error
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A record that is JSON. Raises ValueError where it is none."""
+        try:
+            found = json.loads(self.read(name))
+        except RecursionError as error:
+            raise ValueError(f"its record {name} is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"its record {name} is no JSON object")
+        return found
+
+    def program(self) -> dict[str, Any]:
+        """The exported program. Raises ValueError where there is none."""
+        name = next((one for one in ("models/model.json", _OLD_PROGRAM) if one in self._names), None)
+        if name is None:
+            others = [one[len("models/") : -len(".json")] for one in self.names("models/") if one.endswith(".json")]
+            found = f"those named {', '.join(others)}" if others else "none"
+            raise ValueError(f"it has no program named 'model', but {found}")
+        return self.document(name)
+
+    def pickles(self) -> Iterator[tuple[str, bool]]:
+        """The records that torch.export.load unpickles, each with whether it can do so as plain tensors alone."""
+        for name in self.names():
+            if name.endswith(".pt") and name.startswith(_PICKLED):
+                yield name, True
+        for name in self.names("data/"):
+            if name.endswith(("_weights_config.json", "_constants_config.json")):
+                folder = name.rpartition("/")[0]
+                for payload in dict(self.document(name).get("config") or {}).values():
+                    path = str(payload.get("path_name", ""))
+                    if payload.get("use_pickle") and not path.startswith("custom_obj_"):  # those, C++ reads
+                        yield f"{folder}/{path}", not path.startswith("opaque_obj_")
+
+
+@contextmanager
+def records_of(path: Path) -> Iterator[Records]:
+    """Those of a file. Raises ValueError where it is no whole archive, and OSError where it cannot be read."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is no whole archive: {error}") from error
+    with archive:
+        yield Records(archive)

@@ -1,0 +1,43 @@
+"""The modes that an execution runs in: without gradients, with autocast, on a stream."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from atoll.backends.pytorch.options import ModelOptions
+
+Mode = AbstractContextManager[Any]
+
+
+class Several:
+    """Some modes one inside the other, to be entered again and again by one thread at a time."""
+
+    def __init__(self, makers: Sequence[Callable[[], Mode]]):
+        self._makers = makers
+        self._entered = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            for make in self._makers:
+                stack.enter_context(make())
+            self._entered = stack.pop_all()
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.__exit__(*error)
+
+
+def mode_of(torch: Any, options: ModelOptions, device: str, stream: Any = None) -> Any:
+    """What `with` is given round each execution; it can be entered again."""
+    quiet = torch.inference_mode if options.inference_mode else torch.no_grad
+    makers: list[Callable[[], Mode]] = []
+    if stream is not None:
+        makers += [lambda: torch.cuda.device(device), lambda: torch.cuda.stream(stream)]
+    if options.autocast:
+        dtype = torch.bfloat16 if options.autocast == "bf16" else torch.float16
+        kind = "cuda" if device.startswith("cuda") else "cpu"
+        makers.append(lambda: torch.autocast(kind, dtype=dtype))
+    if not options.optimized_execution:
+        makers.append(lambda: torch.jit.optimized_execution(False))
+    if not makers:
+        return quiet()  # entering one again is half the price of making it
+    return Several([quiet, *makers])
