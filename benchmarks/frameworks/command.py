@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wanted:
             with _servers(options, wanted, scratch, session) as servers:
                 there = [one for one in wanted if one.format.framework in servers]
-                bench = FrameworkBench(servers, load, there, options.seconds, not options.no_own_loop)
+                bench = FrameworkBench(servers, load, there, options.clients, options.seconds, not options.no_own_loop)
                 _measure(session, options, bench, there, samples)
         if not options.no_pairs:
             _measure_pairs(session, options, scratch, pairs(options.frameworks), together)

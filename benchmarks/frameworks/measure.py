@@ -1,5 +1,6 @@
 """Takes samples: one model on its framework's server with the framework's own loop after it, and two models at once."""
 
+import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from benchmarks.bare_loop import sizes_that_matter
 from benchmarks.frameworks.own_loop import seconds_per_run
 from benchmarks.frameworks.plan import Pair, Subject
 from benchmarks.frameworks.repository import model_file
-from benchmarks.load import LoadGenerator, PerfAnalyzer
+from benchmarks.load import LoadError, LoadGenerator, PerfAnalyzer
 from benchmarks.measure import WARM_UP_SECONDS, Bench
 from benchmarks.plan import Case, Protocol
 from benchmarks.servers import RunningServer
@@ -27,20 +28,20 @@ class FrameworkBench(Bench):
         servers: Mapping[str, RunningServer],
         load: LoadGenerator,
         subjects: Sequence[Subject],
+        clients: Sequence[int],
         seconds: float,
         own_loop: bool,
     ) -> None:
         super().__init__(servers, load, Path(), seconds, own_loop)
+        self._clients = clients
         self._subjects = {one.model: one for one in subjects}
 
     def _server(self, case: Case) -> RunningServer:
         return self._servers[self._subjects[case.model].format.framework]
 
     def _warm_up(self, case: Case, protocol: Protocol, port: int) -> None:
-        super()._warm_up(case, protocol, port)
-        # Some frameworks compile, or choose their kernels, when a batch of a new size first comes.
-        for clients in (8, 32):
-            self._load.drive(case, protocol, port, clients, WARM_UP_SECONDS * case.stretch)
+        for clients in sorted({1, *self._clients}):
+            warm_up(self._load, case, port, clients)
 
     def _limit_seconds(self, server: RunningServer, case: Case, executions: dict[int, int]) -> dict[int, float]:
         """Straight after the server's own turn, so that both see the same machine."""
@@ -49,6 +50,12 @@ class FrameworkBench(Bench):
             return {}
         subject = self._subjects[case.model]
         return seconds_per_run(subject, model_file(subject), sizes, self._seconds * case.stretch / 3)
+
+
+def warm_up(load: LoadGenerator, case: Case, port: int, clients: int) -> None:
+    """Some frameworks compile, or choose their kernels, when a batch of a new size first comes."""
+    with contextlib.suppress(LoadError):  # nothing was answered within so short a window: no matter
+        load.drive(case, PROTOCOL, port, clients, WARM_UP_SECONDS * case.stretch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +103,8 @@ def pair_sample(
         length = seconds * max(one.net.stretch for one in subjects)
         return loads[number].drive(subjects[number].case, PROTOCOL, server.grpc_port, clients, length).throughput
 
-    for number in range(len(subjects)):
-        loads[number].drive(subjects[number].case, PROTOCOL, server.grpc_port, clients, WARM_UP_SECONDS)
+    for one, load in zip(subjects, loads, strict=True):
+        warm_up(load, one.case, server.grpc_port, clients)
     before = [rate(0), rate(1)]
     with ThreadPoolExecutor(2) as threads:
         beside = list(threads.map(rate, (0, 1)))
