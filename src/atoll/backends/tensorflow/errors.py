@@ -7,12 +7,16 @@ from atoll.errors import AtollError, InternalError, InvalidArgumentError
 MAX_LENGTH = 1000
 # From here on come the places in the graph and in the exporting program that an error passed through.
 _TRACE = re.compile(r"\n?\s*\[\[(\{\{)?|\n\s*Original stack trace|\n\s*Errors may have originated")
+_OF_VALUES = ("InvalidArgumentError", "UnicodeDecodeError")
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 
 
 def error_text(error: BaseException) -> str:
     """The message without its stack traces, with the node where that is told: on one line, and never a long one."""
-    whole = str(getattr(error, "message", "") or error)[: 20 * MAX_LENGTH]
+    if isinstance(error, UnicodeDecodeError):  # the binding's, of a message that quotes a value
+        whole = error.object[: 20 * MAX_LENGTH].decode("utf-8", "backslashreplace")
+    else:
+        whole = str(getattr(error, "message", "") or error)[: 20 * MAX_LENGTH]
     text = " ".join(_TRACE.split(whole, maxsplit=1)[0].split()) or type(error).__name__
     if len(text) > MAX_LENGTH:
         text = text[:MAX_LENGTH] + "..."
@@ -28,6 +32,6 @@ def execution_error(error: Exception, *, blame_values: bool) -> AtollError:
     """
     if isinstance(error, AtollError):
         return error
-    if blame_values and type(error).__name__ == "InvalidArgumentError":
+    if blame_values and type(error).__name__ in _OF_VALUES:
         return InvalidArgumentError(f"tensorflow: {error_text(error)}")
     return InternalError(f"tensorflow: {type(error).__name__}: {error_text(error)}")
