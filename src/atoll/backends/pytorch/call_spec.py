@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 _DEPTH = 64
-_DICTS = ("builtins.dict", "collections.OrderedDict", "collections.defaultdict")
+_DICTS = (
+    "builtins.dict",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "torch.fx.immutable_collections.immutable_dict",  # of a module that torch.fx made
+)
 
 
 @dataclass(frozen=True, slots=True)
