@@ -144,8 +144,8 @@ def _instance_groups(config: ModelConfig, name: str, gpus: Sequence[int] | None,
                 add(f"gpus[{position}]", message, one, expected, remedy)
         if group.profile and backend_of(config) != "tensorrt":
             message = (
-                f"{label} and platform {config.platform} specifies profile field which is only supported for "
-                "TensorRT models"
+                f"{label} and platform {config.platform}".rstrip() + " specifies profile field which is only supported "
+                "for TensorRT models"
             )
             add("profile", message, ", ".join(group.profile), "none", "Remove it.")
     return problems
