@@ -102,7 +102,7 @@ def _forward(model: str, path: Path, loader: Any) -> Forward:
         raise load_failure(model, path, f"its call's form is unknown: {error}") from error
     labels = _labels(leaves)
     names = labels or tuple(f"INPUT__{i}" for i in range(len(leaves)))
-    return Forward(arguments=names, outputs=_labels(results) or None, output_count=len(results))
+    return Forward(arguments=names, named=bool(labels), outputs=_labels(results) or None, output_count=len(results))
 
 
 def _labels(leaves: Sequence[Leaf]) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def _facts(program: Mapping[str, Any]) -> ExportedFacts:
     mutations = [kind for one in specs["output_specs"] for kind in one if kind.endswith("_mutation")]
     return ExportedFacts(
         signature=ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs), batching=_batching(sizes)),
-        forward=Forward(arguments=tuple(names), outputs=keys or None, output_count=len(returned)),
+        forward=Forward(arguments=tuple(names), named=True, outputs=keys or None, output_count=len(returned)),
         values=tuple(TENSOR if value[0] is TENSOR else value[1] for value in given),
         plain=all(leaf.plain for leaf in leaves),
         writes_inputs=bool(written & user) or "user_input_mutation" in mutations,
@@ -140,11 +140,12 @@ def _signature(name: str, meta: Mapping[str, Any]) -> TensorSignature:
     return TensorSignature(name=name, data_type=datatype, shape=shape)
 
 
-def _batching(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether the first dimension of every tensor is one and the same, of any size."""
+def _batching(sizes: Sequence[Sequence[Mapping[str, Any]]]) -> bool | None:
+    """Whether the first dimension of every tensor is one and the same, of any size; None where the shapes tell."""
     firsts = [one[0] if one else {} for one in sizes]
-    texts = {one["as_expr"]["expr_str"] if "as_expr" in one else "" for one in firsts}
-    return len(texts) == 1 and "" not in texts
+    if not all("as_expr" in one for one in firsts):
+        return None
+    return len({one["as_expr"]["expr_str"] for one in firsts}) == 1
 
 
 def _written(nodes: Iterable[Mapping[str, Any]], placeholders: set[str]) -> set[str]:

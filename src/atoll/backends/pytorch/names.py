@@ -19,13 +19,15 @@ class Forward:
     """What a model says of its call.
 
     `arguments`: its tensors in order, None where it does not say how many it takes; those in `optional` may be left
-    out, those in `keyword_only` are not given by position, those in `strings` are lists of text. `keyed`: it takes one
-    dict, of tensors under any keys. `outputs`: the keys of the dict that it returns, else None; `output_count`: how
-    many tensors it returns, None where it does not say. `strings_out`: what it returns is a list of text.
+    out, those in `keyword_only` are not given by position, those in `strings` are lists of text. `named`: the order of
+    a configuration does not stand for their names. `keyed`: it takes one dict, of tensors under any keys. `outputs`:
+    the keys of the dict that it returns, else None; `output_count`: how many tensors it returns, None where it does not
+    say. `strings_out`: what it returns is a list of text.
     """
 
     arguments: tuple[str, ...] | None = None
     optional: frozenset[str] = frozenset()
+    named: bool = False
     keyword_only: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
     keyed: bool = False
@@ -70,7 +72,7 @@ def bind_inputs(model: str, forward: Forward, names: Sequence[str]) -> tuple[str
         beyond = [name for index, name in bound.items() if index >= len(arguments)]
         if beyond:
             raise _inputs_disagree(model, forward, names, f"there is no argument for '{beyond[0]}'")
-    elif set(arguments).isdisjoint(names) and len(names) <= len(arguments):
+    elif not forward.named and set(arguments).isdisjoint(names) and len(names) <= len(arguments):
         bound = dict(enumerate(names))
     else:
         raise _inputs_disagree(model, forward, names, "no rule for names fits all of them")
