@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_kind import wrong_kind
 from atoll.errors import ConfigError
 
 
@@ -14,11 +15,18 @@ def model_path(
 ) -> Path:
     """What `default_model_filename` names in the version's folder, or `default` there.
 
-    Raises ConfigError where there is none; it names entries with one of the `suffixes`, which may have been meant.
+    Raises ConfigError where there is none, or a folder where it has to be a file; it names entries with one of the
+    `suffixes`, which may have been meant.
     """
     path = source.version_directory / (source.config.default_model_filename or default)
     if is_model(path):
         return path
+    if path.exists():
+        what = "a folder" if path.is_dir() else "a file"
+        wrong = wrong_kind(path, source.config.backend)
+        raise ConfigError(
+            f"failed to load model '{source.name}' from '{path}': {what} is no model of this backend{wrong}"
+        )
     message = f"unable to find '{path}' for model '{source.name}'"
     others = _entries(source.version_directory, suffixes or (Path(default).suffix,))
     if others:

@@ -55,7 +55,11 @@ def test_few_of_many_are_named(version: Path) -> None:
 
 def test_a_folder_is_no_file_and_a_file_no_folder(version: Path) -> None:
     (version / "model.savedmodel").mkdir()
-    with pytest.raises(ConfigError):
+    path = version / "model.savedmodel"
+    with pytest.raises(ConfigError, match=rf"'m' from '{path}': a folder is no model of this backend$"):
+        model_path(source(version.parent), "model.savedmodel")
+    (path / "saved_model.pb").touch()
+    with pytest.raises(ConfigError, match=r'; the folder is a TensorFlow SavedModel: set backend: "tensorflow"'):
         model_path(source(version.parent), "model.savedmodel")
     found = model_path(source(version.parent), "model.savedmodel", is_model=Path.is_dir)
     assert found == version / "model.savedmodel"
