@@ -54,13 +54,18 @@ class TensorRtBackend:
             loaded.close()
 
     def load(self, source: ModelSource) -> "TensorRtModel":
-        """Put the engine onto the GPUs of the instance groups."""
+        """Put the engine onto the GPUs of the instance groups.
+
+        In the process of a single instance, which sees one of these GPUs as number 0, it may be put there only by
+        `instance`.
+        """
         path = model_path(source, _FILENAME)
+        visible = _visible(source)
         model = TensorRtModel(self, source, path)
         try:
             for group in source.config.instance_group:
                 if group.kind is ModelInstanceGroup.Kind.KIND_GPU:
-                    for number in group.gpus or (0,):
+                    for number in set(group.gpus or (0,)).intersection(visible):
                         model.check(group, number)
         except BaseException:
             model.close()
@@ -68,11 +73,7 @@ class TensorRtBackend:
         return model
 
     def _load(self, source: ModelSource, path: Path, number: int, core: int | None) -> LoadedEngine:
-        if not visible_gpus(os.environ):
-            raise UnavailableError(
-                f"model '{source.name}': the tensorrt backend needs an NVIDIA GPU: none is visible to this process "
-                "(see CUDA_VISIBLE_DEVICES, TRITON_SERVER_CPU_ONLY, and in a container its option for GPUs)"
-            )
+        _visible(source)
         options = engine_options(source)
         with self._lock:
             if self._library is None:
@@ -142,6 +143,17 @@ class TensorRtModel:
 
     def _group(self, placement: Placement) -> ModelInstanceGroup:
         return self._groups.get(placement.name.rsplit("_", 2)[0], ModelInstanceGroup())
+
+
+def _visible(source: ModelSource) -> tuple[int, ...]:
+    """The GPUs that this process may use. Raises UnavailableError where there is none."""
+    numbers = visible_gpus(os.environ)
+    if not numbers:
+        raise UnavailableError(
+            f"model '{source.name}': the tensorrt backend needs an NVIDIA GPU: none is visible to this process "
+            "(see CUDA_VISIBLE_DEVICES, TRITON_SERVER_CPU_ONLY, and in a container its option for GPUs)"
+        )
+    return numbers
 
 
 def _profiles(config: ModelConfig, group: ModelInstanceGroup, loaded: LoadedEngine) -> tuple[int, ...]:

@@ -330,6 +330,10 @@ def make_tensorrt(cuda: CudaStandIn) -> Any:
                 return None
             return Engine(document, self.logger, self)
 
+    def initialize_plugins(logger: Any, namespace: str) -> bool:
+        module.plugins_initialized += 1
+        return True
+
     module = SimpleNamespace(
         __version__=VERSION,
         DataType=DataType,
@@ -342,7 +346,8 @@ def make_tensorrt(cuda: CudaStandIn) -> Any:
         TensorLocation=TensorLocation,
         deserialized=0,
         held=weakref.WeakSet(),  # engines and contexts that somebody has
-        init_libnvinfer_plugins=lambda logger, namespace: True,
+        init_libnvinfer_plugins=initialize_plugins,
+        plugins_initialized=0,
         runtimes=[],
     )
     return module

@@ -1,6 +1,7 @@
 """Engines that load and those that do not: what their files and the configuration say, and every refusal's text."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.unit.backends.tensorrt.conftest import Engines
 from tests.unit.backends.tensorrt.tensorrt_standin import MAGIC
 
+from atoll.backends.api import Placement
 from atoll.backends.tensorrt import TensorRtBackend, backend
 from atoll.config.autofill import check, fill
 from atoll.errors import ConfigError, MissingExtraError, UnavailableError
@@ -249,3 +251,21 @@ def test_without_a_gpu(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Non
             UnavailableError, match=r"'m': the tensorrt backend needs an NVIDIA GPU: none is visible to th"
         ):
             ask(source)
+
+
+def test_the_process_of_one_instance_sees_its_gpu_as_number_0(engines: Engines) -> None:
+    engines.cuda.devices = 1  # of the group's, which are 1 and 2
+    model = engines.backend.load(engines.write("instance_group { kind: KIND_GPU gpus: [ 1, 2 ] }", **ENGINE))
+    model.instance(Placement("m_0_0_gpu1", "KIND_GPU", 0)).close()
+    model.close()
+    assert not engines.cuda.left()
+
+
+def test_models_loaded_at_once_share_the_library(engines: Engines) -> None:
+    source = engines.write(**ENGINE)
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(engines.backend.load, [source] * 8))
+    assert engines.tensorrt.deserialized == 8
+    assert engines.tensorrt.plugins_initialized == 1
+    for model in models:
+        model.close()
