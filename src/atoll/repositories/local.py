@@ -1,4 +1,4 @@
-"""Model repositories on local disk, in Triton's layout, and bare model files: which models and versions are there.
+"""Model repositories on local disk, in Triton's layout, and bare models: which models and versions are there.
 
 Source for the layout: Triton's model repository documentation. Version folders are named by a whole number from 1
 without leading zeros; everything else is ignored. Names that begin with a dot are not models.
@@ -18,13 +18,15 @@ from atoll.repositories.tree import Bounds, cannot, inspect, listed, walk
 
 CONFIG_FILENAME = "config.pbtxt"
 MAX_MODELS = 100_000
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")  # in a folder that is itself a model, of TensorFlow
 _NO_MODELS = frozenset({"lost+found"})  # the file system's own, at the root of every mounted ext4 volume
 
 log = logging.getLogger(__name__)
 
 
 class LocalRepository:
-    """A folder of models, or a bare model file, which is a repository of one model named by the file's stem.
+    """A folder of models, or a bare model, which is a repository of one: a file, or a folder that is a TensorFlow
+    SavedModel, named by its stem (and where that is a version's number, by the folder above).
 
     Every call looks at the disk anew. Names may come from clients. A symbolic link that leads out of the folder is an
     error of the model it is in, unless `external_symlinks`.
@@ -42,8 +44,8 @@ class LocalRepository:
         Raises NotFoundError where the location does not exist, ConfigError where it is no repository, UnavailableError
         where it cannot be listed.
         """
-        if self._is_file():
-            return [self._path.stem]
+        if self._is_bare():
+            return [self._bare_name()]
         entries = listed(self._path, MAX_MODELS)
         if len(entries) > MAX_MODELS:
             raise ConfigError(
@@ -57,16 +59,22 @@ class LocalRepository:
         Raises NotFoundError for a model that is not there, ConfigError for what a model's folder must not contain,
         UnavailableError for what cannot be read.
         """
-        if self._is_file():
-            return {self._path.name: token(self._bare_file(name))}
+        if self._is_bare():
+            status = self._bare(name)
+            if not stat.S_ISDIR(status.st_mode):
+                return {self._path.name: token(status)}
+            path = self._path.absolute()
+            return {f"{path.name}/{file}": token(status) for file, status in walk(path, self._bounds())}
         return {path: token(status) for path, status in walk(self._directory(name), self._bounds())}
 
     def folder(self, name: str) -> ModelFolder:
         """The model where it lies, looked at file by file. Raises what `files` raises."""
-        if self._is_file():
-            self._bare_file(name)
-            parent = self._path.parent
-            return ModelFolder(name, parent, {1: parent}, self.location, self._path.name)
+        if self._is_bare():
+            if stat.S_ISDIR(self._bare(name).st_mode):
+                for _ in walk(self._path, self._bounds()):
+                    pass
+            path = self._path.absolute()
+            return ModelFolder(name, path.parent, {1: path.parent}, self.location, path.name)
         directory = self._directory(name)
         return model_folder(name, directory, self.location, [os.path.realpath(self._path)], self._external_symlinks)
 
@@ -81,14 +89,14 @@ class LocalRepository:
 
         Raises what `names` raises for the location, ConfigError and UnavailableError for the file itself.
         """
-        if self._is_file():
+        if self._is_bare():
             return None
         file = self._path / CONFIG_FILENAME
         status = inspect(file, self._bounds())
         return file if status is not None and stat.S_ISREG(status.st_mode) else None
 
-    def _is_file(self) -> bool:
-        """Whether the location is a bare model file, rather than a folder; an error where it is neither."""
+    def _is_bare(self) -> bool:
+        """Whether the location is a bare model, rather than a folder of models; an error where it is neither."""
         try:
             mode = os.stat(self._path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -107,7 +115,7 @@ class LocalRepository:
                 f"model repository path '{self._path}' is neither a folder nor a model file; name the folder that "
                 "holds the models' folders"
             )
-        return False
+        return any(os.path.isfile(self._path / name) for name in _SAVED_MODEL)
 
     def _is_model(self, name: str) -> bool:
         if name.startswith(".") or name in _NO_MODELS:
@@ -128,10 +136,14 @@ class LocalRepository:
     def _bounds(self) -> Bounds:
         return Bounds((os.path.realpath(self._path),), self._external_symlinks)
 
-    def _bare_file(self, name: str) -> os.stat_result:
-        """The state of the one file; NotFoundError for another model's name."""
+    def _bare_name(self) -> str:
+        path = self._path.absolute()
+        return path.parent.name if version_number(path.name) is not None and path.parent.name else path.stem
+
+    def _bare(self, name: str) -> os.stat_result:
+        """The state of the one file or folder; NotFoundError for another model's name."""
         status = None
-        if name == self._path.stem:
+        if name == self._bare_name():
             status = inspect(self._path, Bounds((), external_symlinks=True))  # the operator named it, link or not
         if status is None:
             raise self._not_found(name)

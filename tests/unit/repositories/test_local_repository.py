@@ -96,6 +96,46 @@ def test_a_bare_file_is_a_repository_of_one(tmp_path: Path) -> None:
             call("other")
 
 
+def test_a_saved_model_is_a_repository_of_one(tmp_path: Path) -> None:
+    files = ["saved_model.pb", "variables/variables.index"]
+    for file in files:
+        path = tmp_path / "my.savedmodel" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    repository = LocalRepository(tmp_path / "my.savedmodel")
+    assert repository.names() == ["my"]
+    assert repository.server_config() is None
+    folder = repository.folder("my")
+    assert (folder.name, folder.directory, folder.model_filename) == ("my", tmp_path, "my.savedmodel")
+    assert folder.versions == {1: tmp_path}
+    before = repository.files("my")
+    assert sorted(before) == [f"my.savedmodel/{file}" for file in files]
+    (tmp_path / "my.savedmodel" / files[1]).write_bytes(b"longer")
+    assert {key for key, one in repository.files("my").items() if before[key] != one} == {f"my.savedmodel/{files[1]}"}
+    with pytest.raises(NotFoundError):
+        repository.folder("variables")
+
+
+def test_a_saved_model_in_a_versions_place_has_the_name_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "digits" / "3"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"x")
+    assert LocalRepository(folder).names() == ["digits"]
+    monkeypatch.chdir(folder)
+    assert LocalRepository(".").names() == ["digits"]
+    assert LocalRepository(".").folder("digits").model_filename == "3"
+
+
+def test_a_link_out_of_a_saved_model_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"x")
+    (tmp_path / "other").write_bytes(b"x")
+    (folder / "variables").symlink_to(tmp_path / "other")
+    with pytest.raises(ConfigError, match="outside of the repository"):
+        LocalRepository(folder).folder("m")
+
+
 def test_a_bare_file_may_be_given_by_a_link(tmp_path: Path) -> None:
     write(tmp_path, "store/abc")
     (tmp_path / "here").mkdir()
