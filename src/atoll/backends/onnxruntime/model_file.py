@@ -12,12 +12,8 @@ DEFAULT_MODEL_FILENAME = "model.onnx"
 
 _ORT_ERROR = re.compile(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", re.DOTALL)
 _PROTOBUF_LIMIT = 2**31
-_NO_OPERATOR = (
-    "is not a registered function/op",
-    "No Op registered for",
-    "No opset import for domain",
-    "Could not find an implementation for",
-)
+_NO_OPERATOR = ("is not a registered function/op", "No Op registered for", "No opset import for domain")
+ONLY_ELSEWHERE = "Could not find an implementation for"
 
 
 def find_model_file(source: ModelSource) -> Path:
@@ -63,6 +59,11 @@ def _advice(path: Path, error: Exception) -> str:
     if "INVALID_PROTOBUF" in text or "No graph was found" in text:
         return (
             f"; its {size} bytes are not a whole ONNX model: it is cut off or of another kind, export or copy it again"
+        )
+    if ONLY_ELSEWHERE in text:
+        return (
+            "; this operator or its types are not for the devices that the model is on: it may need a GPU "
+            "(kind: KIND_GPU in its instance_group, and a package of ONNX Runtime that uses GPUs)"
         )
     if any(one in text for one in _NO_OPERATOR):
         return (

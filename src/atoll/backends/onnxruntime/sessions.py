@@ -10,7 +10,7 @@ from typing import Any
 
 from atoll.backends.api import ModelSource
 from atoll.backends.onnxruntime.accelerators import CPU, Provider
-from atoll.backends.onnxruntime.model_file import load_error
+from atoll.backends.onnxruntime.model_file import ONLY_ELSEWHERE, load_error
 from atoll.backends.onnxruntime.optimized_models import OptimizedModels, has_external_data
 from atoll.backends.onnxruntime.options import AS_IT_IS, SessionSettings, session_options
 from atoll.backends.onnxruntime.providers import (
@@ -18,6 +18,7 @@ from atoll.backends.onnxruntime.providers import (
     demand_providers,
     demand_started,
     failure_to_start,
+    gpu_provider,
     load_libraries,
 )
 from atoll.errors import ConfigError
@@ -69,11 +70,19 @@ class Sessions:
 
     def look_into(self, source: ModelSource, path: Path, settings: SessionSettings) -> Any:
         """A session that tells of inputs and outputs and is not run: without optimizations, which change none of them
-        and take most of a load's time, and with one thread. Raises ConfigError naming the file.
+        and take most of a load's time, and with one thread; on the CPU, unless there are operators that only a GPU has.
+
+        Raises ConfigError naming the file.
         """
         shared = settings.global_threads  # with a pool for all, no session may have its own
         look = SessionSettings(graph_level=AS_IT_IS, intra_op_thread_count=1, global_threads=shared)
-        return self._make(source, path, look, (CPU,), log_level=FATAL)
+        try:
+            return self._make(source, path, look, (CPU,), log_level=FATAL)
+        except ConfigError as error:
+            gpu = gpu_provider(self._onnxruntime)
+            if ONLY_ELSEWHERE not in str(error) or gpu not in self._onnxruntime.get_available_providers():
+                raise
+            return self._make(source, path, look, (Provider(gpu), CPU), log_level=FATAL)
 
     def share_threads(self, settings: SessionSettings) -> None:
         """Make the pool of threads that all sessions share, unless there is one. Raises ConfigError."""

@@ -1,6 +1,6 @@
 """Models made on the spot, and the backend that serves them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,11 @@ class OnnxModels:
         name: str = "m",
         opset: int = 17,
         ir_version: int = 8,
+        domains: Sequence[str] = (),
     ) -> ModelSource:
         graph = helper.make_graph(nodes, name, inputs, outputs, initializers or [])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(one, 1) for one in domains)]
+        model = helper.make_model(graph, opset_imports=opsets)
         model.ir_version = ir_version
         return self.file(model.SerializeToString(), name=name)
 

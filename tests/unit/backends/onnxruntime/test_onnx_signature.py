@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from atoll.config.autofill import TensorSignature
 from atoll.errors import ConfigError
 from atoll.tensor import BY_PROTOCOL_NAME, DataType
+
+HAS_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 @pytest.mark.parametrize("name", BY_PROTOCOL_NAME)
@@ -173,6 +176,36 @@ def test_a_graph_that_onnx_runtime_refuses_is_named_with_its_words(models: Any) 
     )
     with pytest.raises(ConfigError, match=r"failed to load model 'm' from '.*model\.onnx': .*NoSuchOperator"):
         models.backend.load(source)
+
+
+def test_a_missing_operator_says_where_it_may_come_from(models: Any) -> None:
+    source = models.write(
+        [helper.make_node("NoSuchOperator", ["X"], ["Y"])],
+        [models.value("X", "FP32", ["n"])],
+        [models.value("Y", "FP32", ["n"])],
+    )
+    for ask in (models.backend.signature, models.backend.load):
+        with pytest.raises(ConfigError, match=r"NoSuchOperator.*op_library_filename.*older opset"):
+            ask(source)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this ONNX Runtime can use GPUs")
+def test_an_operator_that_only_gpus_have_says_so(models: Any) -> None:
+    node = helper.make_node(
+        "PackedAttention",
+        ["X", "W", "B", "T", "L"],
+        ["Y"],
+        domain="com.microsoft",
+        num_heads=1,
+        qkv_hidden_sizes=[2, 2, 2],
+    )
+    names = {"X": ("FP32", ["t", 2]), "W": ("FP32", [2, 6]), "B": ("FP32", [6])}
+    names |= {"T": ("INT32", ["b", "s"]), "L": ("INT32", ["c"])}
+    inputs = [models.value(name, *one) for name, one in names.items()]
+    source = models.write([node], inputs, [models.value("Y", "FP32", ["t", 2])], domains=["com.microsoft"])
+    for ask in (models.backend.signature, models.backend.load):
+        with pytest.raises(ConfigError, match=r"implementation for PackedAttention.*KIND_GPU"):
+            ask(source)
 
 
 def test_a_missing_file_is_named(models: Any) -> None:
