@@ -9,6 +9,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 
 PURE = [
     "scheduling",
+    "backends/onnxruntime/accelerators.py",
+    "backends/onnxruntime/accelerator_options.py",
     "execution/batching/batch.py",
     "execution/batching/plan.py",
     "execution/batching/joining.py",

@@ -13,6 +13,7 @@ DEFAULT_MODEL_FILENAME = "model.onnx"
 _ORT_ERROR = re.compile(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", re.DOTALL)
 _PROTOBUF_LIMIT = 2**31
 _NO_OPERATOR = ("is not a registered function/op", "No Op registered for", "No opset import for domain")
+_TOO_NEW = ("Unsupported model IR version", "is under development and support for this is limited")
 ONLY_ELSEWHERE = "Could not find an implementation for"
 
 
@@ -60,9 +61,14 @@ def _advice(path: Path, error: Exception) -> str:
         return (
             f"; its {size} bytes are not a whole ONNX model: it is cut off or of another kind, export or copy it again"
         )
+    if any(one in text for one in _TOO_NEW):
+        return (
+            "; the model is newer than the installed ONNX Runtime: upgrade that, or export the model with an older "
+            "opset or IR version"
+        )
     if ONLY_ELSEWHERE in text:
         return (
-            "; this operator or its types are not for the devices that the model is on: it may need a GPU "
+            "; the devices that the model is on do not have this operator, for its types and opset: it may need a GPU "
             "(kind: KIND_GPU in its instance_group, and a package of ONNX Runtime that uses GPUs)"
         )
     if any(one in text for one in _NO_OPERATOR):

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,51 +176,6 @@ def in_a_fresh_python(code: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-GLOBAL_THREADS = """
-import os, sys
-from pathlib import Path
-import numpy as np
-from atoll.backends.api import ModelSource, Placement
-from atoll.backends.onnxruntime import OnnxRuntimeBackend
-from atoll.config.model_config import ModelConfig
-
-directory = Path(sys.argv[1])
-backend = OnnxRuntimeBackend()
-settings = {"enable-global-threadpool": "1", "intra_op_thread_count": "3"}
-source = ModelSource("m", 1, directory, directory / "1", ModelConfig(name="m"), settings)
-threads = lambda: len(os.listdir("/proc/self/task"))
-model = backend.load(source)
-before = threads()
-models = [backend.load(source) for _ in range(3)]
-assert threads() == before, (before, threads())
-out = models[0].instance(Placement("m_0")).execute({"IN": np.ones((1, 2), np.float32)}, ["OUT"])
-print(out["OUT"].tolist())
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
-@pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
-def test_the_global_thread_pool_is_shared_by_all_models(models: Any) -> None:
-    source = models.identity("FP32")
-    assert in_a_fresh_python(GLOBAL_THREADS, str(source.model_directory)) == "[[1.0, 1.0]]\n"
-
-
-SHARED_BY_A_SERVER = """
-import os, sys
-import atoll
-
-options = {"backend_config": ["onnxruntime,enable-global-threadpool=1"]}
-with atoll.Server(sys.argv[1], **options) as server:
-    print(len(server.models()))
-"""
-
-
-@pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
-def test_a_server_whose_models_are_looked_into_first_shares_threads_too() -> None:
-    examples = Path(__file__).parents[4] / "examples" / "models"
-    assert in_a_fresh_python(SHARED_BY_A_SERVER, str(examples)) == f"{len(list(examples.iterdir()))}\n"
 
 
 def spinning(model: Any) -> str:

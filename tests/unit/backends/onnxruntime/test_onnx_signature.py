@@ -208,6 +208,18 @@ def test_an_operator_that_only_gpus_have_says_so(models: Any) -> None:
             ask(source)
 
 
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "limit"), [(99, 8, "till opset"), (17, 99, "max supported IR version")]
+)
+def test_a_model_that_is_too_new_says_so(models: Any, opset: int, ir_version: int, limit: str) -> None:
+    values = [models.value(name, "FP32", ["n"]) for name in ("X", "Y")]
+    nodes = [helper.make_node("Add", ["X", "X"], ["Y"])]
+    source = models.write(nodes, values[:1], values[1:], opset=opset, ir_version=ir_version)
+    for ask in (models.backend.signature, models.backend.load):
+        with pytest.raises(ConfigError, match=rf"model\.onnx'.*{limit}.*newer than the installed ONNX Runtime"):
+            ask(source)
+
+
 def test_a_missing_file_is_named(models: Any) -> None:
     source = models.source("m")
     with pytest.raises(ConfigError, match=r"unable to find '.*m/1/model\.onnx' for model 'm'; put"):
