@@ -51,6 +51,8 @@ OTHERS = [
     "test_a_model_is_loaded_anew_and_unloaded",
     "test_a_model_that_was_mended_loads",
     "test_strings_are_answered",
+    "test_tensors_of_nothing_are_answered",
+    "test_one_thread_after_the_other_may_drive",
     "test_scalars_are_answered",
     "test_a_wrong_request_hits_no_other",
     "test_instances_execute_at_once",

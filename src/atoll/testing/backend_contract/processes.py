@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 from atoll.testing.backend_contract.making import Making, rows
 from atoll.testing.backend_contract.workshop import Workshop
@@ -41,6 +42,16 @@ with Server(told["repository"], backend_config=told["settings"]) as server:
     }))
 """
 
+MISSING = """
+import json, sys
+from atoll import Server
+
+told = json.load(sys.stdin)
+sys.modules.update(dict.fromkeys(told["heavy"]))  # an import of one fails from now on
+with Server(told["repository"], backend_config=told["settings"], exit_on_error=False) as server:
+    print(json.dumps({name: str(error) for name, error in server.failures().items()}))
+"""
+
 
 def run_python(program: str, told: Mapping[str, Any]) -> Any:
     """What the program, which reads JSON, prints as the last line, in JSON."""
@@ -63,6 +74,19 @@ class ProcessContract(Making):
         where = [self.backend.__module__, self.backend.__name__]
         heavy = run_python(CONSTRUCTOR, {"class": where, "heavy": self.runtime_modules})
         assert heavy == [], f"the module or the constructor of {where} imports {heavy}"
+
+    def test_a_library_that_is_not_installed_is_named(self, workshop: Workshop) -> None:
+        if not self.runtime_modules:
+            pytest.skip(f"{self.backend.name} names no runtime_modules")
+        repository = workshop.folder()
+        workshop.put(repository, "m", self.identity_model(workshop))
+        told = {
+            "repository": str(repository),
+            "settings": workshop.backend_config,
+            "heavy": self.runtime_modules,
+        }
+        failures = run_python(MISSING, told)
+        assert "pip install" in failures["m"], failures
 
     def test_an_isolated_model_answers_and_the_server_stays_light(self, workshop: Workshop) -> None:
         self.needs("isolation")

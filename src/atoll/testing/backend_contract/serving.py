@@ -72,6 +72,46 @@ class ServingContract(Making):
                 np.testing.assert_array_equal(one.array(), expected[one.name])
         server.unload_model(name)
 
+    def test_tensors_of_nothing_are_answered(self, workshop: Workshop, server: Server, repository: Path) -> None:
+        self.needs("zero size", "batching")
+        made = self.identity_model(workshop, dims=(-1,))
+        name = self.loaded(workshop, server, repository, made)
+        response = server.infer(name, {made.inputs[0][0]: np.empty((2, 0), np.float32)}, timeout=TIMEOUT_S)
+        assert response[made.outputs[0][0]].shape == (2, 0)
+        server.unload_model(name)
+
+    def test_one_thread_after_the_other_may_drive(self, workshop: Workshop, server: Server, repository: Path) -> None:
+        made = self.identity_model(workshop)
+        name = self.loaded(workshop, server, repository, made)
+        for number in range(100):  # enough for an instance to have shown that its executions are short
+            sent = (rows(2) if made.batching else rows(1)[0]) + number
+            response = server.infer(name, {made.inputs[0][0]: sent}, timeout=TIMEOUT_S)
+            np.testing.assert_array_equal(response[made.outputs[0][0]], sent)
+        (statistics,) = server.statistics(name)
+        assert statistics.execution_count == 100
+        with workshop.loaded(made) as model:
+            if not getattr(model, "bounded", self.backend.capabilities.bounded):
+                assert statistics.driven_by_submitter == 0
+        server.unload_model(name)
+
+    def test_an_output_that_is_not_as_configured(self, workshop: Workshop, server: Server, repository: Path) -> None:
+        if "shapes" not in self.cannot:
+            pytest.skip("the model's file says the shapes: such a configuration is refused at load")
+        made = self.identity_model(workshop)
+        wrong, right = workshop.fresh_name(), self.loaded(workshop, server, repository, made)
+        ((output, datatype, _),) = made.outputs
+        workshop.put(repository, wrong, made, made.config(outputs=[(output, datatype, (5,))]))
+        sent = rows(1) if made.batching else rows(1)[0]
+
+        def use() -> None:
+            server.load_model(wrong)  # refused here, or, where only the answer tells it:
+            server.infer(wrong, {made.inputs[0][0]: sent}, timeout=TIMEOUT_S)
+
+        with pytest.raises(AtollError, match=output):
+            use()
+        response = server.infer(right, {made.inputs[0][0]: sent}, timeout=TIMEOUT_S)
+        np.testing.assert_array_equal(response[output], sent)
+
     def test_requests_are_joined(self, workshop: Workshop, server: Server, repository: Path, watched: Watched) -> None:
         self.needs("batching")
         made = self.identity_model(workshop)
