@@ -1,5 +1,6 @@
 """Running batches: whose memory is whose, whose fault an error is, and how sessions are shared."""
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -65,6 +66,26 @@ def test_outputs_are_no_views_of_inputs_and_inputs_stay_as_they_are(affine: Path
     instance.close()
     model.close()
     np.testing.assert_array_equal(answer["more"], kept)
+
+
+def test_nobody_writes_to_a_models_own_memory(tmp_path: Path) -> None:
+    """Constants and variables come out as they lie in the session."""
+    module = tf.Module()
+    module.variable = tf.Variable(tf.ones([64, 64]))
+    module.run = tf.function(
+        lambda start: {"part": module.variable[start:], "constant": tf.fill([64, 64], 3.0)},
+        input_signature=[tf.TensorSpec([], tf.int32, "start")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "model.savedmodel"), signatures=module.run)
+    model = load(tmp_path)
+    instance = model.instance(Placement("m_0"))
+    for start in (0, 32):
+        for name, array in instance.execute({"start": np.int32(start)}, ["part", "constant"]).items():
+            assert (array == {"part": 1, "constant": 3}[name]).all()
+            with contextlib.suppress(ValueError):
+                array[...] = 99
+    instance.close()
+    model.close()
 
 
 def test_any_number_of_wishes_is_answered(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class TensorFlowInstance:
     content.
 
     TensorFlow reads inputs where they lie if they lie at a multiple of 64 bytes, and copies them if not; outputs are
-    views of its own memory, freed when the last view of it is. The GIL is free while the session runs.
+    read-only views of its own memory, freed when the last view of it is. The GIL is free while the session runs.
     """
 
     def __init__(self, session: ModelSession, signature: ModelSignature, *, blame_values: bool):
@@ -74,13 +74,16 @@ class Bf16Instance(TensorFlowInstance):
 
 
 def _own(array: Any, fed: Sequence[Array]) -> Array:
-    """An output that outlives the batch: a graph may give out an input, or a part of it, as it came in."""
+    """An output that outlives the batch, and that nobody writes to: a graph may give out an input as it came in, and
+    parts of its own constants and variables as they lie there.
+    """
     if type(array) is not np.ndarray:
         return _scalar(array)
     if array.dtype != np.object_:
         for one in fed:
             if np.may_share_memory(array, one):
                 return array.copy()
+        array.flags.writeable = False
     return array
 
 
