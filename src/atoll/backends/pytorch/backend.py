@@ -41,6 +41,7 @@ class PyTorchBackend:
     capabilities = Capabilities(bounded=True)
     default_model_filename = "model.pt"
     default_instance_count = 1
+    runs_model_code = True  # `runtime: "model.py"`
 
     def __init__(self) -> None:
         """Imports nothing yet."""

@@ -43,6 +43,7 @@ class Results:
         self._model = model
         self._plan = plan
         self._single = plan.slots[0].name if len(plan.slots) == 1 and plan.slots[0].index == 0 else None
+        self._is_text = self._single is not None and types[self._single] is DataType.BYTES
         self._expected = {
             name: Expected(datatype, torch_type(torch, datatype), text_shapes.get(name, ()))
             for name, datatype in types.items()
@@ -55,7 +56,7 @@ class Results:
 
         Raises InternalError where the module has returned something else than the configuration says.
         """
-        if self._single is not None and isinstance(result, self._tensor):
+        if self._single is not None and (isinstance(result, self._tensor) or (self._is_text and type(result) is list)):
             found = dict.fromkeys(names, result)
         else:
             found = self._named(result)
@@ -97,7 +98,7 @@ class Results:
             )
         if value.requires_grad:
             value = value.detach()
-        if value.device.type != "cpu":
+        if not value.is_cpu:
             value = value.cpu()
         shared = value.is_contiguous() and self._is_shared(value, given)
         if not shared:
@@ -151,6 +152,9 @@ def _sharing(torch: Any) -> Callable[[Any, Sequence[Any]], bool]:
         storage = value.untyped_storage()
         if storages(storage._cdata) > alone or value._use_count() > held:  # noqa: SLF001
             return True
-        return any(value is one for one in given)
+        for one in given:
+            if value is one:
+                return True
+        return False
 
     return shared
