@@ -116,6 +116,21 @@ def test_every_option_is_taken_and_what_does_not_start_is_told(
     assert "Device GPU is not available" in done.stderr
 
 
+def test_accelerated_models_pass_the_suite_of_all_backends(openvino_environment: dict[str, str]) -> None:
+    contract = Path(__file__).with_name("openvino_contract.py")
+    of_the_class = "not entry_point and not before_a_model_needs_it"  # true of the backend, not of what accelerates it
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", of_the_class, str(contract)],
+        capture_output=True,
+        text=True,
+        env=openvino_environment,
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
 def test_without_its_package_it_is_named(
     repository: RepositoryWriter, start_server: Any, convolutions: Path, caplog: Any
 ) -> None:

@@ -16,6 +16,8 @@ from atoll.backends.onnxruntime.sessions import SPINNING_SESSIONS
 from atoll.config.model_config import ModelOperations, ModelOptimizationPolicy
 from atoll.errors import ConfigError
 
+HAS_OPENVINO = "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
+
 
 def options_of(source: Any) -> Any:
     return session_options(onnxruntime, session_settings(source))
@@ -153,6 +155,7 @@ def test_everything_at_once_still_runs(models: Any, configured: Any) -> None:
     assert instance.execute({"IN": np.ones((1, 2), np.float32)}, ["OUT"])["OUT"].tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.skipif(HAS_OPENVINO, reason="this ONNX Runtime has it")
 def test_an_accelerator_that_is_not_there_is_named(models: Any) -> None:
     accelerator = ModelOptimizationPolicy.ExecutionAccelerators.Accelerator(name="openvino")
     policy = ModelOptimizationPolicy(
