@@ -1,4 +1,6 @@
-"""For authors of models and backends: a Python model run in a test without a server, a backend that does as told."""
+"""For authors of models and backends: a Python model run in a test without a server, an instance that does as told, and
+the suite that every backend passes (backend_contract, which needs pytest).
+"""
 
 from atoll.testing.python_answers import Answer, Request
 from atoll.testing.python_host import LogLine

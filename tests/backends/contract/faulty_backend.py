@@ -4,6 +4,7 @@ import json
 import threading
 import xml.dom.minidom  # noqa: F401 - the heavy library, imported too early
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -102,6 +103,13 @@ class FaultyInstance:
                 raise RuntimeError("another thread")
         if fault == "waits":
             sleep(0.001)
+        if fault == "has threads do it":
+            with ThreadPoolExecutor(1) as others:
+                return others.submit(self._executed, inputs, output_names).result()
+        return self._executed(inputs, output_names)
+
+    def _executed(self, inputs: Mapping[str, Array], output_names: Sequence[str]) -> Mapping[str, Array]:
+        fault = self.model.fault
         if self.own is not None:
             self.own()
         names = sorted(output_names) if fault == "mixes outputs up" else output_names

@@ -36,6 +36,7 @@ ALONE = {  # by fault, the test that finds it, with its parameter
     "is of one thread": ("test_an_instance_is_driven_by_one_thread_after_the_other", None),
     "runs the model's code": ("test_what_is_bounded_runs_no_code_of_the_model_and_waits_for_nothing", None),
     "waits": ("test_what_is_bounded_runs_no_code_of_the_model_and_waits_for_nothing", None),
+    "has threads do it": ("test_what_is_bounded_runs_no_code_of_the_model_and_waits_for_nothing", None),
     "stays": ("test_objects_of_a_closed_model_are_gone", None),
     "keeps files open": ("test_loading_again_and_again_leaves_no_threads_or_files", None),
     "keeps threads": ("test_loading_again_and_again_leaves_no_threads_or_files", None),

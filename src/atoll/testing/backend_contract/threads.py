@@ -15,20 +15,31 @@ from atoll.testing.backend_contract.making import Making, rows
 from atoll.testing.backend_contract.workshop import Workshop, instance_of
 
 TIMEOUT_S = 60.0
-WAITING = {"queue.py", "subprocess.py", "selectors.py", "socket.py", "base_events.py", "_base.py", "connection.py"}
-"""Files of the standard library in which threads wait for others."""
-WAITS = {"sleep", "wait_for", "select", "poll"}
+STANDARD_LIBRARY = Path(threading.__file__).parent
+WAITING = {
+    "asyncio/base_events.py": (),
+    "concurrent/futures/_base.py": (),
+    "multiprocessing/connection.py": (),
+    "queue.py": (),
+    "select": ("select",),
+    "selectors.py": (),
+    "socket.py": (),
+    "subprocess.py": (),
+    "threading.py": ("wait", "wait_for", "join"),
+    "time": ("sleep",),
+}
+"""Where the standard library waits: its files and native modules, with the functions; none: any."""
 
 
 def calls(work: Callable[[], object]) -> list[tuple[str, str]]:
-    """The functions that run meanwhile on this thread: those in Python with their files, and native ones."""
+    """The functions that run meanwhile on this thread: those in Python with their files, native ones with modules."""
     found: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, argument: object) -> None:
         if event == "call":
             found.append((frame.f_code.co_filename, frame.f_code.co_name))
         elif event == "c_call":
-            found.append(("", getattr(argument, "__name__", "")))
+            found.append((str(getattr(argument, "__module__", "")), getattr(argument, "__name__", "")))
 
     before = sys.getprofile()
     sys.setprofile(note)
@@ -37,6 +48,13 @@ def calls(work: Callable[[], object]) -> list[tuple[str, str]]:
     finally:
         sys.setprofile(before)
     return found
+
+
+def waits(where: str, name: str) -> bool:
+    """Whether such a call waits for somebody."""
+    path = Path(where)
+    place = path.relative_to(STANDARD_LIBRARY).as_posix() if path.is_relative_to(STANDARD_LIBRARY) else where
+    return place in WAITING and (not WAITING[place] or name in WAITING[place])
 
 
 class ThreadsContract(Making):
@@ -97,5 +115,5 @@ class ThreadsContract(Making):
             instance.close()
         own = [f"{file}:{name}" for file, name in called if file.startswith(str(workshop.root))]
         assert not own, f"a bounded model runs Python code of its own: {own}"
-        waits = [f"{file}:{name}" for file, name in called if Path(file).name in WAITING or name in WAITS]
-        assert not waits, f"a bounded model hands work to other threads or processes, and waits: {waits}"
+        waiting = [f"{where}:{name}" for where, name in called if waits(where, name)]
+        assert not waiting, f"a bounded model hands work to others, and waits for them: {waiting}"
