@@ -54,10 +54,8 @@ def test_all_give_the_answers_of_onnx_runtime(server: Server) -> None:
 @pytest.mark.parametrize("model", INSTALLED, ids=lambda model: model.name)
 def test_tensors_are_called_alike_everywhere(server: Server, model: DigitModel) -> None:
     found = server.model_metadata(model.name)
-    assert [(one.name, str(one.data_type), one.shape[1:]) for one in found.inputs] == [("PIXELS", "FP32", model.dims)]
-    assert [(one.name, str(one.data_type), one.shape[1:]) for one in found.outputs] == [
-        ("PROBABILITIES", "FP32", (10,))
-    ]
+    assert [(one.name, one.datatype.name, one.shape[1:]) for one in found.inputs] == [("PIXELS", "FP32", model.dims)]
+    assert [(one.name, one.datatype.name, one.shape[1:]) for one in found.outputs] == [("PROBABILITIES", "FP32", (10,))]
 
 
 @pytest.mark.parametrize("model", SHARING, ids=lambda model: model.name)
