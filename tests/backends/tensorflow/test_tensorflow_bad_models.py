@@ -135,3 +135,16 @@ def test_a_library_of_operations_that_cannot_be_loaded_is_named(served: Any) -> 
 def test_a_model_on_a_gpu_is_refused_where_there_is_none(served: Any) -> None:
     save_with_variable(served, "instance_group {kind: KIND_GPU}")
     assert "KIND_GPU" in refusal(served)
+
+
+def test_an_operation_that_the_device_does_not_have_is_told_at_load(served: Any) -> None:
+    """The collective operations of TPUs are registered everywhere, and have no kernel on a CPU."""
+
+    def build() -> None:
+        x = tf.compat.v1.placeholder(tf.float32, [2], name="x")
+        tf.raw_ops.CrossReplicaSum(input=x, group_assignment=[[0]], name="z")
+
+    freeze(served.folder('output {name: "z" data_type: TYPE_FP32 dims: 2}') / "model.graphdef", build)
+    text = refusal(served)
+    assert "CrossReplicaSum" in text
+    assert "model.graphdef'" in text

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from atoll.backends.api import ModelSource, Placement
@@ -33,10 +33,11 @@ class ModelSession:
         self._lock = threading.Lock()
         self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Run] = OrderedDict()
 
-    def run_of(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> tuple[Run, tuple[str, ...]]:
+    def run_of(self, inputs: tuple[str, ...], wanted: Collection[str]) -> tuple[Run, tuple[str, ...]]:
         """What takes arrays of these inputs, in that order, and gives those of the outputs that come with it: the
         wanted ones, or all where there have been too many different wishes.
         """
+        outputs = tuple(one for one in self._fetches if one in wanted)
         with self._lock:
             if (inputs, outputs) not in self._callables and len(self._callables) >= MAX_CALLABLES:
                 outputs = tuple(self._fetches)
@@ -85,10 +86,14 @@ def make_session(
         with own.as_default():
             graph.restore(session)
         _initialize(source, session, settings.init_ops)
+        made = ModelSession(session, graph, settings)
+        # What most requests want, optimized and placed on its device now rather than for the first of them.
+        fed = {one.name for one in source.config.input}
+        made.run_of(tuple(one for one in graph.feeds if one in fed), [one.name for one in source.config.output])
     except Exception as error:
         _close(session)
         raise load_error(source, graph.path, error, _advice(graph, error)) from error
-    return ModelSession(session, graph, settings)
+    return made
 
 
 def session_config(module: Any, settings: Settings, placement: Placement) -> Any:
