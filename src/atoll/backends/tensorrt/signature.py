@@ -15,7 +15,7 @@ def signature_of(engine: EngineDescription, profiles: Sequence[int]) -> ModelSig
     return ModelSignature(
         inputs=tuple(_tensor(one) for one in engine.inputs),
         outputs=tuple(_tensor(one) for one in engine.outputs),
-        batching=engine.batches(),
+        batching=engine.batches() or None,  # where it does not, the shapes say which tensor is in the way
         max_batch_size=_largest_batch(engine, profiles),
     )
 

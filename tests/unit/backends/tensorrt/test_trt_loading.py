@@ -48,7 +48,7 @@ def test_the_batch_size_is_that_of_the_profiles(engines: Engines) -> None:
 def test_an_engine_without_a_batch_dimension(engines: Engines, shape: list[int]) -> None:
     source = engines.write(operation="double", inputs={"IN": ("FLOAT", shape)}, outputs={"OUT": ("FLOAT", shape)})
     found = engines.backend.signature(source)
-    assert (found.batching, found.max_batch_size) == (False, 0)
+    assert (found.supports_batching(), found.max_batch_size) == (False, 0)
     assert fill(source.config, found).max_batch_size == 0
 
 
