@@ -15,6 +15,7 @@ _BY_SUFFIX = {
     ".pickle": "pickle",
     ".json": "xgboost",
     ".ubj": "xgboost",
+    ".model": "xgboost",
     ".txt": "lightgbm",
 }
 _BY_KIND = {SKOPS: "skops", PICKLE: "pickle", XGBOOST: "xgboost", LIGHTGBM: "lightgbm"}
