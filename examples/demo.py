@@ -34,6 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     print("$ atoll serve", *options, flush=True)
     if left_out:
         print(left_out_line(left_out), flush=True)
+    if others:
+        frameworks = {model.framework.partition(",")[0] for model in others}
+        print(f"\nLoading ONNX Runtime and {len(frameworks)} more frameworks; that takes some seconds.", flush=True)
     with subprocess.Popen(
         [sys.executable, "-m", "atoll", "serve", *options], stderr=subprocess.PIPE, text=True, cwd=HERE.parent
     ) as server:
@@ -112,8 +115,8 @@ def show_answers(url: str, models: Sequence[DigitModel]) -> list[str]:
     print(drawing(images[0]))
     answers = {model.name: probabilities(url, model, images) for model in models}
     first = answers[REFERENCES[0].name][0]
-    print(f"\n{REFERENCES[0].name}: a {first.argmax()} ({first.max():.1%} sure; it is a {labels[0]}).", end=" ")
-    print(f"All {len(labels)} such digits, asked of each model:\n")
+    print(f"\n{REFERENCES[0].name}: a {first.argmax()} ({first.max():.1%} sure; it is a {labels[0]}).")
+    print(f"\nAll {len(labels)} such digits, asked of each model:\n")
     rows = [row(model.name, model.framework, model.weights_of, answers, labels) for model in models]
     print(table(rows))
     return disagreements(rows, json.loads((HERE / "accuracy.json").read_text()))
