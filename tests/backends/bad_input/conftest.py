@@ -1,4 +1,4 @@
-"""A server process that lives through all tests of a file."""
+"""A server process that lives through all tests of this folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def write_good_model(folder: Path) -> None:
     onnx.save(model, folder / "model.onnx")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frail]:
     """With one model that is right. It must be the same process at the end, and end as a server does."""
     repository = tmp_path_factory.mktemp("bad_input")
