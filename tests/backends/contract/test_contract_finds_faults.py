@@ -32,7 +32,7 @@ ALONE = {  # by fault, the test that finds it, with its parameter
     "writes to inputs": ("test_inputs_are_read_and_not_written", None),
     "returns inputs": ("test_inputs_are_read_and_not_written", None),
     "uses outputs again": ("test_outputs_outlive_the_next_execution_and_the_model", None),
-    "shares between instances": ("test_instances_answer_rightly_from_several_threads", None),
+    "shares between instances": ("test_instances_answer_rightly_from_several_threads", True),
     "is of one thread": ("test_an_instance_is_driven_by_one_thread_after_the_other", None),
     "runs the model's code": ("test_what_is_bounded_runs_no_code_of_the_model_and_waits_for_nothing", None),
     "waits": ("test_what_is_bounded_runs_no_code_of_the_model_and_waits_for_nothing", None),

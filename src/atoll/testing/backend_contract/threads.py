@@ -60,10 +60,11 @@ def waits(where: str, name: str) -> bool:
 class ThreadsContract(Making):
     """Instances in several threads, without a server."""
 
-    def test_instances_answer_rightly_from_several_threads(self, workshop: Workshop) -> None:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_instances_answer_rightly_from_several_threads(self, workshop: Workshop, several: bool) -> None:
         self.needs("instances")
-        made = self.sum_model(workshop)
-        (a, b), (total, difference) = [[name for name, _, _ in specs] for specs in (made.inputs, made.outputs)]
+        made = self.sum_model(workshop) if several else self.identity_model(workshop)
+        inputs, outputs = [[name for name, _, _ in specs] for specs in (made.inputs, made.outputs)]
         wrong: list[object] = []
         with workshop.loaded(made) as model:
             instances = [instance_of(model, number) for number in range(3)]
@@ -73,9 +74,11 @@ class ThreadsContract(Making):
                     for turn in range(50):
                         first = np.full((2, 4) if made.batching else (4,), number, np.float32)
                         second = np.full_like(first, turn)
-                        found = instances[number].execute({a: first, b: second}, [total, difference])
-                        np.testing.assert_array_equal(found[total], first + second)
-                        np.testing.assert_array_equal(found[difference], first - second)
+                        expected = (first + second, first - second) if several else (first + second,)
+                        sent = (first, second) if several else (first + second,)
+                        found = instances[number].execute(dict(zip(inputs, sent, strict=True)), outputs)
+                        for name, values in zip(outputs, expected, strict=True):
+                            np.testing.assert_array_equal(found[name], values)
                 except Exception as error:
                     wrong.append(error)
 
