@@ -118,14 +118,15 @@ def _jax(file: str, name: str, parameters: Parameters) -> Run:
 def _xgboost(file: str, name: str, parameters: Parameters) -> Run:
     import xgboost
 
-    model = xgboost.Booster(model_file=file)
+    model = xgboost.Booster({"nthread": int(parameters["threads"])}, model_file=file)
     return model.inplace_predict
 
 
 def _lightgbm(file: str, name: str, parameters: Parameters) -> Run:
     import lightgbm
 
-    return lightgbm.Booster(model_file=file).predict
+    model, threads = lightgbm.Booster(model_file=file), int(parameters["threads"])
+    return lambda batch: model.predict(batch, num_threads=threads)
 
 
 LOADERS: dict[str, Load] = {

@@ -50,6 +50,8 @@ class Format:
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the model, and of the framework's own loop
 
 
+_ONE_THREAD = {"threads": "1"}
+
 FORMATS = (
     Format("onnx", "onnxruntime", "onnxruntime", "model.onnx"),
     Format("torchscript", "pytorch", "pytorch", "model.pt"),
@@ -67,8 +69,8 @@ FORMATS = (
         parameters={"INFERENCE_PRECISION_HINT": "f32"},
     ),
     Format("jax", "jax", "jax", "model.jax"),
-    Format("xgboost", "trees", "tabular", "xgboost.ubj", ("trees",)),
-    Format("lightgbm", "trees", "tabular", "model.txt", ("trees",)),
+    Format("xgboost", "trees", "tabular", "xgboost.ubj", ("trees",), parameters=_ONE_THREAD),
+    Format("lightgbm", "trees", "tabular", "model.txt", ("trees",), parameters=_ONE_THREAD),
 )
 FRAMEWORKS = tuple(dict.fromkeys(one.framework for one in FORMATS))
 
