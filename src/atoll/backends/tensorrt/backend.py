@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,16 @@ def _visible(source: ModelSource) -> tuple[int, ...]:
         raise UnavailableError(
             f"model '{source.name}': the tensorrt backend needs an NVIDIA GPU: none is visible to this process "
             "(see CUDA_VISIBLE_DEVICES, TRITON_SERVER_CPU_ONLY, and in a container its option for GPUs)"
+            + ("" if _is_installed() else '; nor is TensorRT installed: pip install "atoll[tensorrt]"')
         )
     return numbers
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec("tensorrt") is not None
+    except ValueError:  # it is imported, but not from a package
+        return True
 
 
 def _profiles(config: ModelConfig, group: ModelInstanceGroup, loaded: LoadedEngine) -> tuple[int, ...]:

@@ -48,6 +48,7 @@ class TensorRt:
         self._heard = HeardErrors()
         self._logger = make_logger(tensorrt, self._heard)
         self._plugins: list[ctypes.CDLL] = []
+        self._unusable: list[Any] = []
         tensorrt.init_libnvinfer_plugins(self._logger, "")
 
     def load_plugins(self, options: EngineOptions) -> None:
@@ -76,9 +77,17 @@ class TensorRt:
             return LoadedEngine(self._tensorrt, device, runtime, engine, path, self._heard)
 
     def _runtime(self, options: EngineOptions, dla_core: int | None, path: Path) -> Any:
-        # Without a GPU that works, the object is there but any use of it ends the process: `device` has been asked.
         self._heard.take()
         runtime = self._tensorrt.Runtime(self._logger)
+        if self._heard.any():
+            # Seen with 10.16 and 11.4: where CUDA does not start, there is an object nevertheless, and using it, or
+            # giving it up, crashes the process.
+            self._unusable.append(runtime)
+            raise ConfigError(
+                f"cannot load '{path}': TensorRT {self._tensorrt.__version__} does not start: {self._heard.take()}; "
+                "install a newer driver of the GPU, or the TensorRT for the driver's version of CUDA (tensorrt-cu12, "
+                "tensorrt-cu13)"
+            )
         if options.host_code:
             runtime.engine_host_code_allowed = True
         if dla_core is not None:

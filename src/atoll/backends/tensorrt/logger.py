@@ -21,6 +21,10 @@ class HeardErrors(threading.local):
         """Keep it until it is asked for."""
         self._texts.append(text.strip())
 
+    def any(self) -> bool:
+        """Whether there are some that nobody has taken."""
+        return bool(self._texts)
+
     def take(self) -> str:
         """All that was heard since the last time, in one text; what to say instead where nothing was."""
         text = "; ".join(self._texts)[:_LONGEST]

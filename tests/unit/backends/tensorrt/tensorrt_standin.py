@@ -313,8 +313,16 @@ def make_tensorrt(cuda: CudaStandIn) -> Any:
             self.engine_host_code_allowed = False
             self.DLA_core: int | None = None
             module.runtimes.append(weakref.ref(self))
+            if module.cuda_failure:
+                logger.log(Severity.ERROR, module.cuda_failure)
+
+        def __del__(self) -> None:
+            if module.cuda_failure:
+                raise Misuse("a crash")
 
         def deserialize_cuda_engine(self, content: Any) -> Any:
+            if module.cuda_failure:
+                raise Misuse("a crash")
             module.deserialized += 1
             data = bytes(memoryview(content))
             if not data.startswith(MAGIC):
@@ -348,6 +356,7 @@ def make_tensorrt(cuda: CudaStandIn) -> Any:
         TensorFormat=TensorFormat,
         TensorIOMode=TensorIOMode,
         TensorLocation=TensorLocation,
+        cuda_failure="",  # with it, a runtime is there but may not be used
         deserialized=0,
         held=weakref.WeakSet(),  # engines and contexts that somebody has
         init_libnvinfer_plugins=initialize_plugins,

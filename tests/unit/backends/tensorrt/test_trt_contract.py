@@ -52,6 +52,7 @@ class OnGpu0Model:
 
 class TestTensorRtContract(BackendContract):
     backend = OnGpu0
+    runtime_modules = ("tensorrt",)
     cannot = {
         **dict.fromkeys(LACKING, "TensorRT has no such type"),
         "isolation": "another process has none of the stand-ins",

@@ -1,5 +1,6 @@
 """Engines that load and those that do not: what their files and the configuration say, and every refusal's text."""
 
+import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -269,3 +270,14 @@ def test_models_loaded_at_once_share_the_library(engines: Engines) -> None:
     assert engines.tensorrt.plugins_initialized == 1
     for model in models:
         model.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_driver_that_is_too_old_for_tensorrt(engines: Engines) -> None:
+    engines.tensorrt.cuda_failure = "CUDA initialization failure with error: 35"
+    with pytest.raises(
+        ConfigError, match=r"TensorRT 10.16.1.11 does not start: CUDA initialization failure with error: 35"
+    ):
+        engines.backend.load(engines.write(**ENGINE))
+    gc.collect()
+    engines.tensorrt.cuda_failure = ""
