@@ -50,7 +50,7 @@ class ExecutionContract(Making):
 
     @pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
     def test_a_batch_of_nothing(self, workshop: Workshop, datatype: str) -> None:
-        self.needs("zero size", "batching")
+        self.needs("empty batches", "batching")
         made = self.identity_model(workshop, datatype)
         with workshop.instance(made) as instance:
             sent = np.empty((0, 4), np.float32 if datatype == "FP32" else np.object_)
