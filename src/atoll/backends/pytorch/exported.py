@@ -32,9 +32,15 @@ def facts_of(model: str, path: Path) -> ExportedFacts:
 
 def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str) -> Program:
     """The file's program, with a module on that device. Raises ConfigError naming the file and the cause."""
+    if options.autocast:
+        raise ConfigError(
+            f"model '{model}': the types inside a program of torch.export are fixed, and AUTOCAST does not change "
+            "them; leave it out, and export the module in that type or under torch.autocast"
+        )
     facts = facts_of(model, path)
     if not options.allow_pickle:
         _refuse_pickles(torch, model, path)
+    _refuse_missing_operators(torch, model, path, facts)
     first, in_spec = _read(torch, model, path, facts, device, options)
     share = not facts.stateful if options.share_weights is None else options.share_weights
     modules = Modules(lambda where: _read(torch, model, path, facts, where, options)[0], share)
@@ -75,6 +81,16 @@ def _moved(torch: Any, program: Any, device: str) -> Any:
     from torch.export.passes import move_to_device_pass
 
     return move_to_device_pass(program, torch.device(device))
+
+
+def _refuse_missing_operators(torch: Any, model: str, path: Path, facts: ExportedFacts) -> None:
+    for operator in sorted(facts.operators):
+        found = torch.ops
+        for name in operator.split(".")[2:]:
+            found = getattr(found, name, None)
+        if found is None:
+            _, _, namespace, *rest = operator.split(".")
+            raise load_failure(model, path, f"No such operator {namespace}::{'.'.join(rest)}")
 
 
 def _refuse_pickles(torch: Any, model: str, path: Path) -> None:

@@ -32,7 +32,7 @@ class ExportedFacts:
     """`values`: a call's values in order, TENSOR or a constant. `plain`: each is an argument by position.
 
     `writes_inputs`: the program writes to its inputs; `stateful`: to its own buffers. `returns_given`: it may return
-    what it was given, or what it holds, as it is.
+    what it was given, or what it holds, as it is. `operators`: such as torch.ops.aten.add.Tensor.
     """
 
     signature: ModelSignature
@@ -42,6 +42,7 @@ class ExportedFacts:
     writes_inputs: bool
     stateful: bool
     returns_given: bool
+    operators: frozenset[str]
     torch_version: str
 
 
@@ -88,6 +89,7 @@ def _facts(program: Mapping[str, Any]) -> ExportedFacts:
         writes_inputs=bool(written & user) or "user_input_mutation" in mutations,
         stateful=bool(written - user) or "buffer_mutation" in mutations,
         returns_given=not placeholders.isdisjoint(returned),
+        operators=frozenset(one["target"] for one in graph["nodes"] if one["target"].startswith("torch.ops.")),
         torch_version=str(program.get("torch_version", "unknown")),
     )
 
