@@ -73,6 +73,11 @@ class OpenVinoInstance:
     def _given(self, port: Port, array: Array) -> Any:
         if port.data_type is DataType.BYTES:
             return string_tensor(self._openvino.module, port.name, array)
+        if not array.size or not array.ndim:  # OpenVINO 2025.0 cannot take these as below
+            tensor = self._tensor(port.element_type, self._shape(array.shape))
+            if array.size:
+                tensor.data[...] = array.view(tensor.data.dtype)
+            return tensor
         # With shape and type it takes read-only arrays too, as they are; it holds no reference to them.
         return self._tensor(array, self._shape(array.shape), port.element_type)
 
