@@ -32,7 +32,7 @@ def find_jax() -> Jax:
     # Whoever sets them, or imports JAX before us, decides. Taking most of a GPU's memory at the first use would leave
     # none for models of other frameworks.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module = import_runtime("jax", backend="jax", library="JAX", extra="jax")
     export = import_module("jax.export")
     wide = getattr(module, "enable_x64", None)
