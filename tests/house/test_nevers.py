@@ -33,6 +33,7 @@ PURE = [
     "frontends/access/restrictions.py",
     "memory_region.py",
     "models/budget.py",
+    "models/instance_placements.py",
     "repositories/watcher.py",
     "execution/driving.py",
     "models/request_validation.py",

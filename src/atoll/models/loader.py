@@ -40,6 +40,7 @@ from atoll.models.engine import ModelsEngine
 from atoll.models.ensembles.steps import labels_of, qualified
 from atoll.models.gpu_limits import GpuLimits
 from atoll.models.host_policies import HostPolicies, joined
+from atoll.models.instance_placements import group_numbers, groups_of_instances, placements
 from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
@@ -175,9 +176,9 @@ class Loader:
             statistics,
             samples,
             requests,
-            _groups(config),
+            groups_of_instances(config.instance_group),
             sequences,
-            _group_numbers(config),
+            group_numbers(config.instance_group),
             complete.written,
         )
         scheduler = choose_scheduler(config)
@@ -241,7 +242,10 @@ class Loader:
         Raises what making an instance raises; the model then goes on as it was.
         """
         wanted = {one.name: one for one in placements(config.instance_group)}
-        groups_before, groups = _groups(model.config), _groups(config)
+        groups_before, groups = (
+            groups_of_instances(model.config.instance_group),
+            groups_of_instances(config.instance_group),
+        )
         now = {instance.name: instance for instance in model.instances()}
         before = {one.name: one for one in placements(model.config.instance_group)}
         kept = {
@@ -254,7 +258,14 @@ class Loader:
         plan = plan_batches(config)
         sequences = _sequences(config, plan, folder.directory)
         parts = _Parts(
-            plan, model.version, model.recorder, samples, requests, groups, sequences, _group_numbers(config)
+            plan,
+            model.version,
+            model.recorder,
+            samples,
+            requests,
+            groups,
+            sequences,
+            group_numbers(config.instance_group),
         )
         added = self._instances(parts, model, [one for name, one in wanted.items() if name not in kept])
         removed = [instance for name, instance in now.items() if name not in kept]
@@ -358,47 +369,3 @@ def _recorder(config: ModelConfig, version: int, namespace: str) -> StatisticsRe
     return StatisticsRecorder(
         config.name, str(version), labels=labels, cached=is_cached(config), decoupled=config.decoupled
     )
-
-
-def same_but_instances(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two configurations ask for the same model, versions and instances aside. Never where there are sequences,
-    unless they are equal: those that an instance has would be lost with it.
-    """
-    if one.sequence_batching is not None and one.instance_group != other.instance_group:
-        return False
-    return _without_instances(one) == _without_instances(other)
-
-
-def _without_instances(config: ModelConfig) -> ModelConfig:
-    return replace(config, instance_group=(), version_policy=None)
-
-
-def placements(groups: Sequence[ModelInstanceGroup]) -> list[Placement]:
-    """One placement for each instance, named as Triton names them."""
-    return [placement for group in groups for placement in _of_group(group)]
-
-
-def _of_group(group: ModelInstanceGroup) -> list[Placement]:
-    on_gpu = group.kind is ModelInstanceGroup.Kind.KIND_GPU
-    devices = (group.gpus or (0,)) if on_gpu else (0,)
-    places = [device for device in devices for _ in range(group.count)]
-    return [
-        Placement(f"{group.name}_{number}_gpu{device}" if on_gpu else f"{group.name}_{number}", group.kind.name, device)
-        for number, device in enumerate(places)
-    ]
-
-
-def _group_numbers(config: ModelConfig) -> dict[str, int]:
-    """By the names of the instances, the place of their group among the groups."""
-    return {
-        placement.name: number for number, group in enumerate(config.instance_group) for placement in _of_group(group)
-    }
-
-
-def _groups(config: ModelConfig) -> dict[str, ModelInstanceGroup]:
-    """The group of each instance, without what does not concern a single one."""
-    return {
-        placement.name: replace(group, count=0, gpus=())
-        for group in config.instance_group
-        for placement in _of_group(group)
-    }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from atoll.config.model_config import ModelConfig
 from atoll.models.catalog import ModelKey
 from atoll.models.completion import CompleteModel
-from atoll.models.loader import same_but_instances
+from atoll.models.instance_placements import same_but_instances
 from atoll.models.model import Model
 from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.fingerprint import changed_versions
