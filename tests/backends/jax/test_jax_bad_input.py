@@ -12,6 +12,7 @@ import pytest
 
 from atoll.backends.api import Placement
 from atoll.errors import ConfigError
+from atoll.tensor import DataType
 
 
 @pytest.mark.parametrize(
@@ -126,12 +127,21 @@ def test_wrong_batch_sizes_are_refused(models: Any, text: str) -> None:
         models.backend.load(models.configured(source, {"batch_sizes": text}, max_batch_size=8))
 
 
-def test_an_output_that_is_not_there_is_refused_without_completion_too(models: Any) -> None:
-    from atoll.config.model_config import ModelOutput
-
-    source = models.configured(models.write(lambda x: x, models.spec("b")))
-    config = dataclasses.replace(source.config, output=(ModelOutput(name="OTHER"),))
-    with pytest.raises(ConfigError, match=r"unexpected inference output 'OTHER', allowed .*OUTPUT__0"):
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        ("output", {"name": "OTHER"}, "unexpected inference output 'OTHER', allowed outputs are: OUTPUT__0"),
+        ("input", {"data_type": DataType.INT8}, "unexpected datatype TYPE_INT8 .* expecting TYPE_FP32"),
+        ("input", {"dims": (-1, 3)}, r"shape \[-1,2\].*\[-1,3\]"),
+    ],
+)
+def test_a_configuration_that_disagrees_is_refused_without_completion_too(
+    models: Any, part: str, changes: dict[str, Any], words: str
+) -> None:
+    source = models.configured(models.write(lambda x: x, models.spec("b, 2")))
+    tensor = dataclasses.replace(getattr(source.config, part)[0], **changes)
+    config = dataclasses.replace(source.config, **{part: (tensor,)})
+    with pytest.raises(ConfigError, match=words):
         models.backend.load(dataclasses.replace(source, config=config))
 
 

@@ -10,6 +10,8 @@ from atoll.backends.jax.instance import JaxInstance
 from atoll.backends.jax.programs import Programs, Shapes
 from atoll.backends.jax.runtime import Jax, find_jax
 from atoll.backends.jax.settings import CompileSettings, compile_settings
+from atoll.config.agreement import check
+from atoll.config.problems import config_error
 from atoll.config.signature import ModelSignature
 from atoll.errors import AtollError, ConfigError
 
@@ -33,12 +35,14 @@ class JaxBackend:
     def load(self, source: ModelSource) -> "JaxModel":
         """Read the artifact; it is compiled when instances are made, for the devices that they are on.
 
-        Raises ConfigError naming the file, or the parameter and what it may be.
+        Raises ConfigError naming the file, the tensor with both sides, or the parameter and what it may be.
         """
         jax = find_jax()
         artifact = read_artifact(source, jax)
         _check_platforms(source, artifact)
-        _check_names(source, artifact)
+        problems = check(source.config, artifact.signature)
+        if problems:
+            raise config_error(problems, str(source.model_directory))
         return JaxModel(jax, source, artifact, compile_settings(source))
 
     def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
@@ -140,17 +144,6 @@ def _check_platforms(source: ModelSource, artifact: Artifact) -> None:
         raise ConfigError(
             f"model '{source.name}': '{artifact.path}' was exported for {', '.join(platforms)}, and instances run on "
             "CPUs and GPUs; export it with platforms=['cpu'], ['cuda'] or both"
-        )
-
-
-def _check_names(source: ModelSource, artifact: Artifact) -> None:
-    """What no agreement with the file has told before, where configurations are not completed."""
-    outputs = {one.name for one in artifact.signature.outputs}
-    unknown = [one.name for one in source.config.output if one.name not in outputs]
-    if unknown:
-        raise ConfigError(
-            f"model '{source.name}': unexpected inference output '{unknown[0]}', allowed outputs of '{artifact.path}' "
-            f"are: {', '.join(sorted(outputs))}"
         )
 
 
