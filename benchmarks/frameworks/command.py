@@ -112,8 +112,15 @@ def _measure(
 ) -> None:
     plan = list(order(there, options.clients, options.rounds))
     for number, (round_number, clients, one) in enumerate(plan, 1):
-        with session.one(f"round {round_number}: {one.model}, {clients} clients", f"[{number}/{len(plan)}] "):
-            samples.append(bench.sample(round_number, one.case, PROTOCOL, clients))
+        name = f"round {round_number}: {one.model}, {clients} clients"
+        if not bench.has_server(one):
+            continue
+        try:
+            with session.one(name, f"[{number}/{len(plan)}] "):
+                samples.append(bench.sample(round_number, one.case, PROTOCOL, clients))
+        except ServerError as error:  # the other frameworks go on without it
+            session.failures.append(f"{name}: {error}")
+            bench.leave_out_ended()
 
 
 def _measure_pairs(

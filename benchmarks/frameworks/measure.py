@@ -36,6 +36,14 @@ class FrameworkBench(Bench):
         self._clients = clients
         self._subjects = {one.model: one for one in subjects}
 
+    def leave_out_ended(self) -> None:
+        """Servers that have ended are neither asked nor counted any more."""
+        self._servers = {name: one for name, one in self._servers.items() if one.process.poll() is None}
+
+    def has_server(self, one: Subject) -> bool:
+        """Whether its framework's server still runs, as far as is known."""
+        return one.format.framework in self._servers
+
     def _server(self, case: Case) -> RunningServer:
         return self._servers[self._subjects[case.model].format.framework]
 

@@ -1,16 +1,20 @@
 """The benchmark of frameworks: what it plans, what it lays out, and what it makes of the figures."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmarks.frameworks.command import parser
-from benchmarks.frameworks.measure import PairSample
+from benchmarks.frameworks.measure import FrameworkBench, PairSample
 from benchmarks.frameworks.own_loop import LOADERS, turns
 from benchmarks.frameworks.plan import FORMATS, FRAMEWORKS, order, pairs, subject, subjects
 from benchmarks.frameworks.report import of_own_loop, render
 from benchmarks.frameworks.repository import config, lay_out, model_file
+from benchmarks.load import WrkAndH2load
 from benchmarks.samples import Sample
+from benchmarks.servers import RunningServer
 
 RESNET = subject("resnet18", "onnx")
 SAMPLE = Sample(
@@ -107,6 +111,23 @@ def test_two_at_once_are_counted_in_the_time_that_each_takes_alone() -> None:
         "100", "400", "55.0 and 220", "1.10", "1.05 to 1.15", "2",
     ]  # fmt: skip
     assert "own loop" not in text
+
+
+def test_a_server_that_has_ended_is_left_out() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        servers = {
+            "jax": RunningServer("atoll", ended, 1, 2),
+            "onnxruntime": RunningServer("atoll", running, 3, 4),
+        }
+        bench = FrameworkBench(servers, WrkAndH2load(Path()), [RESNET], (8,), 1.0, own_loop=False)
+        bench.leave_out_ended()
+        assert bench.has_server(RESNET)
+        assert not bench.has_server(subject("digits", "jax"))
+    finally:
+        running.communicate(b"\n", timeout=30)
 
 
 def test_the_options_say_what_there_is() -> None:
