@@ -128,3 +128,11 @@ def test_a_damaged_file_is_refused(served: Any, damage: str) -> None:
     path.write_bytes({"cut off": whole[: len(whole) // 2], "other bytes": bytes(range(256)), "empty": b""}[damage])
     with pytest.raises(ConfigError, match=r"model\.graphdef'.*(cut off|empty)"):
         served.load()
+
+
+def test_a_frozen_graph_is_compiled_where_the_parameter_says_so(served: Any, parameter: Any) -> None:
+    """It has no function that could be compiled whole: XLA chooses what it compiles."""
+    folder = served.folder("max_batch_size: 4\n" + tensor("output", "y") + parameter("jit_compile", "true"))
+    freeze(folder / "model.graphdef", build)
+    served.load()
+    assert served.infer(x=np.float32([[1, 2]]))["y"].tolist() == [[3, 5]]

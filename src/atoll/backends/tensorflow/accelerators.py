@@ -35,13 +35,11 @@ def read_accelerators(source: ModelSource) -> tuple[Accelerator, ...]:
                 f"have {', '.join(_NAMES)}"
             )
         if one.name == "tensorrt":
-            _tensorrt_parameters(source.name, one.parameters)
+            _check_tensorrt(source.name, one.parameters)
     return chosen.gpu_execution_accelerator
 
 
-def apply_accelerators(
-    accelerators: tuple[Accelerator, ...], config: Any, *, model: str, kind: str, has_tensorrt: bool
-) -> None:
+def apply_accelerators(accelerators: tuple[Accelerator, ...], config: Any, *, model: str, kind: str) -> None:
     """Turn them on in a session's ConfigProto, for an instance of that kind.
 
     As in Triton, instances on a CPU go without. Raises ConfigError where TensorFlow cannot do it.
@@ -58,17 +56,15 @@ def apply_accelerators(
                 "model '%s': gpu_execution_accelerator 'gpu_io' has no effect: requests come from the host's memory",
                 model,
             )
-        elif not has_tensorrt:
+        else:
             raise ConfigError(
                 f"model '{model}': gpu_execution_accelerator 'tensorrt' needs TensorFlow with TensorRT, which "
                 "TensorFlow has not had since version 2.18; remove it, or convert the model to ONNX or to a TensorRT "
                 "engine, for the onnxruntime or the tensorrt backend"
             )
-        else:
-            _add_tensorrt(config, _tensorrt_parameters(model, one.parameters))
 
 
-def _tensorrt_parameters(model: str, parameters: Mapping[str, str]) -> dict[str, str]:
+def _check_tensorrt(model: str, parameters: Mapping[str, str]) -> None:
     for key, value in parameters.items():
         if key == "precision_mode":
             if value not in _PRECISIONS:
@@ -86,13 +82,3 @@ def _tensorrt_parameters(model: str, parameters: Mapping[str, str]) -> dict[str,
                 f"model '{model}': parameter '{key}' of the TensorRT Execution Accelerator is '{value}' but must be a "
                 "whole number"
             )
-    return dict(parameters)
-
-
-def _add_tensorrt(config: Any, parameters: Mapping[str, str]) -> None:
-    optimizer = config.graph_options.rewrite_options.custom_optimizers.add(name="TensorRTOptimizer")
-    optimizer.parameter_map["is_dynamic_op"].b = True
-    optimizer.parameter_map["precision_mode"].s = parameters.get("precision_mode", "FP32").encode()
-    for key in _TENSORRT_NUMBERS:
-        if key in parameters:
-            optimizer.parameter_map[key].i = int(parameters[key])

@@ -74,8 +74,8 @@ def make_session(
     """Put the graph into a session there, with its variables and tables. Raises ConfigError naming the cause."""
     module = tensorflow()
     config = session_config(module, settings, placement)
-    apply_accelerators(accelerators, config, model=source.name, kind=placement.kind, has_tensorrt=_has_tensorrt(module))
-    if settings.jit_compile and not any(node.attr["_XlaMustCompile"].b for node in graph.definition.node):
+    apply_accelerators(accelerators, config, model=source.name, kind=placement.kind)
+    if settings.jit_compile and not any("_XlaMustCompile" in node.attr for node in graph.definition.node):
         config.graph_options.optimizer_options.global_jit_level = 2  # there is no call that could be compiled whole
     if placement.kind == "KIND_GPU":
         for node in graph.definition.node:
@@ -130,11 +130,6 @@ def _close(session: Any) -> None:
     graph = session.graph
     session.close()
     dismantle(graph)
-
-
-def _has_tensorrt(module: Any) -> bool:
-    major, minor = (int(one) for one in module.__version__.split(".")[:2])
-    return (major, minor) < (2, 18) and bool(module.sysconfig.get_build_info().get("is_tensorrt_build"))
 
 
 def _advice(graph: ModelGraph, error: Exception) -> str:

@@ -20,24 +20,8 @@ def source(*gpu: Accelerator, cpu: tuple[Accelerator, ...] = ()) -> ModelSource:
     return ModelSource(name="m", version=1, model_directory=folder, version_directory=folder, config=config)
 
 
-class Optimizers(list[Any]):
-    """A repeated field of messages."""
-
-    def add(self, name: str) -> Any:
-        self.append(SimpleNamespace(name=name, parameter_map=Values()))
-        return self[-1]
-
-
-class Values(dict[str, Any]):
-    """A map field of messages."""
-
-    def __missing__(self, key: str) -> Any:
-        self[key] = SimpleNamespace()
-        return self[key]
-
-
 def session_config() -> Any:
-    rewrites = SimpleNamespace(auto_mixed_precision=0, custom_optimizers=Optimizers())
+    rewrites = SimpleNamespace(auto_mixed_precision=0)
     return SimpleNamespace(graph_options=SimpleNamespace(rewrite_options=rewrites))
 
 
@@ -48,33 +32,22 @@ def test_a_model_without_any_has_none() -> None:
 def test_mixed_precision_is_turned_on_for_a_gpu() -> None:
     config = session_config()
     found = read_accelerators(source(Accelerator(name="auto_mixed_precision")))
-    apply_accelerators(found, config, model="m", kind="KIND_GPU", has_tensorrt=False)
+    apply_accelerators(found, config, model="m", kind="KIND_GPU")
     assert config.graph_options.rewrite_options.auto_mixed_precision == 1
 
 
-def test_tensorrt_gets_its_parameters() -> None:
-    config = session_config()
+def test_tensorrt_is_refused_where_tensorflow_has_none() -> None:
     parameters = {"precision_mode": "FP16", "max_cached_engines": "3", "minimum_segment_size": "5"}
     found = read_accelerators(source(Accelerator(name="tensorrt", parameters=parameters)))
-    apply_accelerators(found, config, model="m", kind="KIND_GPU", has_tensorrt=True)
-    (optimizer,) = config.graph_options.rewrite_options.custom_optimizers
-    assert optimizer.name == "TensorRTOptimizer"
-    assert optimizer.parameter_map["precision_mode"].s == b"FP16"
-    assert optimizer.parameter_map["max_cached_engines"].i == 3
-    assert optimizer.parameter_map["minimum_segment_size"].i == 5
-
-
-def test_tensorrt_is_refused_where_tensorflow_has_none() -> None:
-    found = read_accelerators(source(Accelerator(name="tensorrt")))
     with pytest.raises(ConfigError, match="'tensorrt' needs TensorFlow with TensorRT"):
-        apply_accelerators(found, session_config(), model="m", kind="KIND_GPU", has_tensorrt=False)
+        apply_accelerators(found, session_config(), model="m", kind="KIND_GPU")
 
 
 @pytest.mark.parametrize("name", ["auto_mixed_precision", "tensorrt", "gpu_io"])
 def test_an_instance_on_a_cpu_goes_without(name: str, caplog: pytest.LogCaptureFixture) -> None:
     config = session_config()
     found = read_accelerators(source(Accelerator(name=name)))
-    apply_accelerators(found, config, model="m", kind="KIND_CPU", has_tensorrt=False)
+    apply_accelerators(found, config, model="m", kind="KIND_CPU")
     assert f"'{name}' has no effect on an instance on the CPU" in caplog.text
     assert config == session_config()
 
