@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 from openvino import opset13 as op
 from tests.backends.bad_input.model_files import Frail
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
+
 # Both answer rows of any length as they are; TWICE answers each row two times.
 
 

@@ -180,3 +180,23 @@ def test_not_a_number_and_infinities_go_through_operations(models: Any) -> None:
     found = models.instance(models.source(parameters={"INFERENCE_PRECISION_HINT": "f32"})).execute({"X": sent}, ["Y"])
     assert np.isnan(found["Y"][0, 0])
     assert found["Y"][0, 1:].tolist() == [np.inf, -np.inf, 2]
+
+
+@pytest.mark.parametrize("shape", [(-1, LARGE), (2, LARGE)], ids=["any batch", "fixed shapes"])
+def test_two_outputs_of_one_node_of_which_one_is_asked_for(models: Any, shape: tuple[int, ...]) -> None:
+    x = models.parameter(shape)
+    y = models.named(op.relu(x), "Y")
+    flat = models.named(op.reshape(y, op.constant([-1]), False), "Z")  # a view of the same memory, if it can be
+    models.write([y, y, flat], [x])
+    source = models.source()
+    names = [one.name for one in models.backend.signature(source).outputs]
+    assert len(set(names)) == 3
+    instance = models.instance(source)
+    kept = []
+    for number in range(6):
+        sent = np.full((2, LARGE), number, np.float32)
+        wanted = [names[number % 3]] if number < 3 else names
+        kept.append((number, instance.execute({"X": sent}, wanted)))
+    for number, found in kept:
+        for array in found.values():
+            assert (array == number).all()

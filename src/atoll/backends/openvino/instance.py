@@ -68,7 +68,32 @@ class OpenVinoInstance:
             request.wait()
         else:
             self._openvino.infer(request, {}, share_outputs=True, decode_strings=False)
-        return {name: self._taken(self._outputs[name], inputs) for name in output_names}
+        found: dict[str, Array] = {}
+        large = []
+        for name in output_names:
+            port = self._outputs[name]
+            array = self._found(port)
+            if port.data_type is DataType.BYTES:
+                found[name] = array
+            # An input that comes out unchanged is the client's memory.
+            elif array.nbytes <= SMALL_OUTPUT or any(np.may_share_memory(array, one) for one in inputs.values()):
+                found[name] = array.copy()
+            else:
+                found[name] = array
+                large.append(array)
+        if large:
+            self._give_away(large)
+        return found
+
+    def _give_away(self, arrays: list[Array]) -> None:
+        """Have the next run write elsewhere, also where outputs that nobody wants lie in the same memory."""
+        ports = self._outputs.values()
+        for port, array in [(port, self._found(port)) for port in ports if port.data_type is not DataType.BYTES]:
+            if any(np.may_share_memory(array, one) for one in arrays):
+                shape = port.shape
+                if shape is None or -1 in shape:
+                    shape = (0,) * array.ndim
+                self._request.set_output_tensor(port.index, self._tensor(port.element_type, self._shape(shape)))
 
     def _given(self, port: Port, array: Array) -> Any:
         if port.data_type is DataType.BYTES:
@@ -81,21 +106,12 @@ class OpenVinoInstance:
         # With shape and type it takes read-only arrays too, as they are; it holds no reference to them.
         return self._tensor(array, self._shape(array.shape), port.element_type)
 
-    def _taken(self, port: Port, inputs: Mapping[str, Array]) -> Array:
+    def _found(self, port: Port) -> Array:
         tensor = self._request.get_output_tensor(port.index)
         if port.data_type is DataType.BYTES:
             return strings_of(self._openvino.module, tensor)
         array: Array = tensor.data
-        if port.data_type is DataType.BF16:
-            array = array.view(np.uint16)
-        # An output that is an input unchanged is that input's memory.
-        if array.nbytes <= SMALL_OUTPUT or any(np.may_share_memory(array, one) for one in inputs.values()):
-            return array.copy()
-        shape = port.shape
-        if shape is None or -1 in shape:
-            shape = (0,) * array.ndim
-        self._request.set_output_tensor(port.index, self._tensor(port.element_type, self._shape(shape)))
-        return array
+        return array.view(np.uint16) if port.data_type is DataType.BF16 else array
 
 
 class PaddingInstance(OpenVinoInstance):
