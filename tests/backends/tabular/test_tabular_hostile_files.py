@@ -111,6 +111,16 @@ def test_the_operator_may_trust_types(models: Any, iris: Any) -> None:
     np.testing.assert_array_equal(out.ravel(), model.predict(iris[0][::9]))
 
 
+def test_a_bound_function_must_itself_be_trusted(models: Any, iris: Any) -> None:
+    import functools
+
+    from sklearn.preprocessing import FunctionTransformer
+
+    source = models.skops(FunctionTransformer(functools.partial(os.path.join, "a")))
+    with pytest.raises(ConfigError, match=r"not trusted.*posixpath\.join"):
+        models.configured(source, inputs=MATRIX)
+
+
 def changed_archive(content: bytes, change: Any) -> bytes:
     """A skops archive whose arrays were changed: `change` gets each, and says what comes in its place."""
     written = io.BytesIO()

@@ -28,15 +28,21 @@ from atoll.errors import ConfigError, MissingExtraError
 _log = logging.getLogger(__name__)
 _METHODS = (PREDICT, PROBABILITIES, DECISION, TRANSFORM)
 
-# What skops does not trust by itself, and is harmless here: containers, optimizers that only training uses, and trees,
-# whose nodes are checked after they are read (sklearn_trees.py): that is what skops cannot do.
+# What skops does not trust by itself, and is harmless here: containers, parts of public estimators, optimizers that
+# only training uses, a function bound to arguments (it is looked at itself), and trees, whose nodes are checked once
+# they are read (sklearn_trees.py): that is what skops cannot do.
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
+        "functools.partial",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
     }
 )
 
