@@ -50,7 +50,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("drive-on-submit", bool, True, "Let the thread that submits a request run it where executions are short, instead of handing it to the instance's thread.", "Server", source=OURS),
     Option("max-inflight-requests", int, 0, "Requests of clients that may be queued or executing at once; what comes beyond is refused with the time after which to ask again. 0 is no limit.", "Server", minimum=0, source=OURS),
     Option("malloc-keep-bytes", int, 256 << 20, "Freed memory below this many bytes stays with the process (glibc), so that large tensors cost no page faults; 0 leaves the C library's setting.", "Server", minimum=0, source=OURS),
-    Option("model-repository", list, (), "Path of a model repository; may be given several times. A bare model file is a repository of one model.", "Models", aliases=("model-store",)),
+    Option("model-repository", list, (), "Path of a model repository; may be given several times. A model file or SavedModel folder alone is a repository of one model.", "Models", aliases=("model-store",)),
     Option("exit-on-error", bool, True, "Do not start when a model cannot be loaded. If false, the other models are served.", "Models"),
     Option("disable-auto-complete-config", bool, False, "Take the configurations as they are written, and fill in nothing from the model files.", "Models"),
     Option("strict-model-config", bool, None, "Deprecated: --disable-auto-complete-config.", "Models"),

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="a model repository or a bare model file; the same as --model-repository",
+        help="a model repository, or a model file or SavedModel folder alone; the same as --model-repository",
     )
     add_options(parser)
     try:

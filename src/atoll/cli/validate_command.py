@@ -32,7 +32,7 @@ _OPTIONS = frozenset(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Repositories or model files, and those options of the server that concern what is in them."""
-    parser.add_argument("paths", nargs="*", metavar="REPOSITORY", help="a model repository or a bare model file")
+    parser.add_argument("paths", nargs="*", metavar="REPOSITORY", help="a model repository, or a model alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument(
         "--no-load", action="store_true", help="do not open the model files: check the configurations by themselves"

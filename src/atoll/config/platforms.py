@@ -55,7 +55,7 @@ _FILENAMES = {
 }
 
 _TELL_NOTHING = ("model.json", "model.txt", "model.pkl")  # names that files of any kind have
-_BACKEND_OF_FILE: dict[str, str] = {}
+_BACKEND_OF_FILE = {"saved_model.pb": "tensorflow"}  # a SavedModel that is the version's folder itself
 for _backend, _names in _FILENAMES.items():
     for _name in _names:
         if _name not in _TELL_NOTHING:
