@@ -140,6 +140,12 @@ def test_a_pickled_constant_is_not_read(models: TorchModels, tmp_path: Path) -> 
     assert not (tmp_path / "harm").exists()
 
 
+def test_a_list_of_constants_of_another_form_is_told(models: TorchModels) -> None:
+    path = models.exported(Halves(), (torch.zeros(2, 4),), None)
+    repacked(path, {"model_constants_config.json": b'{"config": {"a": 1}}'})
+    assert "its lists of records have an unknown form" in models.refusal()
+
+
 def test_a_missing_operator_is_named(models: TorchModels) -> None:
     path = models.exported(Halves(), (torch.zeros(2, 4),), None)
     repacked(path, {"models/model.json": lambda old: old.replace(b"torch.ops.aten.div.Tensor", b"torch.ops.mine.op.x")})

@@ -10,7 +10,7 @@ from typing import Any
 MAX_RECORD = 1 << 28  # bytes of a record that is looked at here; a program's text is far smaller
 _OLD_PROGRAM = "serialized_exported_program.json"  # as PyTorch 2.6 and 2.7 save
 
-_PICKLED = ("data/sample_inputs/", "data/weights/", "data/constants/", "serialized_")
+_PICKLED = ("/data/sample_inputs/", "/data/weights/", "/data/constants/", "/serialized_")
 
 
 class Records:
@@ -19,6 +19,8 @@ class Records:
     def __init__(self, archive: zipfile.ZipFile):
         self._archive = archive
         names = archive.namelist()
+        if len({name.lower() for name in names}) != len(names):  # PyTorch may read the one where this reads the other
+            raise ValueError("it has two records of one name")
         roots = {name.partition("/")[0] for name in names}
         prefix = f"{roots.pop()}/" if len(roots) == 1 else ""
         self._names = {name.removeprefix(prefix): name for name in names}
@@ -57,17 +59,28 @@ class Records:
         return self.document(name)
 
     def pickles(self) -> Iterator[tuple[str, bool]]:
-        """The records that torch.export.load unpickles, each with whether it can do so as plain tensors alone."""
+        """The records that torch.export.load may unpickle, each with whether it can do so as plain tensors alone.
+
+        Wherever they lie in the archive: PyTorch and this module may not agree on the folder that all are in.
+        """
         for name in self.names():
-            if name.endswith(".pt") and name.startswith(_PICKLED):
+            place = f"/{name}".lower()
+            if place.endswith(".pt") and any(folder in place for folder in _PICKLED):
                 yield name, True
-        for name in self.names("data/"):
-            if name.endswith(("_weights_config.json", "_constants_config.json")):
-                folder = name.rpartition("/")[0]
-                for payload in dict(self.document(name).get("config") or {}).values():
-                    path = str(payload.get("path_name", ""))
-                    if payload.get("use_pickle") and not path.startswith("custom_obj_"):  # those, C++ reads
-                        yield f"{folder}/{path}", not path.startswith("opaque_obj_")
+            elif place.endswith("_weights_config.json"):
+                for path, _ in self._pickled_payloads(name):
+                    yield path, True
+            elif place.endswith("_constants_config.json"):
+                for path, kind in self._pickled_payloads(name):
+                    if not kind.startswith("custom_obj_"):  # read by C++, as objects of registered classes
+                        yield path, not kind.startswith("opaque_obj_")
+
+    def _pickled_payloads(self, config: str) -> Iterator[tuple[str, str]]:
+        """Of what such a record lists, the records that are pickles, and their names there."""
+        for payload in dict(self.document(config).get("config") or {}).values():
+            name = str(payload.get("path_name", ""))
+            if payload.get("use_pickle") or name.startswith("opaque_obj_"):
+                yield f"{config.rpartition('/')[0]}/{name}", name
 
 
 @contextmanager

@@ -96,7 +96,11 @@ def _refuse_missing_operators(torch: Any, model: str, path: Path, facts: Exporte
 def _refuse_pickles(torch: Any, model: str, path: Path) -> None:
     """Raises ConfigError where the file holds a pickle that could run code of its author's when it is read."""
     with records_of(path) as records:
-        for name, as_tensors in records.pickles():
+        try:
+            pickles = list(records.pickles())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise load_failure(model, path, f"its lists of records have an unknown form: {error}") from error
+        for name, as_tensors in pickles:
             reason = _danger(torch, records, name) if as_tensors else "it is a pickle of a Python object"
             if reason:
                 raise ConfigError(

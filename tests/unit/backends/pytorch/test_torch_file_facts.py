@@ -226,6 +226,33 @@ def test_the_records_that_are_pickles(tmp_path: Path) -> None:
     ]
 
 
+def pickles_of(path: Path) -> list[tuple[str, bool]]:
+    with records_of(path) as records:
+        return sorted(records.pickles())
+
+
+def test_pickles_cannot_be_hidden(tmp_path: Path) -> None:
+    def config(name: str, pickled: bool) -> dict[str, Any]:
+        return {"config": {"a": {"path_name": name, "use_pickle": pickled}}}
+
+    weights = archive(tmp_path / "a", **{"data/weights/model_weights_config.json": config("custom_obj_0", True)})
+    assert pickles_of(weights) == [("data/weights/custom_obj_0", True)]
+    opaque = archive(tmp_path / "b", **{"data/constants/model_constants_config.json": config("opaque_obj_0", False)})
+    assert pickles_of(opaque) == [("data/constants/opaque_obj_0", False)]
+    with zipfile.ZipFile(tmp_path / "c", "w") as file:
+        file.writestr("one/Data/Sample_Inputs/model.pt", b"")
+        file.writestr("serialized_exported_program.json", "{}")
+    assert pickles_of(tmp_path / "c") == [("one/Data/Sample_Inputs/model.pt", True)]
+
+
+def test_two_records_of_one_name_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x", "w") as file:
+        file.writestr("m/data/sample_inputs/model.pt", b"")
+        file.writestr("m/data/sample_inputs/MODEL.pt", b"")
+    with pytest.raises(ValueError, match="two records of one name"), records_of(tmp_path / "x"):
+        pass
+
+
 def test_archives_without_a_program_or_a_model(tmp_path: Path) -> None:
     with records_of(archive(tmp_path / "a.pt2", **{"models/other.json": {}})) as records:
         with pytest.raises(ValueError, match="no program named 'model', but those named other"):
