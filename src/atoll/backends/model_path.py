@@ -1,4 +1,4 @@
-"""Where a version's model file (for some formats a folder) is."""
+"""Where a version's files are: the model's own (for some formats a folder), and those that its configuration names."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +33,29 @@ def model_path(
         remedy = f'rename it to {path.name}, or set default_model_filename: "{others[0]}" in config.pbtxt'
         raise ConfigError(f"{message}; found {', '.join(others)} there: {remedy}")
     raise ConfigError(f"{message}; put the model there, or name it with default_model_filename in config.pbtxt")
+
+
+def named_file(source: ModelSource, name: str) -> Path | None:
+    """A file that the configuration names besides, which lies in the version's folder or in the model's; None where it
+    is in neither.
+    """
+    places = (source.version_directory / name, source.model_directory / name)
+    return next((one for one in places if one.is_file()), None)
+
+
+def operation_libraries(source: ModelSource) -> list[Path]:
+    """The libraries that `model_operations` names. Raises ConfigError where one is not there."""
+    names = source.config.model_operations.op_library_filename if source.config.model_operations else ()
+    libraries = []
+    for name in names:
+        path = named_file(source, name)
+        if path is None:
+            raise ConfigError(
+                f"model '{source.name}': model_operations.op_library_filename names '{name}', "
+                f"which is neither in '{source.version_directory}' nor in '{source.model_directory}'"
+            )
+        libraries.append(path)
+    return libraries
 
 
 def _entries(directory: Path, suffixes: Sequence[str]) -> list[str]:

@@ -1,12 +1,13 @@
 """Where a version's model file is, and what is said where it is not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from atoll.backends.api import ModelSource
-from atoll.backends.model_path import model_path
-from atoll.config.model_config import ModelConfig
+from atoll.backends.model_path import model_path, named_file, operation_libraries
+from atoll.config.model_config import ModelConfig, ModelOperations
 from atoll.errors import ConfigError
 
 
@@ -68,3 +69,25 @@ def test_a_folder_is_no_file_and_a_file_no_folder(version: Path) -> None:
 def test_a_version_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unable to find"):
         model_path(source(tmp_path / "gone"), "model.onnx")
+
+
+def test_a_file_that_is_named_is_the_versions_own_or_the_models(version: Path) -> None:
+    given = source(version.parent)
+    assert named_file(given, "extra.so") is None
+    (version.parent / "extra.so").touch()
+    assert named_file(given, "extra.so") == version.parent / "extra.so"
+    (version / "extra.so").touch()
+    assert named_file(given, "extra.so") == version / "extra.so"
+    assert named_file(given, "1") is None  # a folder
+
+
+def test_operation_libraries_are_all_there_or_the_missing_one_is_named(version: Path) -> None:
+    given = source(version.parent)
+    assert operation_libraries(given) == []
+    operations = ModelOperations(op_library_filename=("a.so", "b.so"))
+    given = replace(given, config=replace(given.config, model_operations=operations))
+    (version / "a.so").touch()
+    with pytest.raises(ConfigError, match=r"op_library_filename names 'b\.so', which is neither in '.*/1' nor in "):
+        operation_libraries(given)
+    (version.parent / "b.so").touch()
+    assert operation_libraries(given) == [version / "a.so", version.parent / "b.so"]

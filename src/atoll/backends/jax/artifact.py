@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.backends.error_text import bounded_text
 from atoll.backends.jax.names import input_names, output_names, twice
 from atoll.backends.jax.runtime import Jax
 from atoll.backends.model_kind import wrong_kind
@@ -15,7 +16,6 @@ from atoll.errors import ConfigError, MissingExtraError
 from atoll.tensor import DataType
 
 DEFAULT_MODEL_FILENAME = "model.jax"
-MOST_TEXT = 2000  # of a framework's error
 BFLOAT16 = "bfloat16"
 
 _TYPES = {
@@ -95,12 +95,6 @@ def read_artifact(source: ModelSource, jax: Jax) -> Artifact:
             batching=batching,
         ),
     )
-
-
-def bounded_text(error: BaseException) -> str:
-    """An exception's text, cut to a length that a log and an answer can bear."""
-    text = str(error).strip() or type(error).__name__
-    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
 
 
 def _check_version(source: ModelSource, path: Path, exported: Any, jax: Jax) -> None:

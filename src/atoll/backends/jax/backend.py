@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import Any
 
 from atoll.backends.api import Capabilities, GpuSupport, ModelSource, Placement
-from atoll.backends.jax.artifact import DEFAULT_MODEL_FILENAME, Artifact, bounded_text, read_artifact
+from atoll.backends.error_text import bounded_text
+from atoll.backends.jax.artifact import DEFAULT_MODEL_FILENAME, Artifact, read_artifact
 from atoll.backends.jax.instance import JaxInstance
 from atoll.backends.jax.programs import Programs, Shapes
 from atoll.backends.jax.runtime import Jax, find_jax

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from atoll.backends.jax.artifact import Artifact, bounded_text
+from atoll.backends.error_text import bounded_text
+from atoll.backends.jax.artifact import Artifact
 from atoll.backends.jax.programs import Programs
 from atoll.backends.jax.settings import filled_up
 from atoll.errors import AtollError, InternalError, InvalidArgumentError

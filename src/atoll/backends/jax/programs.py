@@ -5,7 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from atoll.backends.jax.artifact import Artifact, bounded_text
+from atoll.backends.error_text import bounded_text
+from atoll.backends.jax.artifact import Artifact
 from atoll.backends.jax.runtime import Jax
 from atoll.errors import InvalidArgumentError
 from atoll.tensor import Array

@@ -8,7 +8,7 @@ import numpy as np
 
 from atoll.backends.onnxruntime.model_file import execution_error
 from atoll.backends.onnxruntime.types import BFLOAT16
-from atoll.errors import InvalidArgumentError
+from atoll.backends.text import bytes_array, text_array
 from atoll.tensor import Array, DataType, element_count
 
 Tensors = Mapping[str, DataType]
@@ -57,13 +57,13 @@ class ConvertingInstance(OnnxInstance):
         result = self._execute_bound(feed, output_names) if bf16 else super().execute(feed, output_names)
         for name in output_names:
             if self._outputs.get(name) is DataType.BYTES:
-                result[name] = encoded(result[name])
+                result[name] = bytes_array(result[name].ravel().tolist(), result[name].shape)
         return result
 
     def _fed(self, name: str, array: Array) -> Any:
         datatype = self._inputs.get(name)
         if datatype is DataType.BYTES:
-            return decoded(name, array)
+            return text_array(name, array)
         if datatype is DataType.BF16:
             return self._onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, BFLOAT16)
         return array
@@ -91,28 +91,6 @@ class ConvertingInstance(OnnxInstance):
             array: Array = value.numpy()
             return array
         return bit_patterns(value)
-
-
-def decoded(name: str, array: Array) -> Array:
-    """BYTES as text, which ONNX strings are; NULs inside it stay. Raises InvalidArgumentError for what is not UTF-8."""
-    try:
-        return _objects([element.decode("utf-8") for element in array.ravel().tolist()], array.shape)
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(
-            f"input '{name}' must be UTF-8, as all strings in ONNX are, but an element of it is not: {error}"
-        ) from error
-
-
-def encoded(array: Array) -> Array:
-    """ONNX strings as BYTES."""
-    return _objects([element.encode("utf-8") for element in array.ravel().tolist()], array.shape)
-
-
-def _objects(elements: list[Any], shape: tuple[int, ...]) -> Array:
-    # Of objects, not numpy's own strings: those end at the first NUL when ONNX Runtime reads them.
-    flat = np.empty(len(elements), np.object_)
-    flat[:] = elements
-    return flat.reshape(shape)
 
 
 def bit_patterns(value: Any) -> Array:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
+from atoll.backends.error_text import bounded_text
 from atoll.backends.model_kind import wrong_kind
 from atoll.backends.model_path import model_path
 from atoll.errors import AtollError, ConfigError, InternalError
@@ -33,7 +34,7 @@ def _inside(path: Path) -> Path:
 
 def error_text(error: BaseException) -> str:
     """An exception of ONNX Runtime in the real server's words: "onnx runtime error 2: ..."."""
-    text = str(error).strip()
+    text = bounded_text(error)
     found = _ORT_ERROR.fullmatch(text)
     # Not every exception of the Python binding has a number; 1 is ORT_FAIL.
     return f"onnx runtime error {found[1]}: {found[2]}" if found else f"onnx runtime error 1: {text}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_path import operation_libraries
 from atoll.backends.onnxruntime.accelerators import CPU, Provider
 from atoll.backends.onnxruntime.model_file import ONLY_ELSEWHERE, load_error
 from atoll.backends.onnxruntime.optimized_models import OptimizedModels, has_external_data
@@ -106,7 +107,7 @@ class Sessions:
             facts = [self._onnxruntime.__version__, *settings.graph_facts()]
             if has_external_data(path):
                 return self._make(source, path, settings, (CPU,))
-            key = kept.key([path, *_operator_libraries(source)], facts)
+            key = kept.key([path, *operation_libraries(source)], facts)
             entry = kept.find(key)
         except OSError as error:
             _log.warning("model '%s': its optimized graph is not kept: %s", source.name, error)
@@ -142,7 +143,7 @@ class Sessions:
             options.log_severity_level = log_level
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        libraries = _operator_libraries(source)
+        libraries = operation_libraries(source)
         try:
             for library in libraries:
                 options.register_custom_ops_library(str(library))
@@ -164,17 +165,3 @@ class Sessions:
             raise load_error(source, path, error) from error
         demand_started(self._onnxruntime, providers, session)
         return session
-
-
-def _operator_libraries(source: ModelSource) -> list[Path]:
-    names = source.config.model_operations.op_library_filename if source.config.model_operations else ()
-    libraries = []
-    for name in names:
-        found = [one for one in (source.version_directory / name, source.model_directory / name) if one.is_file()]
-        if not found:
-            raise ConfigError(
-                f"model '{source.name}': model_operations.op_library_filename names '{name}', "
-                f"which is neither in '{source.version_directory}' nor in '{source.model_directory}'"
-            )
-        libraries.append(found[0])
-    return libraries

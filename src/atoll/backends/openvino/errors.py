@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
+from atoll.backends.error_text import bounded
 from atoll.backends.model_kind import wrong_kind
 from atoll.errors import AtollError, ConfigError, InternalError
-
-LONGEST = 1500  # characters; some texts list every operation that there is
 
 _PLACES = re.compile(r"^(Exception from |FrontEnd API failed with )\S.*$|^Check '.*' failed( at \S+)?:?$")
 
@@ -16,8 +15,7 @@ def error_text(error: BaseException) -> str:
     """What it says, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not _PLACES.match(line)] or lines
-    text = "; ".join(said) or type(error).__name__
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return bounded("; ".join(said) or type(error).__name__)
 
 
 def execution_error(error: Exception) -> AtollError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_path import named_file
 from atoll.backends.openvino.errors import error_text
 from atoll.backends.parameters import Parameters
 from atoll.config.problems import suggestion
@@ -88,10 +89,9 @@ def find_extension(source: ModelSource, settings: ModelSettings) -> Path | None:
     """
     if not settings.extension:
         return None
-    for folder in (source.version_directory, source.model_directory):
-        path = folder / settings.extension
-        if path.is_file():
-            return path
+    path = named_file(source, settings.extension)
+    if path is not None:
+        return path
     wanted = f"a file: it is neither in '{source.version_directory}' nor in '{source.model_directory}'"
     raise Parameters(source).wrong("CPU_EXTENSION_PATH", wanted)
 

@@ -21,7 +21,7 @@ from atoll.backends.tabular.predictor import (
     VALUES,
     Method,
     Predictor,
-    bounded_text,
+    error_text,
 )
 from atoll.backends.tabular.settings import TabularSettings
 from atoll.backends.tabular.xgboost_file import LegacyFormatError, XgboostFacts, read_xgboost
@@ -51,7 +51,7 @@ def load_xgboost(source: ModelSource, path: Path, settings: TabularSettings) -> 
             booster.load_model(bytearray(data))
             booster.set_param({"nthread": settings.threads})
     except Exception as error:
-        raise unreadable(source, path, "XGBoost", bounded_text(error)) from error
+        raise unreadable(source, path, "XGBoost", error_text(error)) from error
     _tell_versions(source, "XGBoost", facts.version, xgboost.__version__)
     iterations = _xgboost_iterations(source, facts, booster.num_boosted_rounds(), settings)
     run = _XgboostRuns(xgboost, booster, facts, settings.threads, iterations)
@@ -169,7 +169,7 @@ def load_lightgbm(source: ModelSource, path: Path, settings: TabularSettings) ->
     try:
         booster = lightgbm.Booster(model_str=trees_alone(data))
     except Exception as error:
-        raise unreadable(source, path, "LightGBM", bounded_text(error)) from error
+        raise unreadable(source, path, "LightGBM", error_text(error)) from error
     rounds = booster.current_iteration()
     first, end = settings.iterations or (0, rounds)
     if end > rounds:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atoll.backends.error_text import bounded
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 from atoll.tensor import Array
-
-MOST_TEXT = 2000  # of a library's error
 
 PREDICT = "predict"
 PROBABILITIES = "predict_proba"
@@ -40,17 +39,16 @@ class Predictor:
     classes: Array | None = None
 
 
-def bounded_text(error: BaseException) -> str:
-    """An exception's text without a native stack, cut to a length that a log and an answer can bear."""
-    text = str(error).partition("\nStack trace:")[0].strip() or type(error).__name__
-    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}..."
+def error_text(error: BaseException) -> str:
+    """An exception's text without a native stack, never a long one."""
+    return bounded(str(error).partition("\nStack trace:")[0].strip() or type(error).__name__)
 
 
 def execution_error(library: str, error: Exception) -> AtollError:
     """What a request gets whose batch failed: of values that the model refuses, it is the request's own fault."""
     if isinstance(error, AtollError):
         return error
-    text = f"{library} error: {bounded_text(error)}"
+    text = f"{library} error: {error_text(error)}"
     if isinstance(error, ValueError) or "Input data contains" in text:
         return InvalidArgumentError(text)
     return InternalError(text)

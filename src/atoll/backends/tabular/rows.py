@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from atoll.errors import InvalidArgumentError
+from atoll.backends.text import text_array
 from atoll.tensor import Array, DataType
 
 NUMBERS = (
@@ -27,7 +27,7 @@ def matrix_rows(name: str, *, as_floats: bool, make_table: MakeTable | None = No
     def rows(inputs: Mapping[str, Array]) -> Any:
         found = inputs[name]
         if found.dtype == np.object_:
-            found = as_text(name, found)
+            found = text_array(name, found)
         elif as_floats and found.dtype not in (np.float32, np.float64):
             found = found.astype(np.float32)
         if make_table is None:
@@ -47,7 +47,7 @@ def column_rows(names: Sequence[str], *, as_floats: bool, make_table: MakeTable 
         columns = {name: inputs[name] for name in names}
         for name, one in columns.items():
             if one.dtype == np.object_:
-                columns[name] = as_text(name, one)
+                columns[name] = text_array(name, one)
         if make_table is not None:
             return make_table({name: one.reshape(len(one)) for name, one in columns.items()})
         if any(one.dtype == np.object_ for one in columns.values()):
@@ -58,13 +58,3 @@ def column_rows(names: Sequence[str], *, as_floats: bool, make_table: MakeTable 
         return found
 
     return rows
-
-
-def as_text(name: str, array: Array) -> Array:
-    """BYTES as text. Raises InvalidArgumentError for what is not UTF-8."""
-    try:
-        flat = np.empty(array.size, np.object_)
-        flat[:] = [one.decode("utf-8") for one in array.ravel().tolist()]
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"input '{name}' must be UTF-8, but an element of it is not: {error}") from error
-    return flat.reshape(array.shape)

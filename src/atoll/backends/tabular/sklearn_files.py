@@ -19,7 +19,7 @@ from atoll.backends.tabular.predictor import (
     TRANSFORM,
     Method,
     Predictor,
-    bounded_text,
+    error_text,
 )
 from atoll.backends.tabular.settings import TabularSettings
 from atoll.backends.tabular.sklearn_trees import check_trees
@@ -54,7 +54,7 @@ def load_skops(source: ModelSource, path: Path, settings: TabularSettings) -> Pr
     try:
         unknown = sorted(set(skops.get_untrusted_types(file=path)) - TRUSTED)
     except Exception as error:
-        raise unreadable(source, path, "skops", f"skops cannot read it: {bounded_text(error)}") from error
+        raise unreadable(source, path, "skops", f"skops cannot read it: {error_text(error)}") from error
     untrusted = [one for one in unknown if one not in settings.trusted_types]
     if untrusted:
         setting = ";".join([*settings.trusted_types, *untrusted])
@@ -69,9 +69,9 @@ def load_skops(source: ModelSource, path: Path, settings: TabularSettings) -> Pr
             model = skops.load(path, trusted=unknown + sorted(TRUSTED & set(skops.get_untrusted_types(file=path))))
             check_trees(model)
         except ValueError as error:
-            raise unreadable(source, path, "skops", bounded_text(error)) from error
+            raise unreadable(source, path, "skops", error_text(error)) from error
         except Exception as error:
-            raise unreadable(source, path, "skops", f"skops cannot load it: {bounded_text(error)}") from error
+            raise unreadable(source, path, "skops", f"skops cannot load it: {error_text(error)}") from error
     return _predictor(source, path, model, settings, sklearn, told)
 
 
@@ -91,7 +91,7 @@ def load_pickle(source: ModelSource, path: Path, settings: TabularSettings) -> P
         try:
             model = joblib.load(path)
         except Exception as error:
-            text = f"it cannot be unpickled: {type(error).__name__}: {bounded_text(error)}"
+            text = f"it cannot be unpickled: {type(error).__name__}: {error_text(error)}"
             raise unreadable(source, path, "joblib or pickle", text) from error
     return _predictor(source, path, model, settings, sklearn, told)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_path import operation_libraries
 from atoll.backends.tensorflow.errors import error_text
 from atoll.backends.tensorflow.graph import missing_operations
 from atoll.backends.tensorflow.library import submodule, tensorflow
@@ -17,15 +18,7 @@ def load_libraries(source: ModelSource) -> None:
 
     Raises ConfigError where one is not there or cannot be loaded.
     """
-    names = source.config.model_operations.op_library_filename if source.config.model_operations else ()
-    for name in names:
-        places = (source.version_directory / name, source.model_directory / name)
-        path = next((one for one in places if one.is_file()), None)
-        if path is None:
-            raise ConfigError(
-                f"model '{source.name}': model_operations.op_library_filename names '{name}', "
-                f"which is neither in '{source.version_directory}' nor in '{source.model_directory}'"
-            )
+    for path in operation_libraries(source):
         module = tensorflow()
         try:
             module.load_op_library(str(path))

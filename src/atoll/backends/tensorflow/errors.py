@@ -2,11 +2,12 @@
 
 import re
 
+from atoll.backends.error_text import bounded
 from atoll.errors import AtollError, InternalError, InvalidArgumentError
 
-MAX_LENGTH = 1000
 # From here on come the places in the graph and in the exporting program that an error passed through.
 _TRACE = re.compile(r"\n?\s*\[\[(\{\{)?|\n\s*Original stack trace|\n\s*Errors may have originated")
+_LOOKED_AT = 20_000  # characters: a message may quote a batch
 _OF_VALUES = ("InvalidArgumentError", "UnicodeDecodeError")
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 
@@ -14,12 +15,11 @@ _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 def error_text(error: BaseException) -> str:
     """The message without its stack traces, with the node where that is told: on one line, and never a long one."""
     if isinstance(error, UnicodeDecodeError):  # the binding's, of a message that quotes a value
-        whole = error.object[: 20 * MAX_LENGTH].decode("utf-8", "backslashreplace")
+        whole = error.object[:_LOOKED_AT].decode("utf-8", "backslashreplace")
     else:
-        whole = str(getattr(error, "message", "") or error)[: 20 * MAX_LENGTH]
+        whole = str(getattr(error, "message", "") or error)[:_LOOKED_AT]
     text = " ".join(_TRACE.split(whole, maxsplit=1)[0].split()) or type(error).__name__
-    if len(text) > MAX_LENGTH:
-        text = text[:MAX_LENGTH] + "..."
+    text = bounded(text)
     node = _NODE.search(whole)
     return f"{text} (node {node[1][:100]})" if node and node[1] not in text else text
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.backends.api import ModelSource
+from atoll.backends.model_path import named_file
 from atoll.backends.parameters import Parameters
 from atoll.errors import ConfigError
 
@@ -82,8 +83,7 @@ def _init_ops(source: ModelSource, found: Parameters) -> tuple[str, ...]:
     name = found.text("TF_INIT_OPS_FILE")
     if not name:
         return ()
-    places = (source.version_directory / name, source.model_directory / name)
-    path = next((one for one in places if one.is_file()), None)
+    path = named_file(source, name)
     if path is None:
         raise found.wrong(
             "TF_INIT_OPS_FILE", f"a file in '{source.version_directory}' or in '{source.model_directory}'"

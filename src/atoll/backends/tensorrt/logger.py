@@ -5,10 +5,11 @@ import threading
 from collections import deque
 from typing import Any
 
+from atoll.backends.error_text import bounded
+
 _log = logging.getLogger(__name__)
 _LEVELS = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.WARNING, "INFO": logging.DEBUG}
 _KEPT = 4
-_LONGEST = 2000
 
 
 class HeardErrors(threading.local):
@@ -27,7 +28,7 @@ class HeardErrors(threading.local):
 
     def take(self) -> str:
         """All that was heard since the last time, in one text; what to say instead where nothing was."""
-        text = "; ".join(self._texts)[:_LONGEST]
+        text = bounded("; ".join(self._texts))
         self._texts.clear()
         return text or "TensorRT did not say why"
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from atoll.backends.api import ModelSource
-from atoll.backends.openvino.errors import LONGEST, error_text, execution_error
+from atoll.backends.error_text import MOST_TEXT
+from atoll.backends.openvino.errors import error_text, execution_error
 from atoll.backends.openvino.model_file import find_model_file
 from atoll.backends.openvino.settings import ModelSettings, find_extension, model_settings
 from atoll.config.model_config import ModelConfig, ModelParameter
@@ -119,7 +120,7 @@ def test_errors_are_told_without_places_in_openvinos_source() -> None:
     only_a_place = "Check 'a' failed at src/b.cpp:1:"
     assert error_text(RuntimeError(only_a_place)) == only_a_place
     assert error_text(RuntimeError("")) == "RuntimeError"
-    assert len(error_text(RuntimeError("x" * 100_000))) == LONGEST + len("...")
+    assert len(error_text(RuntimeError("x" * 100_000))) < MOST_TEXT + 10
 
 
 def test_an_error_of_an_execution_keeps_its_kind() -> None:

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from atoll.backends.tensorflow.backend import TensorFlowBackend
-from atoll.backends.tensorflow.errors import MAX_LENGTH, error_text, execution_error
+from atoll.backends.error_text import MOST_TEXT
+from atoll.backends.tensorflow.errors import error_text, execution_error
 from atoll.backends.tensorflow.library import _without_noise
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.errors import ConfigError, InternalError, InvalidArgumentError
@@ -37,7 +38,7 @@ def test_traces_are_left_out_and_the_node_is_kept() -> None:
 
 
 def test_long_messages_are_cut() -> None:
-    assert len(error_text(TensorFlowError("x" * 10_000_000))) == MAX_LENGTH + len("...")
+    assert len(error_text(TensorFlowError("x" * 10_000_000))) < MOST_TEXT + 10
 
 
 def test_an_error_without_words_goes_by_its_name() -> None:
