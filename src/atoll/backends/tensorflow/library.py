@@ -12,6 +12,7 @@ from typing import Any
 from atoll.backends.runtime import import_runtime
 
 QUIET = "TF_CPP_MIN_LOG_LEVEL"
+_QUIETEST = "3"
 _NOISE = (b"All log messages before absl::InitializeLog()", b"oneDNN custom operations are on")
 _importing = threading.Lock()
 
@@ -25,10 +26,11 @@ def tensorflow() -> Any:
     if loaded is not None and not _importing.locked():
         return loaded
     with _importing:
-        if "tensorflow" in sys.modules or QUIET in os.environ:
+        # The quietest level may be ours: the JAX backend sets it, too, and processes of instances inherit it.
+        if "tensorflow" in sys.modules or os.environ.get(QUIET, _QUIETEST) != _QUIETEST:
             return _imported()
         # What a failing run writes there it also raises, and a client could otherwise fill the log.
-        os.environ[QUIET] = "3"
+        os.environ[QUIET] = _QUIETEST
         # Lets `optimization { graph { level } }` reach models on a CPU; without that level it changes nothing.
         os.environ.setdefault("TF_XLA_FLAGS", "--tf_xla_cpu_global_jit")
         deprecations = logging.getLogger("tensorflow")
