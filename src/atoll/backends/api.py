@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from atoll.config.autofill import ModelSignature
 from atoll.config.model_config import ModelConfig
+from atoll.config.signature import ModelSignature
 from atoll.devices.host_policy import HostPolicy
 from atoll.errors import AtollError
 from atoll.request import InferenceRequest, Parameter
@@ -237,7 +237,12 @@ class RequestInstance(Protocol):
 
 
 class BackendModel(Protocol):
-    """A loaded model: what its instances share."""
+    """A loaded model: what its instances share.
+
+    Where it knows its inputs and outputs, an attribute `signature` says them, as `Backend.signature` does: the engine
+    refuses a configuration that disagrees with it, also where it was to fill in nothing. See Capabilities for
+    `bounded`.
+    """
 
     def instance(self, placement: Placement) -> Instance | RequestInstance:
         """A new instance there, ready to execute."""

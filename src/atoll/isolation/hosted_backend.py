@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from atoll.backends.api import Backend, BackendModel, ChildRecipe, Instance, ModelSource, Placement
+from atoll.backends.loading import load_model
 from atoll.config.json_form import from_json, to_json
 from atoll.config.sequence_inputs import state_output_types
 from atoll.errors import AtollError, ConfigError, InternalError
@@ -98,7 +99,7 @@ class HostedBackend:
         placement = Placement(**setup["placement"])
         self._name = placement.name
         self._types = {one.name: one.data_type for one in source.config.output} | state_output_types(source.config)
-        self._model: BackendModel = backend.load(source)
+        self._model: BackendModel = load_model(backend, source)
         here = Placement(placement.name, placement.kind, device_id_in_child((placement.kind, placement.device_id)))
         # `recipe` refuses backends whose instances take requests.
         self._instance = cast(Instance, self._model.instance(here))

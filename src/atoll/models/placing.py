@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from atoll.backends.api import Backend, BackendModel, ChildRecipe, Engine, IsolatedBackend, ModelSource
+from atoll.backends.loading import load_model
 from atoll.isolation.hosted_backend import recipe
 from atoll.isolation.model import IsolatedModel, ask_child
 from atoll.isolation.processes import Processes
@@ -30,7 +31,7 @@ class Placing:
                     key,
                     source.name,
                 )
-            return backend.load(source)
+            return load_model(backend, source)
         settings = read_isolation_settings(source)
         if hasattr(backend, "child"):
             made = cast("IsolatedBackend", backend).child(source)

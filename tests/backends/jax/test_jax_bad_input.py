@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from atoll.backends.api import Placement
+from atoll.backends.loading import load_model
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
 
@@ -142,7 +143,7 @@ def test_a_configuration_that_disagrees_is_refused_without_completion_too(
     tensor = dataclasses.replace(getattr(source.config, part)[0], **changes)
     config = dataclasses.replace(source.config, **{part: (tensor,)})
     with pytest.raises(ConfigError, match=words):
-        models.backend.load(dataclasses.replace(source, config=config))
+        load_model(models.backend, dataclasses.replace(source, config=config))
 
 
 def test_damaged_bytes_never_end_the_process(models: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atoll.backends.api import Placement
+from atoll.backends.loading import load_model
 from atoll.backends.registry import find_backend
 from atoll.backends.tabular import FilBackend
 from atoll.errors import ConfigError
@@ -116,7 +116,7 @@ def test_a_shape_that_the_parameters_do_not_give_is_refused(models: Any, xgboost
     whole = models.configured(source, inputs=INPUTS, outputs={"output__0": ("FP32", (1,))})
     wrong = replace(whole.config, output=(replace(whole.config.output[0], dims=(2,)),))
     with pytest.raises(ConfigError, match=r"output__0.*\[-1,2\].*\[-1,1\]|output__0.*\[-1,1\].*\[-1,2\]"):
-        FilBackend().load(replace(whole, config=wrong)).instance(Placement("m_0"))
+        load_model(FilBackend(), replace(whole, config=wrong))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from atoll.backends.api import Placement
+from atoll.backends.loading import load_model
 from atoll.errors import ConfigError, InvalidArgumentError
 
 MATRIX = {"PIXELS": ("FP32", (4,))}
@@ -137,7 +138,7 @@ def test_a_configuration_that_disagrees_is_refused_with_both_sides(models: Any, 
     for part, dims in (("input", (5,)), ("output", (7,))):
         wrong = replace(whole.config, **{part: (replace(getattr(whole.config, part)[0], dims=dims),)})
         with pytest.raises(ConfigError) as refusal:
-            models.backend(whole).load(replace(whole, config=wrong))
+            load_model(models.backend(whole), replace(whole, config=wrong))
         assert f"[-1,{dims[0]}]" in str(refusal.value)
         assert f"[-1,{4 if part == 'input' else 3}]" in str(refusal.value)
 

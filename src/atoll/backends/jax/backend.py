@@ -11,8 +11,6 @@ from atoll.backends.jax.instance import JaxInstance
 from atoll.backends.jax.programs import Programs, Shapes
 from atoll.backends.jax.runtime import Jax, find_jax
 from atoll.backends.jax.settings import CompileSettings, compile_settings
-from atoll.config.agreement import check
-from atoll.config.problems import config_error
 from atoll.config.signature import ModelSignature
 from atoll.errors import AtollError, ConfigError
 
@@ -36,14 +34,11 @@ class JaxBackend:
     def load(self, source: ModelSource) -> "JaxModel":
         """Read the artifact; it is compiled when instances are made, for the devices that they are on.
 
-        Raises ConfigError naming the file, the tensor with both sides, or the parameter and what it may be.
+        Raises ConfigError naming the file, or the parameter and what it may be.
         """
         jax = find_jax()
         artifact = read_artifact(source, jax)
         _check_platforms(source, artifact)
-        problems = check(source.config, artifact.signature)
-        if problems:
-            raise config_error(problems, str(source.model_directory))
         return JaxModel(jax, source, artifact, compile_settings(source))
 
     def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
@@ -69,6 +64,7 @@ class JaxModel:
         self._jax = jax
         self._name = source.name
         self._artifact = artifact
+        self.signature = artifact.signature
         self._settings = settings
         self._lock = threading.Lock()
         self._devices: dict[Any, Programs] = {}

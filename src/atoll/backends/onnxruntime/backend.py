@@ -71,7 +71,7 @@ class OnnxRuntimeBackend:
                 providers = accelerators.on_gpu(device, gpu_provider(onnxruntime))
             return sessions.make(source, path, settings, providers, kept)
 
-        return OnnxModel(onnxruntime, source, settings, make, sessions.closed)
+        return OnnxModel(onnxruntime, source, path, settings, make, sessions.closed)
 
     def _runtime(self) -> tuple[Any, Sessions]:
         """ONNX Runtime, imported when a model needs it first. Raises MissingExtraError where it is not installed."""

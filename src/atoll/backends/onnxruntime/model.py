@@ -6,6 +6,7 @@ of ours would be one for all instances.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import ModelSource, Placement
@@ -13,6 +14,7 @@ from atoll.backends.onnxruntime.instance import ConvertingInstance, OnnxInstance
 from atoll.backends.onnxruntime.options import SessionSettings
 from atoll.backends.onnxruntime.providers import NoProviderError
 from atoll.backends.onnxruntime.sessions import FATAL
+from atoll.backends.onnxruntime.signature import signature_of
 from atoll.backends.onnxruntime.types import data_type_of
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.errors import ConfigError
@@ -31,6 +33,7 @@ class OnnxModel:
         self,
         onnxruntime: Any,
         source: ModelSource,
+        path: Path,
         settings: SessionSettings,
         make: Callable[[Device], Any],
         closed: Callable[[], None],
@@ -45,6 +48,7 @@ class OnnxModel:
             for device in devices_of(source.config):
                 self._sessions[device] = self._made(device, f"model '{source.name}'")
             session = next(iter(self._sessions.values()))
+            self.signature = signature_of(session, path)
             self._inputs = _tensors(session.get_inputs())
             self._outputs = _tensors(session.get_outputs())
             _refuse_strings_into_bf16(source.name, self._inputs, self._outputs)

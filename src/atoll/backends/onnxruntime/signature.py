@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.onnxruntime.types import data_type_of, is_optional
-from atoll.config.autofill import ModelSignature, TensorSignature
+from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 
 _log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ class OpenVinoBackend:
         prepared = prepare(
             openvino, self._core_for(openvino, source, settings), source, find_model_file(source), settings
         )
-        return prepared.ports.signature(any_batch=prepared.batch > 0)
+        return prepared.signature
 
     def load(self, source: ModelSource) -> "OpenVinoModel":
         """Compile the model. Raises ConfigError naming the file, or the parameter and what it may be."""
@@ -92,6 +92,7 @@ class OpenVinoModel:
         self._openvino = openvino
         self._compiled = compiled
         self._ports = prepared.ports
+        self.signature = prepared.signature
         self._batch = prepared.batch
         self.bounded = device == "CPU"
 

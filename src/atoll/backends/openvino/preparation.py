@@ -11,6 +11,7 @@ from atoll.backends.openvino.ports import Ports, ports_of, shape_of
 from atoll.backends.openvino.runtime import OpenVino
 from atoll.backends.openvino.settings import ModelSettings
 from atoll.config.model_config import ModelConfig
+from atoll.config.signature import ModelSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class PreparedModel:
     model: Any
     ports: Ports
     batch: int = 0
+
+    @property
+    def signature(self) -> ModelSignature:
+        """What the configuration must agree with."""
+        return self.ports.signature(any_batch=self.batch > 0)
 
 
 def prepare(openvino: OpenVino, core: Any, source: ModelSource, path: Path, settings: ModelSettings) -> PreparedModel:

@@ -12,8 +12,6 @@ from atoll.backends.tabular.predictor import Predictor
 from atoll.backends.tabular.rows import Rows
 from atoll.backends.tabular.settings import TabularSettings, tabular_settings
 from atoll.backends.tabular.sklearn_files import load_pickle, load_skops
-from atoll.config.agreement import check
-from atoll.config.problems import config_error
 from atoll.config.signature import ModelSignature
 from atoll.errors import ConfigError
 
@@ -39,12 +37,11 @@ class TabularBackend:
         return _tensors(source).signature()
 
     def load(self, source: ModelSource) -> "TabularModel":
-        """Load the model. Raises ConfigError naming the file, the key, or the tensor with both sides."""
+        """Load the model. Raises ConfigError naming the file, or the key and what it may be."""
         tensors = _tensors(source)
-        problems = check(source.config, tensors.signature())
-        if problems:
-            raise config_error(problems, str(source.model_directory))
-        return TabularModel(tensors.predictor, tensors.rows, tensors.outputs, tensors.bounded, tensors.one_row)
+        return TabularModel(
+            tensors.signature(), tensors.predictor, tensors.rows, tensors.outputs, tensors.bounded, tensors.one_row
+        )
 
 
 def load_predictor(source: ModelSource, settings: TabularSettings, default_filename: str) -> Predictor:
@@ -67,8 +64,15 @@ class TabularModel:
     """One model in memory, which all instances share: prediction does not change it."""
 
     def __init__(
-        self, predictor: Predictor, rows: Rows, outputs: Sequence[Output], bounded: bool, one_row: bool = False
+        self,
+        signature: ModelSignature,
+        predictor: Predictor,
+        rows: Rows,
+        outputs: Sequence[Output],
+        bounded: bool,
+        one_row: bool = False,
     ):
+        self.signature = signature
         self._parts: tuple[Predictor, Rows, Sequence[Output]] | None = (predictor, rows, outputs)
         self.bounded = bounded
         self._one_row = one_row

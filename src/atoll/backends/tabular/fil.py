@@ -15,8 +15,6 @@ from atoll.backends.tabular.outputs import Output
 from atoll.backends.tabular.predictor import CONTRIBUTIONS, PROBABILITIES, VALUES, Method, Predictor
 from atoll.backends.tabular.rows import matrix_rows
 from atoll.backends.tabular.settings import tabular_settings
-from atoll.config.agreement import check
-from atoll.config.problems import config_error
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 from atoll.tensor import Array, DataType
@@ -56,13 +54,10 @@ class FilBackend:
         return _FilTensors(source).signature()
 
     def load(self, source: ModelSource) -> TabularModel:
-        """Load the model. Raises ConfigError naming the file, the key, or the tensor with both sides."""
+        """Load the model. Raises ConfigError naming the file, or the key and what it may be."""
         tensors = _FilTensors(source)
-        problems = check(source.config, tensors.signature())
-        if problems:
-            raise config_error(problems, str(source.model_directory))
         rows = matrix_rows(INPUT, as_floats=True)
-        return TabularModel(tensors.predictor, rows, tensors.outputs, not tensors.explains)
+        return TabularModel(tensors.signature(), tensors.predictor, rows, tensors.outputs, not tensors.explains)
 
 
 class _FilTensors:

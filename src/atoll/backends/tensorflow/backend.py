@@ -15,8 +15,6 @@ from atoll.backends.tensorflow.model_file import SAVED_MODEL, find_model
 from atoll.backends.tensorflow.saved_model import read_saved_model
 from atoll.backends.tensorflow.session import ModelSession, make_session
 from atoll.backends.tensorflow.settings import Settings, read_settings
-from atoll.config.agreement import check
-from atoll.config.problems import config_error, errors_of
 from atoll.config.signature import ModelSignature
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
@@ -48,9 +46,6 @@ class TensorFlowBackend:
         accelerators = read_accelerators(source)
         graph = _read(source, settings)
         demand_operations(source, graph.path, graph.definition)
-        problems = errors_of(check(source.config, graph.signature))
-        if problems:
-            raise config_error(problems, str(graph.path))
         self._warn_of_threads(source.name, settings)
         return TensorFlowModel(source, graph, settings, accelerators)
 
@@ -103,16 +98,16 @@ class TensorFlowModel:
         self._shared: dict[tuple[str, int], int] = {}
         self.bounded = not waits(graph.operations)
         self._blame_values = not remembers(graph.operations)
-        self._signature = graph.signature
+        self.signature = graph.signature
 
     def instance(self, placement: Placement) -> TensorFlowInstance:
         """A context there. Raises ConfigError where the session cannot be made."""
         session = self._session(placement)
-        tensors = (*self._signature.inputs, *self._signature.outputs)
+        tensors = (*self.signature.inputs, *self.signature.outputs)
         if any(one.data_type is DataType.BF16 for one in tensors):
             bfloat16 = tensorflow().bfloat16.as_numpy_dtype
-            return Bf16Instance(session, self._signature, blame_values=self._blame_values, bfloat16=bfloat16)
-        return TensorFlowInstance(session, self._signature, blame_values=self._blame_values)
+            return Bf16Instance(session, self.signature, blame_values=self._blame_values, bfloat16=bfloat16)
+        return TensorFlowInstance(session, self.signature, blame_values=self._blame_values)
 
     def close(self) -> None:
         """Free the sessions, and with them the weights."""

@@ -15,8 +15,8 @@ from atoll.backends.tensorrt.loading import LoadedEngine, TensorRt
 from atoll.backends.tensorrt.options import dla_core, engine_options, groups_of, run_options
 from atoll.backends.tensorrt.profiles import configured_profiles
 from atoll.backends.tensorrt.signature import check_batch, check_served, signature_of
-from atoll.config.autofill import ModelSignature
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
+from atoll.config.signature import ModelSignature
 from atoll.devices.cuda_driver import CudaError
 from atoll.devices.cuda_stream import CudaDevice
 from atoll.devices.gpus import visible_gpus
@@ -107,6 +107,7 @@ class TensorRtModel:
         self._path = path
         self._lock = threading.Lock()
         self._engines: dict[_Key, LoadedEngine] = {}
+        self.signature: ModelSignature | None = None  # until an engine is loaded
         self._groups: Mapping[str, ModelInstanceGroup] = groups_of(source.config)
 
     def check(self, group: ModelInstanceGroup, number: int) -> tuple[LoadedEngine, tuple[int, ...]]:
@@ -121,6 +122,8 @@ class TensorRtModel:
         config: ModelConfig = self._source.config
         profiles = _profiles(config, group, loaded)
         check_batch(config, loaded.description, profiles)
+        if self.signature is None:
+            self.signature = signature_of(loaded.description, profiles)
         return loaded, profiles
 
     def instance(self, placement: Placement) -> TensorRtInstance:

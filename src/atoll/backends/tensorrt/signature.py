@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from atoll.backends.tensorrt.engine import EngineDescription, EngineTensor
-from atoll.config.autofill import ModelSignature, TensorSignature
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
+from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 
 

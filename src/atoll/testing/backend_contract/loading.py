@@ -137,6 +137,17 @@ class LoadingContract(Making):
         made = self.identity_model(workshop, batching=False)
         self.refused(workshop, server, repository, made, made.config(max_batch_size=8), made.inputs[0][0])
 
+    def test_a_disagreement_is_seen_where_nothing_is_filled_in(self, workshop: Workshop, repository: Path) -> None:
+        self.needs("names")
+        made = self.identity_model(workshop)
+        with workshop.loaded(made) as model:
+            if getattr(model, "signature", None) is None:
+                pytest.skip("a loaded model of this backend has no attribute `signature`")
+        ((name, *rest),) = made.outputs
+        config = made.config_with("outputs", [("unheard_of", *rest)])
+        with workshop.server(repository, disable_auto_complete_config=True) as server:
+            self.refused(workshop, server, repository, made, config, "unheard_of", name)
+
     def refused(
         self, workshop: Workshop, server: Server, repository: Path, made: MadeModel, config: str, *named: str
     ) -> str:

@@ -61,7 +61,9 @@ class Made:
 def test_instances_on_a_device_share_its_session(models: Any) -> None:
     source = on(models.identity("FP32"), group(KIND.KIND_GPU, 0, 1, count=2), group(KIND.KIND_CPU))
     made = Made(source)
-    model = OnnxModel(onnxruntime, source, session_settings(source), made.make, made.close)
+    model = OnnxModel(
+        onnxruntime, source, source.version_directory / "model.onnx", session_settings(source), made.make, made.close
+    )
     assert made.devices == [0, 1, None]
     placements = [Placement(f"m_{number}", "KIND_GPU", number % 2) for number in range(4)]
     first, second, third, fourth = (model.instance(one) for one in placements)
@@ -82,7 +84,14 @@ def test_a_device_that_fails_takes_the_others_sessions_with_it(models: Any) -> N
     source = on(models.identity("FP32"), group(KIND.KIND_GPU, 0, 1))
     made = Made(source, fails_on=1)
     with pytest.raises(ConfigError, match="no memory left there"):
-        OnnxModel(onnxruntime, source, session_settings(source), made.make, made.close)
+        OnnxModel(
+            onnxruntime,
+            source,
+            source.version_directory / "model.onnx",
+            session_settings(source),
+            made.make,
+            made.close,
+        )
     assert made.closed == 1
 
 
