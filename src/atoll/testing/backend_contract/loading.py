@@ -143,8 +143,8 @@ class LoadingContract(Making):
         with workshop.loaded(made) as model:
             if getattr(model, "signature", None) is None:
                 pytest.skip("a loaded model of this backend has no attribute `signature`")
-        ((name, *rest),) = made.outputs
-        config = made.config_with("outputs", [("unheard_of", *rest)])
+        ((name, datatype, dims),) = made.outputs
+        config = made.config_with("outputs", [("unheard_of", datatype, dims)])
         with workshop.server(repository, disable_auto_complete_config=True) as server:
             self.refused(workshop, server, repository, made, config, "unheard_of", name)
 
