@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Collection, Mapping
+from math import inf, isfinite, nan
 
 from atoll.backends.api import ModelSource
 from atoll.config.parameter_text import read_whole_number
 from atoll.config.problems import Problem
 from atoll.errors import ConfigError
+
+MAX_THREADS = 1024  # beyond any machine; creating a million threads would end the process, not the load
 
 _SWITCHES = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True, "off": False, "on": True}
 
@@ -35,6 +38,19 @@ class Parameters:
         found = read_whole_number(text, largest)
         if found is None or found < least:
             raise self.wrong(key, f"a whole number from {least} to {largest}")
+        return found
+
+    def decimal(self, key: str, wanted: str, *, least: float = -inf, largest: float = inf, default: float = 0) -> float:
+        """A number from `least` to `largest`, never an infinite one; `wanted` says so in an error."""
+        text = self.text(key)
+        if not text:
+            return default
+        try:
+            found = float(text)
+        except ValueError:
+            found = nan
+        if not (isfinite(found) and least <= found <= largest):
+            raise self.wrong(key, wanted)
         return found
 
     def switch(self, key: str, default: bool = False) -> bool:

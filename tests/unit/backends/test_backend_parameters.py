@@ -45,6 +45,20 @@ def test_a_number_below_the_least() -> None:
     assert read({"streams": "2"}).number("streams", 8, least=2) == 2
 
 
+@pytest.mark.parametrize(("text", "number"), [("", 0.5), ("0.25", 0.25), (" 1 ", 1.0), ("1e-1", 0.1)])
+def test_decimals(text: str, number: float) -> None:
+    assert read({"share": text}).decimal("share", "from 0 to 1", least=0, largest=1, default=0.5) == number
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "inf", "-inf", "half", "0,5", "1e999"])
+def test_wrong_decimals(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"is '{text}' but must be from 0 to 1"):
+        read({"share": text}).decimal("share", "from 0 to 1", least=0, largest=1)
+    if text in ("nan", "inf", "-inf", "1e999"):
+        with pytest.raises(ConfigError, match="must be a number"):
+            read({"share": text}).decimal("share", "a number")
+
+
 @pytest.mark.parametrize(
     ("text", "on"), [("1", True), ("0", False), ("true", True), ("FALSE", False), ("Yes", True), ("off", False)]
 )

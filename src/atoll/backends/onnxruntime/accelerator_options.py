@@ -44,7 +44,7 @@ def _one_of(words: Sequence[str], *, numbered: bool = False) -> Form:
 def _json_object(text: str) -> str | None:
     try:
         return text if isinstance(json.loads(text), dict) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atoll.backends.api import ModelSource
-from atoll.backends.parameters import Parameters
+from atoll.backends.parameters import MAX_THREADS, Parameters
 from atoll.errors import ConfigError
-
-MAX_THREADS = 1024  # beyond any machine; creating a million threads would end the process, not the load
 
 # The levels of `optimization { graph { level } }` in Triton's backend, by the names of ONNX Runtime's own.
 # Any other level is the default, there as here.

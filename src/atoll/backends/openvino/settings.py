@@ -14,7 +14,7 @@ from typing import Any
 from atoll.backends.api import ModelSource
 from atoll.backends.model_path import named_file
 from atoll.backends.openvino.errors import error_text
-from atoll.backends.parameters import Parameters
+from atoll.backends.parameters import MAX_THREADS, Parameters
 from atoll.config.problems import suggestion
 from atoll.errors import ConfigError
 
@@ -69,7 +69,7 @@ def model_settings(source: ModelSource) -> ModelSettings:
         raise said.wrong(
             "ENABLE_BATCH_PADDING", "left out where max_batch_size is 0: there is no batch to be filled up"
         )
-    threads = said.number("COMPILATION_NUM_THREADS", 1024)
+    threads = said.number("COMPILATION_NUM_THREADS", MAX_THREADS)
     if threads:
         properties["COMPILATION_NUM_THREADS"] = str(threads)
     return ModelSettings(

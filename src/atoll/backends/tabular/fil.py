@@ -1,6 +1,5 @@
 """The backend "fil": repositories written for Triton's FIL backend, run by XGBoost and LightGBM on the CPU."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,21 +92,8 @@ def fil_settings(source: ModelSource) -> FilSettings:
         model_type=parameters.choice("model_type", FILES),
         output_class=parameters.switch("output_class"),
         predict_proba=parameters.switch("predict_proba"),
-        threshold=_threshold(parameters),
+        threshold=parameters.decimal("threshold", "a number", default=0.5),
     )
-
-
-def _threshold(parameters: Parameters) -> float:
-    text = parameters.text("threshold")
-    if not text:
-        return 0.5
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
-        raise parameters.wrong("threshold", "a number")
-    return found
 
 
 def fil_method(predictor: Predictor, settings: FilSettings) -> Method:

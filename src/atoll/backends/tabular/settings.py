@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from atoll.backends.api import ModelSource
-from atoll.backends.parameters import Parameters
+from atoll.backends.parameters import MAX_THREADS, Parameters
 
-MAX_THREADS = 1024
 _RANGE = re.compile(r"(\d{1,9})\s*,\s*(\d{1,9})")
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from atoll.backends.api import ModelSource
 from atoll.backends.model_path import named_file
-from atoll.backends.parameters import Parameters
+from atoll.backends.parameters import MAX_THREADS, Parameters
 from atoll.errors import ConfigError
 
-MAX_THREADS = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -64,19 +63,8 @@ def read_settings(source: ModelSource) -> Settings:
         xla_level=max(-1, min(level, 2)),
         jit_compile=found.switch("jit_compile"),
         allow_soft_placement=found.switch("allow-soft-placement", True),
-        gpu_memory_fraction=_fraction(found, "gpu-memory-fraction"),
+        gpu_memory_fraction=found.decimal("gpu-memory-fraction", "a number from 0.0 to 1.0", least=0, largest=1),
     )
-
-
-def _fraction(found: Parameters, key: str) -> float:
-    text = found.text(key)
-    try:
-        fraction = float(text or 0)
-    except ValueError:
-        fraction = -1
-    if not 0 <= fraction <= 1:
-        raise found.wrong(key, "a number from 0.0 to 1.0")
-    return fraction
 
 
 def _init_ops(source: ModelSource, found: Parameters) -> tuple[str, ...]:

@@ -200,6 +200,7 @@ def test_options_that_would_give_stale_answers_are_left_out_and_told() -> None:
         (gpu("cuda", cudnn_conv_algo_search="3"), r"one of 0 \(EXHAUSTIVE\), 1 \(HEURISTIC\), 2 \(DEFAULT\)"),
         (accelerated("cpu", "openvino", precision="FP16"), "'precision' of OpenVINO .* 'FP16' on a CPU: use FP32"),
         (accelerated("cpu", "openvino", load_config="ov.json"), "must be a JSON object"),
+        (accelerated("cpu", "openvino", load_config="[" * 100_000), "must be a JSON object"),
         (accelerated("cpu", "openvino", num_of_threads="²"), "from 1 to 1024"),
     ],
 )
