@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.backends.pytorch.conftest import TorchModels, config_text, parameter_text
+from tests.backends.pytorch.conftest import TorchModels, config_text, parameter_text, tensor_text
 
 from atoll.errors import InternalError
 
@@ -152,6 +152,29 @@ def test_a_folder_without_code_or_weights_is_refused(models: TorchModels) -> Non
     folder = models.repository.model("m", config_text() + 'runtime: "model.py"\n')
     (folder / "notes.txt").write_text("nothing")
     assert f"unable to find '{folder / 'model.py'}'" in models.refusal()
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_a_class_without_its_runtime_is_refused_with_what_to_write(models: TorchModels, weights: Any) -> None:
+    models.eager(SCALED, config_text("x", "y"), weights, runtime="")
+    assert 'put runtime: "model.py" into config.pbtxt' in models.refusal()
+
+
+TEXT = """
+class Model(torch.nn.Module):
+    def forward(self, words: list[str], scale: torch.Tensor):
+        return {"upper": [one.upper() for one in words], "scaled": scale * 2}
+"""
+
+
+def test_text_goes_to_a_class_as_a_list(models: TorchModels, four: Any) -> None:
+    inputs = tensor_text("input", "words", "STRING", "[1]") + tensor_text("input", "scale")
+    outputs = tensor_text("output", "upper", "STRING", "[1]") + tensor_text("output", "scaled")
+    models.eager(TEXT, f'backend: "pytorch"\nmax_batch_size: 8\n{inputs}{outputs}')
+    words = np.array([[b"ada"], [b"gr\xc3\xa4tzel"]], object)
+    found = models.server().infer("m", {"words": words, "scale": four})
+    assert found["upper"].tolist() == [[b"ADA"], ["GRÄTZEL".encode()]]
+    np.testing.assert_array_equal(found["scaled"], four * 2)
 
 
 RAISES = """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import BackendModel, Capabilities, GpuSupport, ModelSource
-from atoll.backends.model_kind import AOTI, PT2, kind_of
+from atoll.backends.model_kind import AOTI, PT2, STATE_DICT, kind_of
 from atoll.backends.model_path import model_path
 from atoll.backends.pytorch import aot_inductor, eager, exported, torchscript
 from atoll.backends.pytorch.devices import first_device, largest_group
@@ -109,13 +109,25 @@ def _find(source: ModelSource) -> tuple[Form, Path]:
                 "torch.nn.Module, or leave runtime out of config.pbtxt"
             )
         return Form.TORCHSCRIPT, weights
-    path = model_path(source, "model.pt", suffixes=_SUFFIXES)
+    try:
+        path = model_path(source, "model.pt", suffixes=_SUFFIXES)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_class_beside(source)}") from error
     if path.suffix == ".py":
         return Form.EAGER, path
     kind = kind_of(path)
+    if kind == STATE_DICT and (hint := _class_beside(source)):
+        raise ConfigError(f"failed to load model '{source.name}' from '{path}': it holds weights alone{hint}")
     if kind == PT2:
         return Form.EXPORTED, path
     return (Form.AOT_INDUCTOR if kind == AOTI else Form.TORCHSCRIPT), path
+
+
+def _class_beside(source: ModelSource) -> str:
+    """What to do where there is a class, and the configuration does not say that it is the model."""
+    if not (source.version_directory / "model.py").is_file():
+        return ""
+    return '; model.py is there: to serve its class, put runtime: "model.py" into config.pbtxt'
 
 
 def _program(torch: Any, source: ModelSource, form: Form, path: Path, options: ModelOptions) -> Program:

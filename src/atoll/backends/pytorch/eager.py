@@ -151,7 +151,8 @@ def _forward(module: Any) -> Forward:
         return Forward(arguments=(named[0].name,), keyed=True)
     optional = frozenset(one.name for one in named if one.default is not one.empty)
     keyword_only = frozenset(one.name for one in named if one.kind is one.KEYWORD_ONLY)
-    return Forward(arguments=tuple(one.name for one in named), optional=optional, keyword_only=keyword_only)
+    arguments = tuple(one.name for one in named)
+    return Forward(arguments=arguments, optional=optional, keyword_only=keyword_only, typed=False)
 
 
 def _is_dict(annotation: Any) -> bool:

@@ -22,7 +22,7 @@ class Forward:
     out, those in `keyword_only` are not given by position, those in `strings` are lists of text. `named`: the order of
     a configuration does not stand for their names. `keyed`: it takes one dict, of tensors under any keys. `outputs`:
     the keys of the dict that it returns, else None; `output_count`: how many tensors it returns, None where it does not
-    say. `strings_out`: what it returns is a list of text.
+    say. `strings_out`: what it returns is a list of text. `typed`: it says which arguments are lists of text.
     """
 
     arguments: tuple[str, ...] | None = None
@@ -34,6 +34,7 @@ class Forward:
     outputs: tuple[str, ...] | None = None
     output_count: int | None = None
     strings_out: bool = False
+    typed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def refuse_wrong_strings(model: str, config: ModelConfig, forward: Forward, boun
     for tensor in tensors:
         if tensor.data_type is DataType.BYTES:
             text_shape(model, config, tensor)
-    if forward.keyed or forward.arguments is None:
+    if forward.keyed or forward.arguments is None or not forward.typed:
         return
     texts = {one.name for one in config.input if one.data_type is DataType.BYTES}
     for argument, name in zip(forward.arguments, bound, strict=True):
