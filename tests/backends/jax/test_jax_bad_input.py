@@ -197,12 +197,12 @@ def test_instances_are_on_the_device_that_their_placement_names() -> None:
         from pathlib import Path
         from atoll.backends.jax.artifact import Artifact
         from atoll.backends.jax.programs import Programs
-        from atoll.backends.jax.runtime import find_jax
+        from atoll.backends.jax.runtime import import_jax
         from atoll.config.signature import ModelSignature
         exported = export.export(jax.jit(lambda x: x + 1))(jax.ShapeDtypeStruct((3,), "float32"))
         artifact = Artifact(Path(), exported, ModelSignature(inputs=(), outputs=()))
         for device in jax.devices():
-            programs = Programs(find_jax(), artifact, device, 4)
+            programs = Programs(import_jax(), artifact, device, 4)
             (out,) = programs.run(programs.find(((3,),)), [np.zeros(3, np.float32)])
             assert out.devices() == {device}, (out.devices(), device)
         print(len(jax.devices()))

@@ -188,8 +188,8 @@ socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 from atoll.backends.openvino import OpenVinoBackend
 backend = OpenVinoBackend()
 print("openvino" in sys.modules)
-from atoll.backends.openvino.runtime import find_openvino
-find_openvino()
+from atoll.backends.openvino.runtime import import_openvino
+import_openvino()
 print("openvino" in sys.modules, "openvino_telemetry" in sys.modules, os.listdir(os.environ["HOME"]))
 import openvino_telemetry
 """

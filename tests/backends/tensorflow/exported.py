@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atoll.backends.tensorflow.library import tensorflow
+from atoll.backends.tensorflow.runtime import import_tensorflow
 
-tf = tensorflow()
+tf = import_tensorflow()
 ELEMENTS = {"FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "string", "BF16": "bfloat16"}
 
 Specs = Mapping[str, tuple[str, Sequence[int | None] | None]]

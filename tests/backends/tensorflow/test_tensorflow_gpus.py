@@ -13,7 +13,7 @@ from tests.backends.tensorflow.test_tensorflow_execution import load, source_of
 from atoll.backends.api import Placement
 from atoll.backends.tensorflow import TensorFlowBackend
 from atoll.backends.tensorflow.session import session_config
-from atoll.backends.tensorflow.settings import Settings
+from atoll.backends.tensorflow.settings import ModelSettings
 from atoll.config.model_config import ModelConfig
 
 
@@ -24,7 +24,7 @@ def negation(tmp_path: Path) -> Path:
 
 
 def config_for(kind: str, **settings: Any) -> Any:
-    return session_config(tf, Settings(**settings), Placement("m_0", kind))
+    return session_config(tf, ModelSettings(**settings), Placement("m_0", kind))
 
 
 def test_instances_on_a_cpu_take_no_gpus_memory() -> None:

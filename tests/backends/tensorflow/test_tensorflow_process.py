@@ -11,7 +11,7 @@ import pytest
 from tests.backends.served import Serve
 from tests.backends.tensorflow.exported import freeze, save, tf
 
-from atoll.backends.tensorflow.library import QUIET
+from atoll.backends.tensorflow.runtime import QUIET
 
 LOG_LINE = re.compile(r"[IWE]\d{4} |[|+]|$")  # the server's own, and its tables
 

@@ -9,7 +9,7 @@ from atoll.backends.error_text import bounded_text
 from atoll.backends.jax.artifact import DEFAULT_MODEL_FILENAME, Artifact, read_artifact
 from atoll.backends.jax.instance import JaxInstance
 from atoll.backends.jax.programs import Programs, Shapes
-from atoll.backends.jax.runtime import Jax, find_jax
+from atoll.backends.jax.runtime import Jax, import_jax
 from atoll.backends.jax.settings import CompileSettings, compile_settings
 from atoll.config.signature import ModelSignature
 from atoll.errors import AtollError, ConfigError
@@ -27,7 +27,7 @@ class JaxBackend:
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the artifact says. Raises ConfigError naming the file and the cause where it cannot be read."""
-        artifact = read_artifact(source, find_jax())
+        artifact = read_artifact(source, import_jax())
         _check_platforms(source, artifact)
         return artifact.signature
 
@@ -36,14 +36,14 @@ class JaxBackend:
 
         Raises ConfigError naming the file, or the parameter and what it may be.
         """
-        jax = find_jax()
+        jax = import_jax()
         artifact = read_artifact(source, jax)
         _check_platforms(source, artifact)
         return JaxModel(jax, source, artifact, compile_settings(source))
 
     def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
         """Those that the artifact was exported for and that the installed JAX sees."""
-        jax = find_jax()
+        jax = import_jax()
         artifact = read_artifact(source, jax)
         platforms = ", ".join(artifact.exported.platforms)
         if not set(_GPU_PLATFORMS) & set(artifact.exported.platforms):

@@ -27,7 +27,7 @@ class Jax:
 
 
 @cache
-def find_jax() -> Jax:
+def import_jax() -> Jax:
     """Raises MissingExtraError where it is not installed."""
     # Whoever sets them, or imports JAX before us, decides. Taking most of a GPU's memory at the first use would leave
     # none for models of other frameworks.

@@ -11,15 +11,15 @@ from atoll.backends.onnxruntime.accelerators import accelerators_of
 from atoll.backends.onnxruntime.model import Device, OnnxModel
 from atoll.backends.onnxruntime.model_file import DEFAULT_MODEL_FILENAME, find_model_file
 from atoll.backends.onnxruntime.optimized_models import optimized_models
-from atoll.backends.onnxruntime.options import session_settings
 from atoll.backends.onnxruntime.providers import gpu_provider, gpu_support
 from atoll.backends.onnxruntime.sessions import Sessions
+from atoll.backends.onnxruntime.settings import session_settings
 from atoll.backends.onnxruntime.signature import signature_of
 from atoll.backends.parameters import Parameters
 from atoll.backends.runtime import import_runtime
 from atoll.config.signature import ModelSignature
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackend:
@@ -53,7 +53,7 @@ class OnnxRuntimeBackend:
         settings = session_settings(source)
         accelerators = accelerators_of(source.config.optimization, Parameters(source), source.name)
         for option in accelerators.left_out:
-            _log.warning(
+            logger.warning(
                 "model '%s': %s is left out: recorded kernels read the same addresses every time, and each request's "
                 "tensors are elsewhere",
                 source.name,

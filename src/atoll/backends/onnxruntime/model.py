@@ -11,9 +11,9 @@ from typing import Any
 
 from atoll.backends.api import ModelSource, Placement
 from atoll.backends.onnxruntime.instance import ConvertingInstance, OnnxInstance, Tensors
-from atoll.backends.onnxruntime.options import SessionSettings
 from atoll.backends.onnxruntime.providers import NoProviderError
 from atoll.backends.onnxruntime.sessions import FATAL
+from atoll.backends.onnxruntime.settings import SessionSettings
 from atoll.backends.onnxruntime.signature import signature_of
 from atoll.backends.onnxruntime.types import data_type_of
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 
 from atoll.errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DEFAULT_BYTE_SIZE = 16 * 1024**3
 _SETTLED_S = 2  # a file that was changed less long ago might change once more under the same time stamp
@@ -65,7 +65,7 @@ class OptimizedModels:
             with suppress(OSError):
                 if entry.stem.partition("-")[2] == self._digest(entry)[:32]:
                     return entry
-            _log.warning("the optimized model '%s' is not what was written there: it is made again", entry)
+            logger.warning("the optimized model '%s' is not what was written there: it is made again", entry)
             self.drop(entry)
         return None
 

@@ -13,7 +13,6 @@ from atoll.backends.model_path import operation_libraries
 from atoll.backends.onnxruntime.accelerators import CPU, Provider
 from atoll.backends.onnxruntime.model_file import ONLY_ELSEWHERE, load_error
 from atoll.backends.onnxruntime.optimized_models import OptimizedModels, has_external_data
-from atoll.backends.onnxruntime.options import AS_IT_IS, SessionSettings, session_options
 from atoll.backends.onnxruntime.providers import (
     NoProviderError,
     demand_providers,
@@ -22,13 +21,14 @@ from atoll.backends.onnxruntime.providers import (
     gpu_provider,
     load_libraries,
 )
+from atoll.backends.onnxruntime.settings import AS_IT_IS, SessionSettings, session_options
 from atoll.errors import ConfigError
 
 GLOBAL_THREADS_SINCE = "1.23"
 SPINNING_SESSIONS = 2  # for each processor; the threads of further ones rest between two pieces of work
 ERROR, FATAL = 3, 4  # ONNX Runtime's levels of logging run from 0, verbose
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -76,7 +76,7 @@ class Sessions:
         Raises ConfigError naming the file.
         """
         shared = settings.global_threads  # with a pool for all, no session may have its own
-        look = SessionSettings(graph_level=AS_IT_IS, intra_op_thread_count=1, global_threads=shared)
+        look = SessionSettings(graph_level=AS_IT_IS, intra_op_thread_count=0 if shared else 1, global_threads=shared)
         try:
             return self._make(source, path, look, (CPU,), log_level=FATAL)
         except ConfigError as error:
@@ -110,20 +110,20 @@ class Sessions:
             key = kept.key([path, *operation_libraries(source)], facts)
             entry = kept.find(key)
         except OSError as error:
-            _log.warning("model '%s': its optimized graph is not kept: %s", source.name, error)
+            logger.warning("model '%s': its optimized graph is not kept: %s", source.name, error)
             return self._make(source, path, settings, (CPU,))
         if entry is not None:
             try:
                 return self._make(source, entry, settings.as_it_is(), (CPU,))
             except (ConfigError, OSError) as error:  # the latter where another server has removed it just now
-                _log.warning("model '%s': its optimized graph is made again: %s", source.name, error)
+                logger.warning("model '%s': its optimized graph is made again: %s", source.name, error)
                 kept.drop(entry)
         session = None
         try:
             with kept.making(key) as made:
                 session = self._make(source, path, settings, (CPU,), log_level=ERROR, optimized=made)
         except OSError as error:
-            _log.warning("model '%s': its optimized graph is not kept: %s", source.name, error)
+            logger.warning("model '%s': its optimized graph is not kept: %s", source.name, error)
         return session if session is not None else self._make(source, path, settings, (CPU,))
 
     def _make(

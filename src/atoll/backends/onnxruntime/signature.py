@@ -9,7 +9,7 @@ from atoll.backends.onnxruntime.types import data_type_of, is_optional
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def signature_of(session: Any, path: Path) -> ModelSignature:
@@ -36,7 +36,7 @@ def signature_of(session: Any, path: Path) -> ModelSignature:
         if found is None:
             text = f"output '{one.name}' of '{path}' is of type {one.type}, which the inference protocol does not have"
             # scikit-learn's exporter makes one tensor and one list of maps; the tensor alone is of use
-            _log.warning("%s; it is left out (with skl2onnx, export with the option zipmap=False to have it)", text)
+            logger.warning("%s; it is left out (with skl2onnx, export with the option zipmap=False to have it)", text)
         else:
             outputs.append(found)
     if not outputs:

@@ -8,7 +8,7 @@ from atoll.backends.openvino.errors import error_text, load_error
 from atoll.backends.openvino.instance import OpenVinoInstance, PaddingInstance
 from atoll.backends.openvino.model_file import DEFAULT_MODEL_FILENAME, find_model_file
 from atoll.backends.openvino.preparation import PreparedModel, prepare
-from atoll.backends.openvino.runtime import OpenVino, find_openvino
+from atoll.backends.openvino.runtime import OpenVino, import_openvino
 from atoll.backends.openvino.settings import (
     ModelSettings,
     device_properties,
@@ -34,7 +34,7 @@ class OpenVinoBackend:
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the file says. Raises ConfigError naming the file and the cause where it cannot be read."""
-        openvino = find_openvino()
+        openvino = import_openvino()
         settings = model_settings(source)
         prepared = prepare(
             openvino, self._core_for(openvino, source, settings), source, find_model_file(source), settings
@@ -43,7 +43,7 @@ class OpenVinoBackend:
 
     def load(self, source: ModelSource) -> "OpenVinoModel":
         """Compile the model. Raises ConfigError naming the file, or the parameter and what it may be."""
-        openvino = find_openvino()
+        openvino = import_openvino()
         settings = model_settings(source)
         core = self._core_for(openvino, source, settings)
         path = find_model_file(source)

@@ -27,7 +27,7 @@ class OpenVino:
         return self.module.Core()
 
 
-def find_openvino() -> OpenVino:
+def import_openvino() -> OpenVino:
     """Raises MissingExtraError where it is not installed."""
     with _importing:
         return _found()

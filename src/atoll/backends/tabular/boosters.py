@@ -28,7 +28,7 @@ from atoll.backends.tabular.xgboost_file import LegacyFormatError, XgboostFacts,
 from atoll.errors import ConfigError
 from atoll.tensor import Array
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _DECIDING = ("binary:", "multi:", "binary", "multiclass", "multiclassova")
 
 
@@ -248,7 +248,7 @@ def _labels_of(probabilities: Method) -> Method:
 
 def _tell_versions(source: ModelSource, library: str, saved: str, installed: str) -> None:
     if saved and saved.split(".")[0] != installed.split(".")[0]:
-        _log.warning(
+        logger.warning(
             "model '%s' was saved by %s %s and is served by %s: compare its answers with those of where it was trained",
             source.name,
             library,

@@ -25,7 +25,7 @@ from atoll.backends.tabular.settings import TabularSettings
 from atoll.backends.tabular.sklearn_trees import check_trees
 from atoll.errors import ConfigError, MissingExtraError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _METHODS = (PREDICT, PROBABILITIES, DECISION, TRANSFORM)
 
 # What skops does not trust by itself, and is harmless here: containers, parts of public estimators, optimizers that
@@ -147,7 +147,7 @@ def _tell_versions(source: ModelSource, sklearn: Any, told: list[Any]) -> None:
     kind = getattr(sklearn.exceptions, "InconsistentVersionWarning", None)
     for one in told:
         if kind is not None and isinstance(one.message, kind):
-            _log.warning(
+            logger.warning(
                 "model '%s' was saved by scikit-learn %s and is served by %s: compare its answers with those of where "
                 "it was trained, or install that version",
                 source.name,

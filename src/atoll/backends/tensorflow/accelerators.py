@@ -10,7 +10,7 @@ from atoll.errors import ConfigError
 
 Accelerator = ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _PRECISIONS = ("FP32", "FP16", "INT8")
 _TENSORRT_NUMBERS = ("max_cached_engines", "minimum_segment_size", "max_workspace_size_bytes")
 _NAMES = ("auto_mixed_precision", "gpu_io", "tensorrt")
@@ -46,13 +46,13 @@ def apply_accelerators(accelerators: tuple[Accelerator, ...], config: Any, *, mo
     """
     for one in accelerators:
         if kind == "KIND_CPU":
-            _log.warning(
+            logger.warning(
                 "model '%s': gpu_execution_accelerator '%s' has no effect on an instance on the CPU", model, one.name
             )
         elif one.name == "auto_mixed_precision":
             config.graph_options.rewrite_options.auto_mixed_precision = 1  # RewriterConfig.ON
         elif one.name == "gpu_io":
-            _log.warning(
+            logger.warning(
                 "model '%s': gpu_execution_accelerator 'gpu_io' has no effect: requests come from the host's memory",
                 model,
             )

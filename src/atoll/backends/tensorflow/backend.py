@@ -10,16 +10,16 @@ from atoll.backends.tensorflow.custom_operations import demand_operations, load_
 from atoll.backends.tensorflow.frozen_graph import parse_graph_def, read_graph_def
 from atoll.backends.tensorflow.graph import ModelGraph, remembers, waits
 from atoll.backends.tensorflow.instance import Bf16Instance, TensorFlowInstance
-from atoll.backends.tensorflow.library import QUIET, tensorflow
 from atoll.backends.tensorflow.model_file import SAVED_MODEL, find_model
+from atoll.backends.tensorflow.runtime import QUIET, import_tensorflow
 from atoll.backends.tensorflow.saved_model import read_saved_model
 from atoll.backends.tensorflow.session import ModelSession, make_session
-from atoll.backends.tensorflow.settings import Settings, read_settings
+from atoll.backends.tensorflow.settings import ModelSettings, model_settings
 from atoll.config.signature import ModelSignature
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class TensorFlowBackend:
@@ -38,11 +38,11 @@ class TensorFlowBackend:
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the file says. Raises ConfigError naming the file and the cause where it cannot be read."""
-        return _read(source, read_settings(source)).signature
+        return _read(source, model_settings(source)).signature
 
     def load(self, source: ModelSource) -> "TensorFlowModel":
         """Read the model. Raises ConfigError naming the file, or the parameter and what it may be."""
-        settings = read_settings(source)
+        settings = model_settings(source)
         accelerators = read_accelerators(source)
         graph = _read(source, settings)
         demand_operations(source, graph.path, graph.definition)
@@ -52,7 +52,7 @@ class TensorFlowBackend:
     def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
         """The GPUs that TensorFlow sees. Raises MissingExtraError."""
         del source
-        module = tensorflow()
+        module = import_tensorflow()
         if not module.test.is_built_with_gpu_support():
             return GpuSupport(
                 missing=f"the installed TensorFlow {module.__version__} is built for CPUs only; install one with CUDA: "
@@ -66,7 +66,7 @@ class TensorFlowBackend:
             )
         return GpuSupport(tuple(one for one in gpus if one < seen), missing)
 
-    def _warn_of_threads(self, model: str, settings: Settings) -> None:
+    def _warn_of_threads(self, model: str, settings: ModelSettings) -> None:
         """Once made, TensorFlow's pools stay as they are: the first model's numbers count for the process."""
         wanted = {"TF_NUM_INTRA_THREADS": settings.intra_threads}
         if not settings.per_session_threads:
@@ -75,7 +75,7 @@ class TensorFlowBackend:
             for key, number in wanted.items():
                 first = self._threads.setdefault(key, number)
                 if number not in (0, first):
-                    _log.warning(
+                    logger.warning(
                         "parameter '%s' of model '%s' is %d, but TensorFlow's pool is one for the process, and the "
                         "first model set it to %s: give all models the same, or this one a process of its own",
                         key,
@@ -88,7 +88,7 @@ class TensorFlowBackend:
 class TensorFlowModel:
     """The sessions that the instances of a model share; see docs/decisions/025-tensorflow-sessions.md."""
 
-    def __init__(self, source: ModelSource, graph: ModelGraph, settings: Settings, accelerators: Any):
+    def __init__(self, source: ModelSource, graph: ModelGraph, settings: ModelSettings, accelerators: Any):
         self._source = source
         self._settings = settings
         self._accelerators = accelerators
@@ -105,7 +105,7 @@ class TensorFlowModel:
         session = self._session(placement)
         tensors = (*self.signature.inputs, *self.signature.outputs)
         if any(one.data_type is DataType.BF16 for one in tensors):
-            bfloat16 = tensorflow().bfloat16.as_numpy_dtype
+            bfloat16 = import_tensorflow().bfloat16.as_numpy_dtype
             return Bf16Instance(session, self.signature, blame_values=self._blame_values, bfloat16=bfloat16)
         return TensorFlowInstance(session, self.signature, blame_values=self._blame_values)
 
@@ -130,7 +130,7 @@ class TensorFlowModel:
             return sessions[-1]
 
 
-def _read(source: ModelSource, settings: Settings) -> ModelGraph:
+def _read(source: ModelSource, settings: ModelSettings) -> ModelGraph:
     path, is_graph_def = find_model(source)
     load_libraries(source)
     if not is_graph_def:

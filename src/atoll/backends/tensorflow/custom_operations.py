@@ -7,7 +7,7 @@ from atoll.backends.api import ModelSource
 from atoll.backends.model_path import operation_libraries
 from atoll.backends.tensorflow.errors import error_text
 from atoll.backends.tensorflow.graph import missing_operations
-from atoll.backends.tensorflow.library import submodule, tensorflow
+from atoll.backends.tensorflow.runtime import import_tensorflow, submodule
 from atoll.errors import ConfigError
 
 _MAX_SHOWN = 10
@@ -19,7 +19,7 @@ def load_libraries(source: ModelSource) -> None:
     Raises ConfigError where one is not there or cannot be loaded.
     """
     for path in operation_libraries(source):
-        module = tensorflow()
+        module = import_tensorflow()
         try:
             module.load_op_library(str(path))
         except Exception as error:
@@ -36,7 +36,7 @@ def demand_operations(source: ModelSource, path: Path, definition: Any, written_
     if not missing:
         return
     shown = ", ".join(missing[:_MAX_SHOWN]) + (", ..." if len(missing) > _MAX_SHOWN else "")
-    version = tensorflow().__version__
+    version = import_tensorflow().__version__
     writer = f", and TensorFlow {written_by} wrote the model" if written_by else ""
     raise ConfigError(
         f"failed to load model '{source.name}' from '{path}': Op type not registered: {shown}. If these are custom "

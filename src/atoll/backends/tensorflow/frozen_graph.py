@@ -7,9 +7,9 @@ from typing import Any
 from atoll.backends.api import ModelSource
 from atoll.backends.tensorflow.custom_operations import demand_operations
 from atoll.backends.tensorflow.graph import VARIABLES, ModelGraph, node_of, reached
-from atoll.backends.tensorflow.library import dismantle, tensorflow
 from atoll.backends.tensorflow.model_file import load_error, not_whole
-from atoll.backends.tensorflow.settings import Settings
+from atoll.backends.tensorflow.runtime import dismantle, import_tensorflow
+from atoll.backends.tensorflow.settings import ModelSettings
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
@@ -22,7 +22,7 @@ _MAX_SHOWN = 20
 
 def parse_graph_def(source: ModelSource, path: Path) -> Any:
     """The file's GraphDef. Raises ConfigError where it is none."""
-    definition = tensorflow().compat.v1.GraphDef()
+    definition = import_tensorflow().compat.v1.GraphDef()
     try:
         definition.ParseFromString(path.read_bytes())
     except Exception as error:
@@ -32,13 +32,13 @@ def parse_graph_def(source: ModelSource, path: Path) -> Any:
     return definition
 
 
-def read_graph_def(source: ModelSource, path: Path, definition: Any, settings: Settings) -> ModelGraph:
+def read_graph_def(source: ModelSource, path: Path, definition: Any, settings: ModelSettings) -> ModelGraph:
     """The graph, with the tensors that the configuration names. Those that it does not name are the placeholders and
     the operations whose results nothing in the graph uses.
 
     Raises ConfigError where TensorFlow refuses the graph.
     """
-    tensorflow_ = tensorflow()
+    tensorflow_ = import_tensorflow()
     demand_operations(source, path, definition)
     graph = tensorflow_.Graph()
     try:

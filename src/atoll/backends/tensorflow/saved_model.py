@@ -7,21 +7,21 @@ from typing import Any
 
 from atoll.backends.api import ModelSource
 from atoll.backends.tensorflow.graph import VARIABLES, ModelGraph, node_of, reached
-from atoll.backends.tensorflow.library import submodule
 from atoll.backends.tensorflow.model_file import load_error, not_whole
-from atoll.backends.tensorflow.settings import Settings
+from atoll.backends.tensorflow.runtime import submodule
+from atoll.backends.tensorflow.settings import ModelSettings
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _DEFAULT_TAG = "serve"
 _DEFAULT_SIGNATURE = "serving_default"
 _NO_SIGNATURES = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
-def read_saved_model(source: ModelSource, path: Path, settings: Settings) -> ModelGraph:
+def read_saved_model(source: ModelSource, path: Path, settings: ModelSettings) -> ModelGraph:
     """The graph and the signature that the settings choose.
 
     Raises ConfigError naming the file and the cause, with the tags or the signatures that there are.
@@ -70,7 +70,7 @@ def read_saved_model(source: ModelSource, path: Path, settings: Settings) -> Mod
 
 
 def _chosen_tags(
-    there: Sequence[frozenset[str]], settings: Settings, source: ModelSource, path: Path
+    there: Sequence[frozenset[str]], settings: ModelSettings, source: ModelSource, path: Path
 ) -> frozenset[str]:
     wanted = frozenset(settings.tags or (_DEFAULT_TAG,))
     if wanted in there:
@@ -84,7 +84,7 @@ def _chosen_tags(
     )
 
 
-def _chosen_signature(there: Mapping[str, Any], settings: Settings, source: ModelSource, path: Path) -> str:
+def _chosen_signature(there: Mapping[str, Any], settings: ModelSettings, source: ModelSource, path: Path) -> str:
     names = sorted(one for one in there if one not in _NO_SIGNATURES and there[one].outputs)
     listed = ", ".join(names) or "none"
     if settings.signature:
@@ -99,7 +99,7 @@ def _chosen_signature(there: Mapping[str, Any], settings: Settings, source: Mode
     if len(names) > 1:
         names = [one for one in names if _fits(source, there[one])]
     if len(names) == 1:
-        _log.info("model '%s': '%s' has no signature 'serving_default', using '%s'", source.name, path, names[0])
+        logger.info("model '%s': '%s' has no signature 'serving_default', using '%s'", source.name, path, names[0])
         return names[0]
     advice = "name one of these in the parameter TF_SIGNATURE_DEF"
     if listed == "none":
@@ -140,7 +140,7 @@ def _outputs(there: Mapping[str, Any], where: str) -> list[TensorSignature]:
             found.append(tensor)
         else:
             what = _what(there[name])
-            _log.warning(
+            logger.warning(
                 "output '%s' %s is %s, which the inference protocol does not have; left out", name, where, what
             )
     return found

@@ -9,9 +9,9 @@ from atoll.backends.api import ModelSource, Placement
 from atoll.backends.tensorflow.accelerators import Accelerator, apply_accelerators
 from atoll.backends.tensorflow.errors import error_text
 from atoll.backends.tensorflow.graph import ModelGraph
-from atoll.backends.tensorflow.library import dismantle, submodule, tensorflow
 from atoll.backends.tensorflow.model_file import load_error
-from atoll.backends.tensorflow.settings import Settings
+from atoll.backends.tensorflow.runtime import dismantle, import_tensorflow, submodule
+from atoll.backends.tensorflow.settings import ModelSettings
 from atoll.errors import ConfigError
 from atoll.tensor import Array
 
@@ -25,7 +25,7 @@ class ModelSession:
     What is not fetched is not computed: there is a callable for each set of outputs that is asked for.
     """
 
-    def __init__(self, session: Any, graph: ModelGraph, settings: Settings):
+    def __init__(self, session: Any, graph: ModelGraph, settings: ModelSettings):
         self._session = session
         self._feeds = graph.feeds
         self._fetches = graph.fetches
@@ -67,12 +67,12 @@ class ModelSession:
 def make_session(
     source: ModelSource,
     graph: ModelGraph,
-    settings: Settings,
+    settings: ModelSettings,
     accelerators: tuple[Accelerator, ...],
     placement: Placement,
 ) -> ModelSession:
     """Put the graph into a session there, with its variables and tables. Raises ConfigError naming the cause."""
-    module = tensorflow()
+    module = import_tensorflow()
     config = session_config(module, settings, placement)
     apply_accelerators(accelerators, config, model=source.name, kind=placement.kind)
     if settings.jit_compile and not any("_XlaMustCompile" in node.attr for node in graph.definition.node):
@@ -96,7 +96,7 @@ def make_session(
     return made
 
 
-def session_config(module: Any, settings: Settings, placement: Placement) -> Any:
+def session_config(module: Any, settings: ModelSettings, placement: Placement) -> Any:
     """The ConfigProto of a session there."""
     config = module.compat.v1.ConfigProto()
     config.intra_op_parallelism_threads = settings.intra_threads
@@ -135,7 +135,7 @@ def _close(session: Any) -> None:
 def _advice(graph: ModelGraph, error: Exception) -> str:
     text = error_text(error)
     if "min consumer" in text or "producer version" in text:
-        return f"; a newer TensorFlow wrote the model than the installed {tensorflow().__version__}: upgrade it"
+        return f"; a newer TensorFlow wrote the model than the installed {import_tensorflow().__version__}: upgrade it"
     if graph.path.is_dir() and type(error).__name__ in ("DataLossError", "NotFoundError", "OutOfRangeError"):
         return (
             f"; '{graph.path / 'variables'}' or '{graph.path / 'assets'}' is cut off, damaged or not of this model: "

@@ -10,11 +10,11 @@ from atoll.backends.model_path import named_file
 from atoll.backends.parameters import MAX_THREADS, Parameters
 from atoll.errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ModelSettings:
     """How to read a model and to run it. A thread count of 0 leaves the choice to TensorFlow.
 
     `shared_by` is how many instances share a session, 0 all of a device. `xla_level` is that of automatic clustering:
@@ -39,20 +39,20 @@ class Settings:
         return self.inter_threads < 2
 
 
-def read_settings(source: ModelSource) -> Settings:
+def model_settings(source: ModelSource) -> ModelSettings:
     """Read them from the model's configuration and the backend's settings.
 
     Raises ConfigError naming the key and the values that it may have.
     """
     found = Parameters(source)
     if source.settings.get("version", "2").strip() == "1":
-        _log.warning(
+        logger.warning(
             "--backend-config=tensorflow,version=1: models run in TensorFlow 2, which runs those of TensorFlow 1 too"
         )
     tags = found.text("TF_GRAPH_TAG") or found.text("TAGS")
     policy = source.config.optimization
     level = policy.graph.level if policy is not None and policy.graph is not None else 0
-    return Settings(
+    return ModelSettings(
         signature=found.text("TF_SIGNATURE_DEF"),
         tags=tuple(one.strip() for one in tags.split(",") if one.strip()),
         init_ops=_init_ops(source, found),

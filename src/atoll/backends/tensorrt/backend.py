@@ -12,8 +12,8 @@ from atoll.backends.model_path import model_path
 from atoll.backends.runtime import import_runtime
 from atoll.backends.tensorrt.instance import TensorRtInstance
 from atoll.backends.tensorrt.loading import LoadedEngine, TensorRt
-from atoll.backends.tensorrt.options import dla_core, engine_options, groups_of, run_options
 from atoll.backends.tensorrt.profiles import configured_profiles
+from atoll.backends.tensorrt.settings import dla_core, engine_settings, groups_of, run_settings
 from atoll.backends.tensorrt.signature import check_batch, check_served, signature_of
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.config.signature import ModelSignature
@@ -22,7 +22,7 @@ from atoll.devices.cuda_stream import CudaDevice
 from atoll.devices.gpus import visible_gpus
 from atoll.errors import ConfigError, InternalError, UnavailableError
 
-_FILENAME = "model.plan"
+DEFAULT_MODEL_FILENAME = "model.plan"
 _Key = tuple[int, int | None]  # a GPU's number, and the DLA core
 
 
@@ -31,7 +31,7 @@ class TensorRtBackend:
 
     name = "tensorrt"
     capabilities = Capabilities()
-    default_model_filename = _FILENAME
+    default_model_filename = DEFAULT_MODEL_FILENAME
     default_instance_count = 1
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class TensorRtBackend:
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the engine says. Raises ConfigError naming the file and the cause where it cannot be loaded."""
-        path = model_path(source, _FILENAME)
+        path = model_path(source, DEFAULT_MODEL_FILENAME)
         group = next(iter(source.config.instance_group), ModelInstanceGroup())
         loaded = self._load(source, path, (group.gpus or (0,))[0], dla_core(group))
         try:
@@ -60,7 +60,7 @@ class TensorRtBackend:
         In the process of a single instance, which sees one of these GPUs as number 0, it may be put there only by
         `instance`.
         """
-        path = model_path(source, _FILENAME)
+        path = model_path(source, DEFAULT_MODEL_FILENAME)
         visible = _visible(source)
         model = TensorRtModel(self, source, path)
         try:
@@ -75,7 +75,7 @@ class TensorRtBackend:
 
     def _load(self, source: ModelSource, path: Path, number: int, core: int | None) -> LoadedEngine:
         _visible(source)
-        options = engine_options(source)
+        options = engine_settings(source)
         with self._lock:
             if self._library is None:
                 library = TensorRt(_import_tensorrt())
@@ -135,7 +135,7 @@ class TensorRtModel:
             )
         loaded, profiles = self.check(self._group(placement), placement.device_id)
         try:
-            return TensorRtInstance(loaded, self._source.config, profiles, run_options(self._source.config))
+            return TensorRtInstance(loaded, self._source.config, profiles, run_settings(self._source.config))
         except CudaError as error:
             raise InternalError(f"model '{self._source.name}': no instance '{placement.name}': {error}") from error
 

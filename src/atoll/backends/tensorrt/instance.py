@@ -11,15 +11,15 @@ from atoll.backends.tensorrt.contexts import Context
 from atoll.backends.tensorrt.engine import EngineTensor
 from atoll.backends.tensorrt.graph_plan import PlannedGraph, find_graph, plan_graphs, why_none
 from atoll.backends.tensorrt.loading import LoadedEngine
-from atoll.backends.tensorrt.options import RunOptions
 from atoll.backends.tensorrt.profiles import Profile, Shape, choose
+from atoll.backends.tensorrt.settings import RunSettings
 from atoll.config.model_config import ModelConfig
 from atoll.devices.cuda_driver import CudaError
 from atoll.devices.cuda_stream import CudaGraph
 from atoll.errors import AtollError, InternalError
 from atoll.tensor import Array, element_count
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class _Captured:
 class TensorRtInstance:
     """Has a stream, memory, and a context for each profile of its instance group and each captured graph."""
 
-    def __init__(self, loaded: LoadedEngine, config: ModelConfig, profiles: Sequence[int], options: RunOptions):
+    def __init__(self, loaded: LoadedEngine, config: ModelConfig, profiles: Sequence[int], options: RunSettings):
         self._loaded = loaded
         self._device = loaded.device
         self._description = loaded.description
@@ -166,7 +166,7 @@ class TensorRtInstance:
     def _capture_all(self, config: ModelConfig, workspace: int) -> None:
         obstacle = why_none(self._description)
         if obstacle:
-            _log.warning("model '%s': no CUDA graphs are captured: %s", config.name, obstacle)
+            logger.warning("model '%s': no CUDA graphs are captured: %s", config.name, obstacle)
             return
         for profile in self._profiles:
             plans = plan_graphs(config, self._description, profile)
@@ -193,6 +193,6 @@ class TensorRtInstance:
         except (AtollError, CudaError) as error:
             self._stream.drain()
             context.close()
-            _log.warning("model '%s': no CUDA graphs are captured: %s", config.name, error)
+            logger.warning("model '%s': no CUDA graphs are captured: %s", config.name, error)
             return None
         return _Captured(plan, context, graph, self._buffers.moves)

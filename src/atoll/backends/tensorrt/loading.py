@@ -8,7 +8,7 @@ from typing import Any
 from atoll.backends.model_kind import wrong_kind
 from atoll.backends.tensorrt.engine import EngineDescription, describe
 from atoll.backends.tensorrt.logger import HeardErrors, make_logger
-from atoll.backends.tensorrt.options import EngineOptions
+from atoll.backends.tensorrt.settings import EngineSettings
 from atoll.devices.cuda_driver import CudaError
 from atoll.devices.cuda_stream import CudaDevice
 from atoll.errors import ConfigError
@@ -51,7 +51,7 @@ class TensorRt:
         self._unusable: list[Any] = []
         tensorrt.init_libnvinfer_plugins(self._logger, "")
 
-    def load_plugins(self, options: EngineOptions) -> None:
+    def load_plugins(self, options: EngineSettings) -> None:
         """Load the libraries that the operator names. Raises ConfigError where one cannot be."""
         for path in options.plugins:
             try:
@@ -62,7 +62,7 @@ class TensorRt:
                     f"{self._tensorrt.__version__}"
                 ) from error
 
-    def load(self, path: Path, device: CudaDevice, options: EngineOptions, dla_core: int | None) -> LoadedEngine:
+    def load(self, path: Path, device: CudaDevice, options: EngineSettings, dla_core: int | None) -> LoadedEngine:
         """Put the engine in that file onto that GPU. Raises ConfigError where the file is none, or of another GPU or
         version.
         """
@@ -76,7 +76,7 @@ class TensorRt:
                 raise ConfigError(self._refused(path, device))
             return LoadedEngine(self._tensorrt, device, runtime, engine, path, self._heard)
 
-    def _runtime(self, options: EngineOptions, dla_core: int | None, path: Path) -> Any:
+    def _runtime(self, options: EngineSettings, dla_core: int | None, path: Path) -> Any:
         self._heard.take()
         runtime = self._tensorrt.Runtime(self._logger)
         if self._heard.any():

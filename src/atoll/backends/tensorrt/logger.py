@@ -7,7 +7,7 @@ from typing import Any
 
 from atoll.backends.error_text import bounded
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LEVELS = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.WARNING, "INFO": logging.DEBUG}
 _KEPT = 4
 
@@ -45,6 +45,6 @@ def make_logger(tensorrt: Any, heard: HeardErrors) -> Any:
             if level == logging.ERROR:
                 heard.add(msg)
             elif level is not None:
-                _log.log(level, "TensorRT: %s", msg.strip())
+                logger.log(level, "TensorRT: %s", msg.strip())
 
     return Logger()

@@ -9,7 +9,7 @@ import pytest
 
 from atoll.backends.api import Placement
 from atoll.backends.onnxruntime.model import OnnxModel, devices_of
-from atoll.backends.onnxruntime.options import session_settings
+from atoll.backends.onnxruntime.settings import session_settings
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.errors import ConfigError
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from atoll.backends.onnxruntime.backend import OnnxRuntimeBackend
-from atoll.backends.onnxruntime.options import session_options, session_settings
+from atoll.backends.onnxruntime.settings import session_options, session_settings
 from atoll.backends.onnxruntime.sessions import SPINNING_SESSIONS
 from atoll.config.model_config import ModelOperations, ModelOptimizationPolicy
 from atoll.errors import ConfigError

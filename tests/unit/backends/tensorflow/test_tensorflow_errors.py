@@ -8,7 +8,7 @@ import pytest
 from atoll.backends.error_text import MOST_TEXT
 from atoll.backends.tensorflow.backend import TensorFlowBackend
 from atoll.backends.tensorflow.errors import error_text, execution_error
-from atoll.backends.tensorflow.library import _without_noise
+from atoll.backends.tensorflow.runtime import _without_noise
 from atoll.backends.tensorflow.types import data_type_of
 from atoll.errors import ConfigError, InternalError, InvalidArgumentError
 from atoll.tensor import DataType

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from atoll.backends.api import ModelSource
-from atoll.backends.tensorflow.settings import Settings, read_settings
+from atoll.backends.tensorflow.settings import ModelSettings, model_settings
 from atoll.config.model_config import ModelConfig, ModelParameter
 from atoll.config.placement import ModelOptimizationPolicy
 from atoll.errors import ConfigError
@@ -37,8 +37,8 @@ def source(
 
 
 def test_what_nobody_says_is_tensorflows_choice() -> None:
-    assert read_settings(source()) == Settings()
-    assert Settings().in_callers_thread
+    assert model_settings(source()) == ModelSettings()
+    assert ModelSettings().in_callers_thread
 
 
 def test_tritons_parameters_are_read() -> None:
@@ -51,7 +51,7 @@ def test_tritons_parameters_are_read() -> None:
         "MAX_SESSION_SHARE_COUNT": "3",
         "jit_compile": "true",
     }
-    wanted = Settings(
+    wanted = ModelSettings(
         intra_threads=2,
         inter_threads=4,
         per_session_threads=True,
@@ -60,25 +60,25 @@ def test_tritons_parameters_are_read() -> None:
         shared_by=3,
         jit_compile=True,
     )
-    found = read_settings(source(texts))
+    found = model_settings(source(texts))
     assert found == wanted
     assert not found.in_callers_thread
 
 
 def test_the_command_line_says_what_counts_for_all_models() -> None:
-    found = read_settings(source({}, {"allow-soft-placement": "false", "gpu-memory-fraction": "0.25"}))
+    found = model_settings(source({}, {"allow-soft-placement": "false", "gpu-memory-fraction": "0.25"}))
     assert (found.allow_soft_placement, found.gpu_memory_fraction) == (False, 0.25)
 
 
 @pytest.mark.parametrize(("level", "xla"), [(-1, -1), (-9, -1), (0, 0), (1, 1), (2, 2), (7, 2)])
 def test_levels_of_the_graph_are_levels_of_xla(level: int, xla: int) -> None:
-    assert read_settings(source(level=level)).xla_level == xla
+    assert model_settings(source(level=level)).xla_level == xla
 
 
 def test_a_version_of_tensorflow_1_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    read_settings(source({}, {"version": "2"}))
+    model_settings(source({}, {"version": "2"}))
     assert not caplog.text
-    read_settings(source({}, {"version": "1"}))
+    model_settings(source({}, {"version": "1"}))
     assert "models run in TensorFlow 2" in caplog.text
 
 
@@ -97,7 +97,7 @@ def test_a_version_of_tensorflow_1_is_warned_of(caplog: pytest.LogCaptureFixture
 )
 def test_a_wrong_value_is_told_with_what_it_may_be(key: str, text: str, wanted: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        read_settings(source({key: text}))
+        model_settings(source({key: text}))
     assert f"parameter '{key}' of model 'm' is '{text}' but must be {wanted}" in str(refusal.value)
 
 
@@ -105,9 +105,9 @@ def test_the_versions_file_of_operations_wins(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "init.json").write_text('{"init_ops": ["a"]}')
     wanted = {"TF_INIT_OPS_FILE": "init.json"}
-    assert read_settings(source(wanted, folder=tmp_path)).init_ops == ("a",)
+    assert model_settings(source(wanted, folder=tmp_path)).init_ops == ("a",)
     (tmp_path / "1" / "init.json").write_text('{"init_ops": ["b", "c"]}')
-    assert read_settings(source(wanted, folder=tmp_path)).init_ops == ("b", "c")
+    assert model_settings(source(wanted, folder=tmp_path)).init_ops == ("b", "c")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,6 @@ def test_the_versions_file_of_operations_wins(tmp_path: Path) -> None:
 def test_a_file_of_operations_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "init.json").write_text(text)
     with pytest.raises(ConfigError) as refusal:
-        read_settings(source({"TF_INIT_OPS_FILE": "init.json"}, folder=tmp_path))
+        model_settings(source({"TF_INIT_OPS_FILE": "init.json"}, folder=tmp_path))
     assert words in str(refusal.value)
     assert str(tmp_path / "init.json") in str(refusal.value)

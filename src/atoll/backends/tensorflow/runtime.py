@@ -17,7 +17,7 @@ _NOISE = (b"All log messages before absl::InitializeLog()", b"oneDNN custom oper
 _importing = threading.Lock()
 
 
-def tensorflow() -> Any:
+def import_tensorflow() -> Any:
     """The module, quiet from the start unless the operator chose a TF_CPP_MIN_LOG_LEVEL.
 
     Raises MissingExtraError with the command that installs it.
@@ -42,7 +42,7 @@ def tensorflow() -> Any:
 
 def submodule(name: str) -> Any:
     """A module of TensorFlow's own that the face does not show."""
-    tensorflow()  # first: two models may load at once, and TensorFlow's modules import each other
+    import_tensorflow()  # first: two models may load at once, and TensorFlow's modules import each other
     return importlib.import_module(f"tensorflow.{name}")
 
 

@@ -16,7 +16,7 @@ _PRIORITIES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
+class EngineSettings:
     """`plugins`: libraries to load first. `host_code`: whether engines may bring programs for the host with them.
 
     Both are the operator's to say, since they run code: they are read from the command line alone.
@@ -27,7 +27,7 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunSettings:
     """`graphs`: capture CUDA graphs. `spin`: waiting for the GPU keeps a core busy. `priority`: of the stream: 1, 0 or
     -1. `pinned`: outputs come through pinned memory.
     """
@@ -38,7 +38,7 @@ class RunOptions:
     pinned: bool = True
 
 
-def engine_options(source: ModelSource) -> EngineOptions:
+def engine_settings(source: ModelSource) -> EngineSettings:
     """Raises ConfigError for a plugin library that is not there, and a switch that is none."""
     paths = tuple(Path(one.strip()) for one in source.settings.get("plugins", "").split(";") if one.strip())
     for path in paths:
@@ -47,17 +47,17 @@ def engine_options(source: ModelSource) -> EngineOptions:
                 f"--backend-config=tensorrt,plugins={source.settings['plugins']} names '{path}', which is not there; "
                 "give the paths of plugin libraries, separated by semicolons"
             )
-    return EngineOptions(plugins=paths, host_code=Parameters(source).operator_allows("version-compatible"))
+    return EngineSettings(plugins=paths, host_code=Parameters(source).operator_allows("version-compatible"))
 
 
-def run_options(config: ModelConfig) -> RunOptions:
+def run_settings(config: ModelConfig) -> RunSettings:
     """What `optimization` says. `output_copy_stream`, `eager_batching` and `gather_kernel_buffer_threshold` change
     nothing here: an instance has one batch at a time, joined in the host's memory.
     """
     policy = config.optimization or ModelOptimizationPolicy()
     cuda = policy.cuda or ModelOptimizationPolicy.Cuda()
     pinned = policy.output_pinned_memory
-    return RunOptions(
+    return RunSettings(
         graphs=cuda.graphs,
         spin=cuda.busy_wait_events,
         priority=_PRIORITIES.get(policy.priority, 0),
