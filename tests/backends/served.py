@@ -30,7 +30,10 @@ class ServerProcess:
     def __init__(self, repository: Path, arguments: Sequence[str], env: Mapping[str, str] | None):
         ports = ["--http-port=0", "--allow-grpc=false", "--allow-metrics=false", "--http-address=127.0.0.1"]
         command = [sys.executable, "-m", "atoll", "serve", f"--model-repository={repository}", *ports, *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(env or os.environ))
+        # A library may print what it has found in a damaged file, and who reads must go on, or the server waits.
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", env=dict(env or os.environ)
+        )
         self.log: list[str] = []
         self._lines: Queue[str] = Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)

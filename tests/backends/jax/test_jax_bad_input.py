@@ -1,14 +1,11 @@
 """Artifacts that cannot be served: what is wrong, and what to do about it."""
 
 import dataclasses
-import os
 import random
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
+from tests.fresh_python import run_code
 
 from atoll.backends.api import Placement
 from atoll.backends.loading import load_model
@@ -174,16 +171,7 @@ def test_damaged_bytes_never_end_the_process(models: Any) -> None:
             except AtollError as error:
                 print(type(error).__name__)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    answers = done.stdout.split()
+    answers = run_code(code, str(folder), env={"JAX_PLATFORMS": "cpu"}).stdout.split()
     assert len(answers) == 60
     assert set(answers) <= {"ConfigError", "compiled"}
     assert answers.count("ConfigError") > 20
@@ -207,13 +195,5 @@ def test_instances_are_on_the_device_that_their_placement_names() -> None:
             assert out.devices() == {device}, (out.devices(), device)
         print(len(jax.devices()))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["2"]
+    two = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    assert run_code(code, env=two).stdout.split() == ["2"]

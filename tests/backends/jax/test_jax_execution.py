@@ -1,12 +1,12 @@
 """Batches through XLA: names, shapes that are compiled, whose memory is whose, and what happens to other shapes."""
 
 import gc
-import threading
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
+from tests.backends.resident_memory import assert_nothing_stays
+from tests.side_by_side import side_by_side
 
 from atoll.backends.api import Placement
 from atoll.errors import InternalError, InvalidArgumentError
@@ -57,6 +57,15 @@ def test_a_batch_is_filled_up_to_a_compiled_size_and_cut_again(models: Any, rows
     np.testing.assert_array_equal(out["SUMS"], sent.sum(axis=1))
 
 
+def test_what_it_is_filled_up_with_counts_for_nothing_in_a_sum(models: Any) -> None:
+    source = models.write(lambda x: x + x.sum(axis=0), models.spec("b, 3"))
+    instance = models.instance(models.configured(source, {"batch_sizes": "64"}, max_batch_size=64))
+    for rows in (64, 3):  # the second time where memory was in use
+        sent = np.full((rows, 3), 7, np.float32)
+        out = instance.execute({"INPUT__0": sent}, ["OUTPUT__0"])["OUTPUT__0"]
+        np.testing.assert_array_equal(out, sent + 7 * rows)
+
+
 def test_nothing_is_compiled_while_requests_wait(models: Any) -> None:
     source = models.configured(models.write(lambda x: x, models.spec("b, 3")), max_batch_size=6)
     model = models.backend.load(source)
@@ -91,11 +100,12 @@ def test_the_programs_kept_are_bounded(models: Any) -> None:
     source = models.write(lambda x: x, models.spec("n, m"))
     model = models.backend.load(models.configured(source, {"max_compiled_shapes": "2"}))
     instance = model.instance(Placement("m_0"))
-    for rows in (1, 2, 3, 1):
+    for rows in (1, 2, 1, 3):
         sent = np.full((rows, 2), rows, np.float32)
         np.testing.assert_array_equal(instance.execute({"INPUT__0": sent}, ["OUTPUT__0"])["OUTPUT__0"], sent)
     (programs,) = model._devices.values()
     assert len(programs) == 2
+    assert sorted(shapes[0][0] for shapes in programs._recent) == [1, 3]  # those used last
 
 
 def test_shapes_that_disagree_are_the_requests_fault(models: Any) -> None:
@@ -171,21 +181,14 @@ def test_instances_share_programs_and_run_side_by_side(models: Any) -> None:
     model = models.backend.load(source)
     instances = [model.instance(Placement(f"m_{number}")) for number in range(4)]
     assert len(model._devices) == 1
-    wrong: list[int] = []
 
     def drive(number: int) -> None:
         sent = np.full((number + 1, 64), number, np.float32)
         for _ in range(50):
             out = instances[number].execute({"INPUT__0": sent}, ["OUTPUT__0"])["OUTPUT__0"]
-            if not (out == 64 * number * number).all():
-                wrong.append(number)
+            assert (out == 64 * number * number).all()
 
-    threads = [threading.Thread(target=drive, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    side_by_side(4, drive)
 
 
 def test_unloading_frees_the_weights_and_leaves_other_models_compiled(models: Any) -> None:
@@ -193,7 +196,6 @@ def test_unloading_frees_the_weights_and_leaves_other_models_compiled(models: An
     content = bytes(models.exported(lambda x: x @ weights, models.spec("b, 1200")).serialize())
     other = models.instance(models.configured(models.write(lambda x: x, models.spec("b, 2")), max_batch_size=1))
     source = models.configured(models.file(content), max_batch_size=2)
-    process = psutil.Process()
 
     def cycle() -> None:
         model = models.backend.load(source)
@@ -203,10 +205,5 @@ def test_unloading_frees_the_weights_and_leaves_other_models_compiled(models: An
         model.close()
         gc.collect()
 
-    for _ in range(4):
-        cycle()
-    before = process.memory_info().rss
-    for _ in range(12):
-        cycle()
-    assert process.memory_info().rss - before < 36e6  # half of what 12 copies of the weights take
+    assert_nothing_stays(cycle, weights.nbytes)
     assert other.execute({"INPUT__0": np.ones((1, 2), np.float32)}, ["OUTPUT__0"])["OUTPUT__0"].tolist() == [[1, 1]]

@@ -1,6 +1,5 @@
 """One pool of threads for all models, in processes of their own: a process makes such a pool once."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,14 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.backends.conftest import RepositoryWriter
 from tests.backends.onnxruntime.conftest import save, value
-
-
-def in_a_fresh_python(code: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.fresh_python import run_code
 
 
 def identity(path: Path) -> None:
@@ -50,7 +42,7 @@ print(out["OUT"].tolist())
 @pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
 def test_the_global_thread_pool_is_shared_by_all_models(repository: RepositoryWriter) -> None:
     folder = repository.model("m", None, {"model.onnx": identity})
-    assert in_a_fresh_python(GLOBAL_THREADS, str(folder.parent)) == "[[1.0, 1.0]]\n"
+    assert run_code(GLOBAL_THREADS, str(folder.parent)).stdout == "[[1.0, 1.0]]\n"
 
 
 SHARED_BY_A_SERVER = """
@@ -66,4 +58,4 @@ with atoll.Server(sys.argv[1], **options) as server:
 @pytest.mark.skipif(not hasattr(onnxruntime, "set_global_thread_pool_sizes"), reason="ONNX Runtime is too old for it")
 def test_a_server_whose_models_are_looked_into_first_shares_threads_too() -> None:
     examples = Path(__file__).parents[3] / "examples" / "models"
-    assert in_a_fresh_python(SHARED_BY_A_SERVER, str(examples)) == f"{len(list(examples.iterdir()))}\n"
+    assert run_code(SHARED_BY_A_SERVER, str(examples)).stdout == f"{len(list(examples.iterdir()))}\n"

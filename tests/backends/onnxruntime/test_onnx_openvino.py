@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from tests.backends.conftest import RepositoryWriter
 from tests.backends.onnxruntime.conftest import save, value
 from tests.backends.served import Serve
+from tests.fresh_python import run_code
 
 
 def accelerated(**parameters: str) -> str:
@@ -102,14 +103,7 @@ def test_every_option_is_taken_and_what_does_not_start_is_told(
         {"device_type": "AUTO:CPU"},
     ]
     texts = [f"name: 'm' {accelerated(**one)}" for one in [*good, {"device_type": "GPU"}]]
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(folder.parent), json.dumps(texts)],
-        capture_output=True,
-        text=True,
-        env=openvino_environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_code(LOAD, str(folder.parent), json.dumps(texts), env=openvino_environment)
     *started, refused = json.loads(done.stdout)
     assert started == [[False, ["OpenVINOExecutionProvider", "CPUExecutionProvider"]]] * len(good)
     assert refused.startswith("model 'm': OpenVINOExecutionProvider ('openvino' among accelerators) did not start")

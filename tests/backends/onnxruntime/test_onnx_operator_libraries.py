@@ -1,8 +1,6 @@
 """Operators of the user's own, from a real library of them: onnxruntime-extensions."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from tests.backends.conftest import RepositoryWriter
 from tests.backends.onnxruntime.conftest import save, value
+from tests.fresh_python import run_code
 
 DOMAIN = "ai.onnx.contrib"
 
@@ -106,10 +105,7 @@ def test_copies_of_a_library_do_not_take_each_other_along(repository: Repository
     for name in ("one", "two"):
         folder = repository.model(name, config("operators.so"), {"model.onnx": upper_case})
         shutil.copy(library, folder / "operators.so")
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_COPIES, str(repository.path)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+    assert run_code(TWO_COPIES, str(repository.path)).stdout == "whole\n"
 
 
 def test_without_the_library_the_operator_is_named(

@@ -1,12 +1,12 @@
 """Batches through OpenVINO: whose memory it is, what is remembered, filled up and refused."""
 
-import threading
 from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as op
+from tests.side_by_side import side_by_side
 
 from atoll.backends.api import Placement
 from atoll.backends.openvino.instance import SMALL_OUTPUT
@@ -81,22 +81,15 @@ def test_an_output_that_is_a_weight_outlives_the_model(models: Any, count: int) 
 def test_instances_execute_at_once_and_mix_nothing_up(models: Any) -> None:
     models.dense()
     model = models.backend.load(models.source())
-    wrong: list[str] = []
 
     def drive(number: int) -> None:
         instance = model.instance(Placement(name=f"m_{number}"))
         for turn in range(200):
             rows = 1 + (turn + number) % 7
             found = instance.execute({"X": np.full((rows, 4), number, np.float32)}, ["Y"])["Y"]
-            if found.shape != (rows, 3) or not (found == 4 * number).all():
-                wrong.append(f"{number}: {found}")
+            assert found.tolist() == [[4 * number] * 3] * rows
 
-    threads = [threading.Thread(target=drive, args=(number,)) for number in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert not wrong
+    side_by_side(4, drive)
 
 
 def test_what_a_model_remembers_is_forgotten_after_each_batch(models: Any) -> None:

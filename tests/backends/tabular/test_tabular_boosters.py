@@ -4,8 +4,8 @@ import gc
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
+from tests.backends.resident_memory import assert_nothing_stays
 
 from atoll.backends.api import Placement
 from atoll.errors import ConfigError, InvalidArgumentError
@@ -211,7 +211,6 @@ def test_unloading_frees_the_trees(models: Any, iris: Any) -> None:
     data = xgboost.DMatrix(rows, generator.random(2000))
     model = xgboost.train({"nthread": 1, "max_depth": 8}, data, 60)  # about 2 MB in memory, more while it is read
     source = models.configured(models.booster(model, "xgboost.ubj"), inputs=MATRIX)
-    process = psutil.Process()
 
     def cycle() -> None:
         loaded = models.backend(source).load(source)
@@ -221,9 +220,4 @@ def test_unloading_frees_the_trees(models: Any, iris: Any) -> None:
         loaded.close()
         gc.collect()
 
-    for _ in range(4):
-        cycle()
-    before = process.memory_info().rss
-    for _ in range(12):
-        cycle()
-    assert process.memory_info().rss - before < 12 * 1e6
+    assert_nothing_stays(cycle, 2_000_000)

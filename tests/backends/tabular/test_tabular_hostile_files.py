@@ -5,15 +5,13 @@ import json
 import os
 import pickle
 import random
-import subprocess
-import sys
-import textwrap
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.fresh_python import run_code
 
 from atoll.errors import ConfigError
 
@@ -235,15 +233,7 @@ def test_damaged_files_never_end_the_process(models: Any, xgboost_model: Any, li
             except AtollError as error:
                 print(type(error).__name__)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    answers = done.stdout.split()
+    answers = run_code(code, str(folder)).stdout.split()
     assert len(answers) == 180
     assert answers.count("ConfigError") > 90
     assert "served" in answers

@@ -1,11 +1,11 @@
 """Models of scikit-learn: their methods as outputs, their columns as inputs, and their threads."""
 
-import threading
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.side_by_side import side_by_side
 
 from atoll.backends.api import Placement
 from atoll.backends.loading import load_model
@@ -261,21 +261,14 @@ def test_instances_share_the_model_and_run_side_by_side(models: Any, iris: Any) 
     source = models.configured(models.skops(trained), inputs=MATRIX)
     model = models.backend(source).load(source)
     expected = trained.predict(rows)
-    wrong: list[int] = []
 
     def drive(number: int) -> None:
         instance = model.instance(Placement(f"m_{number}"))
         for start in range(0, 100, 10):
             out = instance.execute({"PIXELS": rows[start : start + 10]}, ["LABEL"])["LABEL"]
-            if (out.ravel() != expected[start : start + 10]).any():
-                wrong.append(number)
+            np.testing.assert_array_equal(out.ravel(), expected[start : start + 10])
 
-    threads = [threading.Thread(target=drive, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    side_by_side(3, drive)
 
 
 def test_a_gpu_is_refused(models: Any, iris: Any) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import logging
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.backends.tensorflow.exported import save, tf
+from tests.side_by_side import side_by_side
 
 from atoll.backends.api import ModelSource, Placement
 from atoll.backends.tensorflow import TensorFlowBackend
@@ -108,20 +108,14 @@ def test_instances_share_a_session_and_run_at_once(affine: Path) -> None:
     model = load(affine)
     instances = [model.instance(Placement(f"m_{i}")) for i in range(4)]
     assert len({id(one._session) for one in instances}) == 1
-    wrong: list[object] = []
 
     def run(number: int) -> None:
         sent = np.full((4, 4), number, np.float32)
         for _ in range(50):
             answer = instances[number].execute({"x": sent}, ["more"])["more"]
-            wrong.extend(answer[answer != number + 1])
+            np.testing.assert_array_equal(answer, sent + 1)
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert not wrong
+    side_by_side(4, run)
     for instance in instances:
         instance.close()
     model.close()
@@ -200,19 +194,17 @@ def test_a_wrong_value_fails_its_own_request_only(served: Any) -> None:
     folder = served.folder("max_batch_size: 8 dynamic_batching {max_queue_delay_microseconds: 200000}")
     save(folder / "model.savedmodel", lambda s: {"n": tf.strings.to_number(s)}, {"s": ("BYTES", [None, 1])})
     served.load()
+    words = (b"1.5", b"\xff\xfe", b"2.5")
     answers: dict[bytes, Any] = {}
 
-    def ask(word: bytes) -> None:
+    def ask(number: int) -> None:
+        word = words[number]
         try:
             answers[word] = served.infer(s=np.array([[word]], np.object_))["n"].tolist()
         except AtollError as error:
             answers[word] = error
 
-    threads = [threading.Thread(target=ask, args=(word,)) for word in (b"1.5", b"\xff\xfe", b"2.5")]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    side_by_side(len(words), ask)
     assert answers[b"1.5"] == [[1.5]]
     assert answers[b"2.5"] == [[2.5]]
     wrong = answers[b"\xff\xfe"]

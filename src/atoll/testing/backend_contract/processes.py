@@ -59,7 +59,8 @@ def run_python(program: str, told: Mapping[str, Any]) -> Any:
         [sys.executable, "-c", program],
         input=json.dumps(told),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # libraries print what they will
         timeout=TIMEOUT_S,
         check=False,
     )
