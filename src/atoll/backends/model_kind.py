@@ -73,6 +73,8 @@ def kind_of(path: Path) -> ModelKind | None:
         if path.is_dir():
             saved = any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
             return SAVED_MODEL if saved else None
+        if not path.is_file():  # a pipe would wait for somebody who writes into it
+            return None
         with path.open("rb") as file:
             start = file.read(_START)
         if start.startswith(b"PK\x03\x04"):

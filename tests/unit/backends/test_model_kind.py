@@ -1,5 +1,6 @@
 """The kinds of files, told from what the frameworks write first: each sample's bytes are from a file that one made."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -129,6 +130,11 @@ def test_folders(tmp_path: Path) -> None:
 def test_what_is_not_there_is_of_no_kind(tmp_path: Path) -> None:
     assert kind_of(tmp_path / "missing") is None
     assert wrong_kind(tmp_path / "missing", "onnxruntime") == ""
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    assert kind_of(tmp_path / "model.onnx") is None
 
 
 def test_what_an_error_ends_with(tmp_path: Path) -> None:

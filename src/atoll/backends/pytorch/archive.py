@@ -1,14 +1,21 @@
 """The records of a .pt2 file, read as the ZIP archive that it is: nothing is unpickled, and sizes are bounded."""
 
 import json
+import os
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_RECORD = 1 << 28  # bytes of a record that is looked at here; a program's text is far smaller
 _OLD_PROGRAM = "serialized_exported_program.json"  # as PyTorch 2.6 and 2.7 save
+
+# The end of a ZIP archive: its mark, disks, numbers of records, and the size and the offset of their list.
+_END = struct.Struct("<4sHHHHIIH")
+_LOCATOR = struct.Struct("<4sIQI")
+_LONG_END = struct.Struct("<4sQHHIIQQQQ")
 
 _PICKLED = ("/data/sample_inputs/", "/data/weights/", "/data/constants/", "/serialized_")
 
@@ -86,9 +93,33 @@ class Records:
 @contextmanager
 def records_of(path: Path) -> Iterator[Records]:
     """Those of a file. Raises ValueError where it is no whole archive, and OSError where it cannot be read."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"it is no whole archive: {error}") from error
-    with archive:
-        yield Records(archive)
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"it is no whole archive: {error}") from error
+        with archive:
+            _check_end(file)
+            yield Records(archive)
+
+
+def _check_end(file: BinaryIO) -> None:
+    """Raises ValueError unless the list of records ends where the archive does, with nothing before its first record or
+    after its end: where that is so PyTorch looks for the list at one place, Python's zipfile at another.
+    """
+    end = file.seek(0, os.SEEK_END) - _END.size
+    file.seek(end)
+    mark, _, _, _, _, size, offset, comment = _END.unpack(file.read(_END.size))
+    if mark != b"PK\5\6" or comment:
+        raise ValueError("it is no archive of PyTorch's: something follows its end")
+    before = end - _LOCATOR.size
+    file.seek(max(before, 0))
+    mark, _, at, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
+    if mark == b"PK\6\7":  # as in files beyond 4 GiB
+        end = before - _LONG_END.size
+        file.seek(max(end, 0))
+        mark, *_, size, offset = _LONG_END.unpack(file.read(_LONG_END.size))
+        if mark != b"PK\6\6" or at != end:
+            raise ValueError("it is no archive of PyTorch's: its end is in two places")
+    if offset + size != end:
+        raise ValueError("it is no archive of PyTorch's: its list of records is not where its end says")

@@ -2,6 +2,7 @@
 or damaged. Pure.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,11 @@ from atoll.backends.tabular.tree_checks import check_nodes
 from atoll.tensor import Array
 
 _END = "end of trees"
+_WHOLE = re.compile(r"-?[0-9]{1,10}")
+# Of these LightGBM reads the digits that a word begins with, whatever follows: 1e1 is one there, and ten elsewhere.
+_INTEGERS = frozenset(
+    {"left_child", "right_child", "split_feature", "cat_boundaries", "cat_threshold", "decision_type"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,15 @@ def trees_alone(data: bytes) -> str:
 
 
 def _fields(block: str) -> dict[str, str]:
-    return {key: value for key, mark, value in (line.partition("=") for line in block.splitlines()) if mark}
+    """By key. Raises ValueError for one that is there twice: LightGBM may go by the other."""
+    found: dict[str, str] = {}
+    for line in block.replace("\r\n", "\n").split("\n"):
+        key, mark, value = line.partition("=")
+        if mark and key in found:
+            raise ValueError(f"it has '{key[:80]}' twice in one part")
+        if mark:
+            found[key] = value
+    return found
 
 
 def _facts(fields: dict[str, str]) -> LightgbmFacts:
@@ -136,8 +150,14 @@ def _check_categories(fields: dict[str, str], categories: int, splits: int, what
 
 
 def _values(fields: dict[str, str], key: str, count: int | None, what: str) -> Array:
+    text = fields.get(key, "").rstrip("\r")
+    words = text.split()
+    if key in _INTEGERS and not all(map(_WHOLE.fullmatch, words)):
+        raise ValueError(f"{key} of {what} has what is no whole number")
+    if not (text.isascii() and text.isprintable()) or "_" in text:
+        raise ValueError(f"{key} of {what} has what is no number")
     try:
-        found = np.array(fields.get(key, "").split(), np.float64)
+        found = np.array(words, np.float64)
     except ValueError as error:
         raise ValueError(f"{key} of {what} has what is no number: {error}") from error
     if count is not None and len(found) != count:
@@ -146,7 +166,7 @@ def _values(fields: dict[str, str], key: str, count: int | None, what: str) -> A
 
 
 def _number(fields: dict[str, str], key: str, what: str) -> int:
-    try:
-        return int(fields[key])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{what} has no number '{key}'") from error
+    found = fields.get(key, "").strip()
+    if not _WHOLE.fullmatch(found):
+        raise ValueError(f"{what} has no number '{key}'")
+    return int(found)

@@ -74,6 +74,8 @@ class _Reader:
             if marker == "}":
                 return found
             name = self.take(self.number_as_size(marker)).decode("utf-8")
+            if name in found:  # of two, others may go by the first
+                raise ValueError(f"the key before byte {self.position} is there twice")
             found[name] = self.value(self.marker(), depth + 1)
 
     def number_as_size(self, marker: str) -> int:

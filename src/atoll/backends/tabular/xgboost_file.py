@@ -12,6 +12,8 @@ from atoll.backends.tabular.tree_checks import check_nodes, whole_numbers
 from atoll.backends.tabular.ubjson import read_ubjson
 
 LEGACY = (b"binf", b"bs64")
+MOST_OUTPUTS = 1 << 20
+MOST_CONTRIBUTIONS = 1 << 28  # numbers that one row can be asked for: of each feature to each output
 
 
 class LegacyFormatError(ValueError):
@@ -37,13 +39,20 @@ def read_xgboost(data: bytes) -> XgboostFacts:
             raise LegacyFormatError("it is of XGBoost's old binary format")
         raise ValueError("it does not begin as XGBoost's JSON or UBJSON does")
     try:
-        document = json.loads(data) if _is_json(data) else read_ubjson(data)
+        document = json.loads(data, object_pairs_hook=_once) if _is_json(data) else read_ubjson(data)
     except (RecursionError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no document of XGBoost: {error}") from error
     try:
         return _facts(document)
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"a part of it is missing or of another kind: {type(error).__name__} {error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # of two, XGBoost may go by the other
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _is_json(data: bytes) -> bool:
@@ -56,10 +65,14 @@ def _facts(document: Any) -> XgboostFacts:
     features, classes = int(parameters["num_feature"]), int(parameters["num_class"])
     targets = int(parameters.get("num_target", 1))
     outputs = max(classes, targets, 1)
+    if features < 0 or outputs > MOST_OUTPUTS or (features + 1) * outputs > MOST_CONTRIBUTIONS:
+        raise ValueError(f"it has {features} features and {outputs} outputs")
     booster = learner["gradient_booster"]
     name = str(booster["name"])
     if name == "dart":
-        booster = booster["gbtree"]
+        weights, booster = booster["weight_drop"], booster["gbtree"]
+        if len(weights) != len(booster["model"]["trees"]):
+            raise ValueError(f"it has {len(weights)} weights of trees for {len(booster['model']['trees'])} trees")
     if name in ("gbtree", "dart"):
         _check_trees(booster["model"], features, outputs)
     elif name == "gblinear":

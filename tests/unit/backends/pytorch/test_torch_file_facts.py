@@ -1,6 +1,7 @@
 """What is read of .pt2 files without PyTorch: trees of calls, programs, generated sources, archives."""
 
 import json
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,63 @@ def test_two_records_of_one_name_are_refused(tmp_path: Path) -> None:
         file.writestr("m/data/sample_inputs/MODEL.pt", b"")
     with pytest.raises(ValueError, match="two records of one name"), records_of(tmp_path / "x"):
         pass
+
+
+def zipped(folder: Path, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """The records of an archive with one file, their list, and the archive's end."""
+    path = folder / "zipped"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/data/sample_inputs/model.pt", content)
+    whole = path.read_bytes()
+    end = len(whole) - 22
+    size, offset = struct.unpack("<II", whole[end + 12 : end + 20])
+    return whole[:offset], whole[offset : offset + size], whole[end:]
+
+
+def test_an_archive_with_a_list_of_records_for_python_and_another_for_pytorch_is_refused(tmp_path: Path) -> None:
+    """Python looks for the list right before the archive's end, PyTorch where that end says that it is."""
+    records, listed, _ = zipped(tmp_path, b"harmful")
+    harmless, harmless_listed, end = zipped(tmp_path, b"good")
+    assert len(listed) == len(harmless_listed)
+    harmful_end = end[:16] + struct.pack("<I", len(records)) + end[20:]
+    shift = len(records) - len(harmless)
+    harmless_listed = harmless_listed[:42] + struct.pack("<I", shift) + harmless_listed[46:]
+    path = tmp_path / "x"
+    path.write_bytes(records + listed + harmless + harmless_listed + harmful_end)
+    with zipfile.ZipFile(path) as file:
+        assert file.read("m/data/sample_inputs/model.pt") == b"good"
+    with pytest.raises(ValueError, match="its list of records is not where its end says"), records_of(path):
+        pass
+
+
+def test_bytes_around_an_archive_are_refused(tmp_path: Path) -> None:
+    records, listed, end = zipped(tmp_path, b"good")
+    path = tmp_path / "x"
+    path.write_bytes(records + listed + end)
+    with records_of(path) as found:
+        assert found.read("data/sample_inputs/model.pt") == b"good"
+    path.write_bytes(b"#!/bin/sh\n" + records + listed + end)
+    with pytest.raises(ValueError, match="its list of records is not where its end says"), records_of(path):
+        pass
+    path.write_bytes(records + listed + end[:20] + b"\x03\x00abc")
+    with pytest.raises(ValueError, match="something follows its end"), records_of(path):
+        pass
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_the_long_end_of_large_archives(tmp_path: Path, moved: int) -> None:
+    records, listed, end = zipped(tmp_path, b"good")
+    at = len(records) + len(listed)
+    long_end = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(listed), len(records))
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at - moved, 1)
+    path = tmp_path / "x"
+    path.write_bytes(records + listed + long_end + locator + end[:12] + b"\xff" * 8 + end[20:])
+    if moved:
+        with pytest.raises(ValueError, match="its end is in two places"), records_of(path):
+            pass
+    else:
+        with records_of(path) as found:
+            assert len(found.names()) == 1
 
 
 def test_archives_without_a_program_or_a_model(tmp_path: Path) -> None:

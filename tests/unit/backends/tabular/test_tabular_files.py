@@ -143,6 +143,40 @@ def test_damage_in_a_tree_is_found(changes: dict[str, Any], words: str) -> None:
         read_xgboost(json.dumps(xgboost_document(stump(**changes))).encode())
 
 
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    """Of two lists of children XGBoost may read the other one, which nobody has checked."""
+    harmful = "[99, -1, -1]"
+    whole = json.dumps(xgboost_document(stump()))
+    twice = whole.replace('"left_children":', f'"left_children": {harmful}, "left_children":')
+    assert twice != whole
+    with pytest.raises(ValueError, match="a key is there twice"):
+        read_xgboost(twice.encode())
+    with pytest.raises(ValueError, match="is there twice"):
+        read_ubjson(b"{" + (text("a") + b"T") * 2 + b"}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_class", "1073741824"), ("num_target", "2147483647"), ("num_feature", "2000000000"), ("num_feature", "-5")],
+)
+def test_a_few_bytes_of_xgboost_cannot_ask_for_a_machines_memory(key: str, value: str) -> None:
+    document = xgboost_document(stump())
+    document["learner"]["learner_model_param"][key] = value
+    with pytest.raises(ValueError, match=r"it has -?\d+ features and \d+ outputs"):
+        read_xgboost(json.dumps(document).encode())
+
+
+def test_the_weights_of_trees_are_as_many_as_the_trees() -> None:
+    document = xgboost_document(stump(), stump())
+    gbtree = document["learner"]["gradient_booster"]
+    booster = {"name": "dart", "gbtree": gbtree, "weight_drop": [1.0, 1.0]}
+    document["learner"]["gradient_booster"] = booster
+    assert read_xgboost(json.dumps(document).encode()).booster == "dart"
+    booster["weight_drop"] = [1.0]
+    with pytest.raises(ValueError, match="1 weights of trees for 2 trees"):
+        read_xgboost(json.dumps(document).encode())
+
+
 def test_other_damage_in_a_file_of_xgboost_is_found() -> None:
     document = xgboost_document(stump())
     document["learner"]["gradient_booster"]["model"]["tree_info"] = [7]
@@ -214,6 +248,14 @@ def test_what_a_lightgbm_file_says() -> None:
         ("threshold=0.5 0.25", "threshold=0.5 .125 1", "has 3 of threshold where 2"),
         ("leaf_value=0.1 0.2 0.3", "leaf_value=0.1 0.2", "has 2 of leaf_value where 3"),
         ("num_leaves=3", "num_leaves=x", "no number 'num_leaves'"),
+        ("num_leaves=3", "num_leaves=3_", "no number 'num_leaves'"),
+        ("left_child=1 -1", "left_child=0.1e1 -1", "left_child of tree 0 has what is no whole number"),
+        ("right_child=-2 -3", "right_child=-2 -0_3", "right_child of tree 0 has what is no whole number"),
+        ("split_feature=1 0", "split_feature=1e0 0", "split_feature of tree 0 has what is no whole number"),
+        ("threshold=0.5 0.25", "threshold=0.5\x0b0.25", "threshold of tree 0 has what is no number"),
+        ("threshold=0.5 0.25", "threshold=0_5 0.25", "threshold of tree 0 has what is no number"),
+        ("left_child=1 -1", "left_child=0 0\x0bleft_child=1 -1", "left_child of tree 0 has what is no whole number"),
+        ("left_child=1 -1", "left_child=0 0\nleft_child=1 -1", "'left_child' twice"),
         ("num_cat=0", "num_cat=1", "cat_boundaries"),
         ("is_linear=0", "is_linear=1", "is linear"),
     ],
