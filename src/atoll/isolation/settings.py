@@ -68,9 +68,12 @@ def read_isolation_settings(source: ModelSource) -> IsolationSettings:
     )
 
 
-def without_effect(config: ModelConfig) -> list[str]:
-    """The parameters that say something of processes, for a model that has none."""
-    return [key for key in _OF_PROCESSES if config.parameter(key)]
+def without_effect(config: ModelConfig, isolated_by_default: bool) -> list[str]:
+    """The parameters that say something of processes, for a model that has none. A backend whose models run in the
+    server unless told otherwise may have a `threads` of its own.
+    """
+    keys = [key for key in _OF_PROCESSES if isolated_by_default or key != "threads"]
+    return [key for key in keys if config.parameter(key)]
 
 
 class _Said:

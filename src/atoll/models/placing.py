@@ -24,7 +24,7 @@ class Placing:
     def load(self, backend: Backend, source: ModelSource, instance_count: int) -> BackendModel:
         """The model, where its configuration wants it. Raises ConfigError, and what the backend raises."""
         if not is_isolated(source.config, backend.capabilities.isolated):
-            for key in without_effect(source.config):
+            for key in without_effect(source.config, backend.capabilities.isolated):
                 logger.warning(
                     "parameter '%s' of model '%s' has no effect: the model runs in the server, not in a process of its "
                     "own",

@@ -8,7 +8,7 @@ import pytest
 from atoll.backends.api import ModelSource
 from atoll.config.model_config import ModelConfig, ModelParameter
 from atoll.errors import ConfigError
-from atoll.isolation.settings import IsolationSettings, is_isolated, read_isolation_settings
+from atoll.isolation.settings import IsolationSettings, is_isolated, read_isolation_settings, without_effect
 
 
 def _source(parameters: Mapping[str, str] | None = None, **settings: str) -> ModelSource:
@@ -118,3 +118,11 @@ def test_where_the_instances_run() -> None:
     assert [isolated(text, False) for text in ("", "process", "thread")] == [False, True, False]
     with pytest.raises(ConfigError, match="'isolation' of model 'm' is 'container' but must be 'process' or 'thread'"):
         isolated("container", True)
+
+
+@pytest.mark.parametrize(
+    ("isolated_by_default", "told"), [(True, ["memory_limit", "threads"]), (False, ["memory_limit"])]
+)
+def test_what_says_something_of_processes_where_there_are_none(isolated_by_default: bool, told: list[str]) -> None:
+    config = _source({"threads": "2", "memory_limit": "1GiB", "other": "x"}).config
+    assert without_effect(config, isolated_by_default) == told
