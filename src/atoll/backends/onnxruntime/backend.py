@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackend:
-    """Serves model.onnx. Parameters and defaults are those of Triton's backend of the same name; see `options`."""
+    """Serves model.onnx. Parameters and defaults are those of Triton's backend of the same name; see `settings`."""
 
     name = "onnxruntime"
     capabilities = Capabilities(bounded=True)
@@ -42,10 +42,6 @@ class OnnxRuntimeBackend:
         if settings.global_threads:
             sessions.share_threads(settings)
         return signature_of(sessions.look_into(source, path, settings), path)
-
-    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
-        """All of them, if the installed package of ONNX Runtime can use any. Raises MissingExtraError."""
-        return gpu_support(self._runtime()[0], gpus)
 
     def load(self, source: ModelSource) -> OnnxModel:
         """Make the model's sessions. Raises ConfigError naming the file, or the parameter and what it may be."""
@@ -72,6 +68,10 @@ class OnnxRuntimeBackend:
             return sessions.make(source, path, settings, providers, kept)
 
         return OnnxModel(onnxruntime, source, path, settings, make, sessions.closed)
+
+    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
+        """All of them, if the installed package of ONNX Runtime can use any. Raises MissingExtraError."""
+        return gpu_support(self._runtime()[0], gpus)
 
     def _runtime(self) -> tuple[Any, Sessions]:
         """ONNX Runtime, imported when a model needs it first. Raises MissingExtraError where it is not installed."""

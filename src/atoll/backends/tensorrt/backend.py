@@ -27,7 +27,7 @@ _Key = tuple[int, int | None]  # a GPU's number, and the DLA core
 
 
 class TensorRtBackend:
-    """Serves model.plan. Parameters and defaults are those of Triton's backend of the same name; see `options`."""
+    """Serves model.plan. Parameters and defaults are those of Triton's backend of the same name; see `settings`."""
 
     name = "tensorrt"
     capabilities = Capabilities()
@@ -37,11 +37,6 @@ class TensorRtBackend:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._library: TensorRt | None = None
-
-    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
-        """All of them. Raises MissingExtraError where TensorRT is not installed."""
-        _import_tensorrt()
-        return GpuSupport(gpus)
 
     def signature(self, source: ModelSource) -> ModelSignature:
         """What the engine says. Raises ConfigError naming the file and the cause where it cannot be loaded."""
@@ -72,6 +67,11 @@ class TensorRtBackend:
             model.close()
             raise
         return model
+
+    def gpu_support(self, source: ModelSource, gpus: tuple[int, ...]) -> GpuSupport:
+        """All of them. Raises MissingExtraError where TensorRT is not installed."""
+        _import_tensorrt()
+        return GpuSupport(gpus)
 
     def _load(self, source: ModelSource, path: Path, number: int, core: int | None) -> LoadedEngine:
         _visible(source)
