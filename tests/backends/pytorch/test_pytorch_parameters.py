@@ -10,7 +10,7 @@ import torch
 from tests.backends.pytorch.conftest import TorchModels, config_text, parameter_text
 
 from atoll.backends.api import Placement
-from atoll.backends.pytorch.options import ModelOptions
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.backends.pytorch.threads import DEFAULT, THIS_THREAD, ProcessSettings
 from atoll.devices.host_policy import HostPolicy
 
@@ -181,7 +181,7 @@ def test_models_that_disagree_on_what_the_process_has_are_warned_of(caplog: pyte
     fake = type("Torch", (), {"_C": type("C", (), {"_jit_set_profiling_mode": staticmethod(calls.append)})})
     with caplog.at_level(logging.WARNING):
         for model, on in (("a", True), ("b", True), ("c", False)):
-            settings.apply(fake, model, ModelOptions(process_switches={"ENABLE_JIT_PROFILING": on}))
+            settings.apply(fake, model, ModelSettings(process_switches={"ENABLE_JIT_PROFILING": on}))
     assert calls == [True, False]
     assert [one.getMessage() for one in caplog.records] == [
         "model 'c' sets parameter 'ENABLE_JIT_PROFILING' to False for the whole process, where model 'b' had set True"

@@ -11,18 +11,18 @@ from atoll.backends.pytorch.archive import records_of
 from atoll.backends.pytorch.call_spec import Leaf, input_leaves, output_leaves
 from atoll.backends.pytorch.calls import Call
 from atoll.backends.pytorch.devices import ANYWHERE, Modules
-from atoll.backends.pytorch.failures import load_failure
+from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.names import Forward
-from atoll.backends.pytorch.options import ModelOptions
 from atoll.backends.pytorch.program import Program
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
 
 
-def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str, instances: int) -> Program:
+def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: str, instances: int) -> Program:
     """The package's model on that device. Raises ConfigError naming the file and the cause."""
-    for key, given in (("TORCH_COMPILE", options.compile is not None), ("AUTOCAST", bool(options.autocast))):
+    for key, given in (("TORCH_COMPILE", settings.compile is not None), ("AUTOCAST", bool(settings.autocast))):
         if given:
             raise ConfigError(
                 f"model '{model}': parameter '{key}' does nothing for a package of AOTInductor, which is compiled "
@@ -32,7 +32,7 @@ def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str,
     first = _read(torch, model, path, facts, device, instances)
     # A loader has a runner for each instance, all of which share its constants.
     modules = Modules(
-        lambda where: _read(torch, model, path, facts, where, instances), options.share_weights is not False
+        lambda where: _read(torch, model, path, facts, where, instances), settings.share_weights is not False
     )
     modules.keep(device, first)
     return Program(
@@ -66,26 +66,26 @@ def facts_of(model: str, path: Path) -> PackageFacts:
         with records_of(path) as records:
             return package_facts(records)
     except (ValueError, OSError) as error:
-        raise load_failure(model, path, error) from error
+        raise load_error(model, path, error) from error
 
 
 def _read(torch: Any, model: str, path: Path, facts: PackageFacts, device: str, runners: int) -> Any:
     kind, _, index = device.partition(":")
     if device != ANYWHERE and kind != facts.device:
         wanted = "KIND_CPU" if facts.device == "cpu" else "KIND_GPU"
-        raise load_failure(
+        raise load_error(
             model, path, f"it was compiled for {facts.device}, but its instances are on {kind}: use kind: {wanted} in "
             "its instance_group, or compile it for that device"
         )  # fmt: skip
     vectors = torch.backends.cpu.get_cpu_capability()
     unfit = mismatch(facts.metadata, system=sys.platform, machine=machine(), vectors=vectors)
     if unfit:
-        raise load_failure(model, path, unfit)
+        raise load_error(model, path, unfit)
     try:
         loader = torch._C._aoti.AOTIModelPackageLoader  # noqa: SLF001
         return loader(str(path), facts.model, False, runners, int(index or -1))
     except Exception as error:
-        raise load_failure(model, path, error) from error
+        raise load_error(model, path, error) from error
 
 
 def _call(loader: Any, bound: Sequence[str | None]) -> Call:
@@ -99,7 +99,7 @@ def _forward(model: str, path: Path, loader: Any) -> Forward:
         in_spec, out_spec = loader.get_call_spec()
         leaves, results = input_leaves(in_spec), output_leaves(out_spec)
     except ValueError as error:
-        raise load_failure(model, path, f"its call's form is unknown: {error}") from error
+        raise load_error(model, path, f"its call's form is unknown: {error}") from error
     labels = _labels(leaves)
     names = labels or tuple(f"INPUT__{i}" for i in range(len(leaves)))
     return Forward(arguments=names, named=bool(labels), outputs=_labels(results) or None, output_count=len(results))

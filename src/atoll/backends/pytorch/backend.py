@@ -7,14 +7,14 @@ from typing import Any
 
 from atoll.backends.api import BackendModel, Capabilities, GpuSupport, ModelSource
 from atoll.backends.model_kind import AOTI, PT2, STATE_DICT, kind_of
-from atoll.backends.model_path import model_path
+from atoll.backends.model_path import model_path, operation_libraries
 from atoll.backends.pytorch import aot_inductor, eager, exported, torchscript
 from atoll.backends.pytorch.devices import first_device, largest_group
-from atoll.backends.pytorch.failures import load_failure
+from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.model import TorchModel
-from atoll.backends.pytorch.options import ModelOptions, model_options
 from atoll.backends.pytorch.program import Program
 from atoll.backends.pytorch.runtime import import_torch
+from atoll.backends.pytorch.settings import ModelSettings, model_settings
 from atoll.backends.pytorch.signatures import declared_signature, signature_under
 from atoll.backends.pytorch.threads import DEFAULT, ProcessSettings
 from atoll.config.signature import ModelSignature
@@ -69,14 +69,14 @@ class PyTorchBackend:
     def load(self, source: ModelSource) -> BackendModel:
         """Load it. Raises ConfigError naming the file, or the parameter and what it may be."""
         form, path = _find(source)
-        options = model_options(source)
+        settings = model_settings(source)
         torch = import_torch()
         DEFAULT.count(torch)
         _load_operations(torch, source)
-        self._process.apply(torch, source.name, options)
-        program = _program(torch, source, form, path, options)
+        self._process.apply(torch, source.name, settings)
+        program = _program(torch, source, form, path, settings)
         try:
-            return TorchModel(torch, source, program, options)
+            return TorchModel(torch, source, program, settings)
         except BaseException:
             program.modules.close()
             program.close()
@@ -130,28 +130,21 @@ def _class_beside(source: ModelSource) -> str:
     return '; model.py is there: to serve its class, put runtime: "model.py" into config.pbtxt'
 
 
-def _program(torch: Any, source: ModelSource, form: Form, path: Path, options: ModelOptions) -> Program:
+def _program(torch: Any, source: ModelSource, form: Form, path: Path, settings: ModelSettings) -> Program:
     device = first_device(source.config)
     if form is Form.EAGER:
-        return eager.load(torch, source.name, path, source.version, options, device)
+        return eager.load(torch, source.name, path, source.version, settings, device)
     if form is Form.EXPORTED:
-        return exported.load(torch, source.name, path, options, device)
+        return exported.load(torch, source.name, path, settings, device)
     if form is Form.AOT_INDUCTOR:
-        return aot_inductor.load(torch, source.name, path, options, device, largest_group(source.config))
-    return torchscript.load(torch, source.name, path, options, device)
+        return aot_inductor.load(torch, source.name, path, settings, device, largest_group(source.config))
+    return torchscript.load(torch, source.name, path, settings, device)
 
 
 def _load_operations(torch: Any, source: ModelSource) -> None:
-    """The libraries of operators that the configuration names."""
-    names = source.config.model_operations.op_library_filename if source.config.model_operations else ()
-    for name in names:
-        found = [one for one in (source.version_directory / name, source.model_directory / name) if one.is_file()]
-        if not found:
-            raise ConfigError(
-                f"model '{source.name}': model_operations.op_library_filename names '{name}', "
-                f"which is neither in '{source.version_directory}' nor in '{source.model_directory}'"
-            )
+    """The libraries of operators that the configuration names. PyTorch keeps them for good."""
+    for path in operation_libraries(source):
         try:
-            torch.ops.load_library(str(found[0]))
+            torch.ops.load_library(str(path))
         except Exception as error:
-            raise load_failure(source.name, found[0], error) from error
+            raise load_error(source.name, path, error) from error

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from atoll.backends.pytorch.options import ModelOptions
+from atoll.backends.pytorch.settings import ModelSettings
 
 
-def compiled(torch: Any, module: Any, options: ModelOptions) -> Any:
+def compiled(torch: Any, module: Any, settings: ModelSettings) -> Any:
     """The module, to be compiled by what is executed first; as it is where nobody asks."""
-    return module if options.compile is None else torch.compile(module, **options.compile)
+    return module if settings.compile is None else torch.compile(module, **settings.compile)

@@ -10,42 +10,42 @@ from atoll.backends.python.module_loading import load_module, unload_module
 from atoll.backends.pytorch.calls import of_module
 from atoll.backends.pytorch.compilation import compiled
 from atoll.backends.pytorch.devices import ANYWHERE, CPU, Modules
-from atoll.backends.pytorch.failures import load_failure
+from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.names import Forward, listed
-from atoll.backends.pytorch.options import ModelOptions
 from atoll.backends.pytorch.program import Program
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.errors import AtollError, ConfigError
 
 WEIGHTS = "model.pt"
 
 
-def load(torch: Any, model: str, path: Path, version: int, options: ModelOptions, device: str) -> Program:
+def load(torch: Any, model: str, path: Path, version: int, settings: ModelSettings, device: str) -> Program:
     """The class in that file, with a module on that device. Raises ConfigError naming the file and the cause."""
     try:
         code = load_module(path, version=version, own_process=False)
     except AtollError:
         raise
     except Exception as error:
-        raise load_failure(model, path, f"{type(error).__name__}: {error}") from error
+        raise load_error(model, path, f"{type(error).__name__}: {error}") from error
     try:
-        return _program(torch, model, path, code, options, device)
+        return _program(torch, model, path, code, settings, device)
     except BaseException:
         unload_module(code)
         raise
 
 
-def _program(torch: Any, model: str, path: Path, code: ModuleType, options: ModelOptions, device: str) -> Program:
-    kind = _module_class(torch, model, path, code, options)
+def _program(torch: Any, model: str, path: Path, code: ModuleType, settings: ModelSettings, device: str) -> Program:
+    kind = _module_class(torch, model, path, code, settings)
     weights = path.parent / WEIGHTS
     parameters: dict[str, dict[str, Any]] = {}  # by device; what no inference changes, all instances there can share
 
     def make(where: str) -> Any:
-        module = _made(torch, model, path, kind, weights, where, options)
-        if options.share_weights is None:
+        module = _made(torch, model, path, kind, weights, where, settings)
+        if settings.share_weights is None:
             _share_parameters(module, parameters.setdefault(where, {}))
-        return compiled(torch, module, options)
+        return compiled(torch, module, settings)
 
-    modules = Modules(make, shared=bool(options.share_weights))
+    modules = Modules(make, shared=bool(settings.share_weights))
     first = make(device)
     modules.keep(device, first)
     forward = _forward(getattr(first, "_orig_mod", first))
@@ -66,54 +66,54 @@ def _program(torch: Any, model: str, path: Path, code: ModuleType, options: Mode
     )
 
 
-def _module_class(torch: Any, model: str, path: Path, code: ModuleType, options: ModelOptions) -> Any:
+def _module_class(torch: Any, model: str, path: Path, code: ModuleType, settings: ModelSettings) -> Any:
     found = {
         name: one
         for name, one in vars(code).items()
         if isinstance(one, type) and issubclass(one, torch.nn.Module) and one.__module__ == code.__name__
     }
-    wanted = options.module_class
+    wanted = settings.module_class
     if wanted:
         if wanted in found:
             return found[wanted]
-        raise load_failure(
+        raise load_error(
             model, path, f"parameter 'MODULE_CLASS' is '{wanted}', but its classes that inherit from torch.nn.Module "
             f"are: {listed(list(found))}"
         )  # fmt: skip
     if len(found) == 1:
         return next(iter(found.values()))
     if not found:
-        raise load_failure(model, path, "it has no class that inherits from torch.nn.Module; the model must be one")
-    raise load_failure(
+        raise load_error(model, path, "it has no class that inherits from torch.nn.Module; the model must be one")
+    raise load_error(
         model, path, f"it has {len(found)} classes that inherit from torch.nn.Module ({listed(list(found))}): say "
         "which is the model with the parameter 'MODULE_CLASS'"
     )  # fmt: skip
 
 
-def _made(torch: Any, model: str, path: Path, kind: Any, weights: Path, device: str, options: ModelOptions) -> Any:
+def _made(torch: Any, model: str, path: Path, kind: Any, weights: Path, device: str, settings: ModelSettings) -> Any:
     try:
         module = kind()
     except Exception as error:
         text = f"{kind.__name__}() failed: {type(error).__name__}: {error}; it is made without arguments"
-        raise load_failure(model, path, text) from error
+        raise load_error(model, path, text) from error
     if weights.is_file():
-        state = _weights(torch, model, weights, device, options)
+        state = _weights(torch, model, weights, device, settings)
         try:
             module.load_state_dict(state)
         except Exception as error:
             text = f"its weights do not fit class {kind.__name__} of {path.name}: {error}"
-            raise load_failure(model, weights, text) from error
+            raise load_error(model, weights, text) from error
     if device != ANYWHERE:
         module = module.to(device)
     return module.eval()
 
 
-def _weights(torch: Any, model: str, weights: Path, device: str, options: ModelOptions) -> Mapping[str, Any]:
+def _weights(torch: Any, model: str, weights: Path, device: str, settings: ModelSettings) -> Mapping[str, Any]:
     try:
-        state = torch.load(weights, map_location=device or CPU, weights_only=not options.allow_pickle, mmap=False)
+        state = torch.load(weights, map_location=device or CPU, weights_only=not settings.allow_pickle, mmap=False)
     except Exception as error:
         if "weights_only" not in str(error) and "Weights only" not in str(error):
-            raise load_failure(model, weights, error) from error
+            raise load_error(model, weights, error) from error
         reason = str(error).strip().split("\n")[-1][:200]
         raise ConfigError(
             f"failed to load model '{model}' from '{weights}': it is a pickle of more than tensors, which may run any "
@@ -123,7 +123,7 @@ def _weights(torch: Any, model: str, weights: Path, device: str, options: ModelO
         ) from error
     state = state.state_dict() if isinstance(state, torch.nn.Module) else state
     if not isinstance(state, Mapping):
-        raise load_failure(
+        raise load_error(
             model, weights, f"it holds a {type(state).__name__}, where a state dict is expected: "
             f"torch.save(module.state_dict(), '{WEIGHTS}')"
         )  # fmt: skip

@@ -12,10 +12,10 @@ from atoll.backends.pytorch.archive import Records, records_of
 from atoll.backends.pytorch.calls import Call, by_position, in_tree
 from atoll.backends.pytorch.compilation import compiled
 from atoll.backends.pytorch.devices import ANYWHERE, CPU, Modules
+from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.exported_facts import TENSOR, ExportedFacts, exported_facts
-from atoll.backends.pytorch.failures import load_failure
-from atoll.backends.pytorch.options import ModelOptions
 from atoll.backends.pytorch.program import Program
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.errors import ConfigError
 
 _one_at_a_time = threading.RLock()  # PyTorch's reader of such files keeps its state in a global variable
@@ -27,23 +27,23 @@ def facts_of(model: str, path: Path) -> ExportedFacts:
         with records_of(path) as records:
             return exported_facts(records.program())
     except (ValueError, OSError) as error:
-        raise load_failure(model, path, error) from error
+        raise load_error(model, path, error) from error
 
 
-def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str) -> Program:
+def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: str) -> Program:
     """The file's program, with a module on that device. Raises ConfigError naming the file and the cause."""
-    if options.autocast:
+    if settings.autocast:
         raise ConfigError(
             f"model '{model}': the types inside a program of torch.export are fixed, and AUTOCAST does not change "
             "them; leave it out, and export the module in that type or under torch.autocast"
         )
     facts = facts_of(model, path)
-    if not options.allow_pickle:
+    if not settings.allow_pickle:
         _refuse_pickles(torch, model, path)
     _refuse_missing_operators(torch, model, path, facts)
-    first, in_spec = _read(torch, model, path, facts, device, options)
-    share = not facts.stateful if options.share_weights is None else options.share_weights
-    modules = Modules(lambda where: _read(torch, model, path, facts, where, options)[0], share)
+    first, in_spec = _read(torch, model, path, facts, device, settings)
+    share = not facts.stateful if settings.share_weights is None else settings.share_weights
+    modules = Modules(lambda where: _read(torch, model, path, facts, where, settings)[0], share)
     modules.keep(device, first)
 
     def call(module: Any, bound: Sequence[str | None]) -> Call:
@@ -57,23 +57,23 @@ def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str)
         call=call,
         copies_inputs=facts.writes_inputs,
         watches_inputs=True,
-        copies_outputs=facts.returns_given or options.compile is not None,
-        native=options.compile is None,
+        copies_outputs=facts.returns_given or settings.compile is not None,
+        native=settings.compile is None,
     )
 
 
-def _read(torch: Any, model: str, path: Path, facts: ExportedFacts, device: str, options: ModelOptions) -> Any:
+def _read(torch: Any, model: str, path: Path, facts: ExportedFacts, device: str, settings: ModelSettings) -> Any:
     try:
         with _one_at_a_time, _real_cause(), path.open("rb") as file:
             program = torch.export.load(file)
             if device not in (CPU, ANYWHERE):
                 program = _moved(torch, program, device)
             module = program.module()
-            return compiled(torch, module, options), program.call_spec.in_spec
+            return compiled(torch, module, settings), program.call_spec.in_spec
     except Exception as error:
         here = torch.__version__
         saved = f" (saved by PyTorch {facts.torch_version}, this is {here})" if facts.torch_version != here else ""
-        raise load_failure(model, path, f"{error}{saved}") from error
+        raise load_error(model, path, f"{error}{saved}") from error
 
 
 def _moved(torch: Any, program: Any, device: str) -> Any:
@@ -90,7 +90,7 @@ def _refuse_missing_operators(torch: Any, model: str, path: Path, facts: Exporte
             found = getattr(found, name, None)
         if found is None:
             _, _, namespace, *rest = operator.split(".")
-            raise load_failure(model, path, f"No such operator {namespace}::{'.'.join(rest)}")
+            raise load_error(model, path, f"No such operator {namespace}::{'.'.join(rest)}")
 
 
 def _refuse_pickles(torch: Any, model: str, path: Path) -> None:
@@ -99,7 +99,7 @@ def _refuse_pickles(torch: Any, model: str, path: Path) -> None:
         try:
             pickles = list(records.pickles())
         except (ValueError, TypeError, AttributeError) as error:
-            raise load_failure(model, path, f"its lists of records have an unknown form: {error}") from error
+            raise load_error(model, path, f"its lists of records have an unknown form: {error}") from error
         for name, as_tensors in pickles:
             reason = _danger(torch, records, name) if as_tensors else "it is a pickle of a Python object"
             if reason:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from atoll.backends.pytorch.calls import Call
-from atoll.backends.pytorch.failures import execution_failure
+from atoll.backends.pytorch.errors import execution_error
 from atoll.backends.pytorch.results import Results
 from atoll.backends.pytorch.threads import THIS_THREAD, use_threads
-from atoll.errors import InvalidArgumentError
+from atoll.backends.text import texts
 from atoll.tensor import Array, DataType
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class TorchInstance:
                 self._look(given)
             return arrays
         except Exception as error:
-            raise execution_failure(error) from error
+            raise execution_error(error) from error
 
     def close(self) -> None:
         """Let go of the module; others may hold it too."""
@@ -104,13 +104,3 @@ def converter(torch: Any, name: str, datatype: DataType) -> Callable[[Array], An
         return lambda array: torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     convert: Callable[[Array], Any] = torch.from_numpy
     return convert
-
-
-def texts(name: str, array: Array) -> list[str]:
-    """BYTES as text. Raises InvalidArgumentError for what is not UTF-8."""
-    try:
-        return [element.decode("utf-8") for element in array.ravel().tolist()]
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(
-            f"input '{name}' must be UTF-8, as text in PyTorch is, but an element of it is not: {error}"
-        ) from error

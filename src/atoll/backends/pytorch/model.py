@@ -8,9 +8,9 @@ from atoll.backends.pytorch.devices import device_of, instances_on_cpu, only_cpu
 from atoll.backends.pytorch.instance import Feed, TorchInstance, converter
 from atoll.backends.pytorch.modes import mode_of
 from atoll.backends.pytorch.names import bind_inputs, bind_outputs
-from atoll.backends.pytorch.options import ModelOptions
 from atoll.backends.pytorch.program import Program
 from atoll.backends.pytorch.results import Results
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.backends.pytorch.signatures import (
     input_names,
     input_types,
@@ -26,13 +26,13 @@ from atoll.tensor import DataType
 class TorchModel:
     """See `atoll.backends.api.BackendModel`. Raises ConfigError where the configuration does not fit the model."""
 
-    def __init__(self, torch: Any, source: ModelSource, program: Program, options: ModelOptions):
+    def __init__(self, torch: Any, source: ModelSource, program: Program, settings: ModelSettings):
         config = source.config
         self.bounded = program.native and only_cpu(config)
         self._torch = torch
         self._name = source.name
         self._program = program
-        self._options = options
+        self._settings = settings
         self._siblings = instances_on_cpu(config)
         self._bound = bind_inputs(source.name, program.forward, input_names(config))
         self._plan = bind_outputs(source.name, program.forward, output_names(config))
@@ -48,15 +48,15 @@ class TorchModel:
 
     def instance(self, placement: Placement) -> Instance:
         """An instance on the device of its placement, with the module there."""
-        torch, program, options = self._torch, self._program, self._options
+        torch, program, settings = self._torch, self._program, self._settings
         device = device_of(placement)
         module = program.modules.take(device)
         call = program.call(module, self._bound)
         feeds = [Feed(name, self._converter(name)) for name in self._bound if name is not None]
         if not device.startswith("cuda"):
-            count = thread_count(torch, options, placement, self._siblings)
+            count = thread_count(torch, settings, placement, self._siblings)
             results = self._results()
-            mode = mode_of(torch, options, device)
+            mode = mode_of(torch, settings, device)
             return TorchInstance(
                 torch, placement.name, call, feeds, results, mode, threads=count, may_lack=self._may_lack,
                 copies=program.copies_inputs, watches=program.watches_inputs,
@@ -65,8 +65,8 @@ class TorchModel:
         feeds = [Feed(one.name, onto(torch, device, stream, one.convert)) for one in feeds]
         return CudaInstance(
             torch, placement.name, call, feeds, self._results(fetcher(torch, stream)),
-            mode_of(torch, options, device, stream), threads=0, may_lack=self._may_lack, copies=False, watches=False,
-            stream=stream, clean_cache=options.clean_cache,
+            mode_of(torch, settings, device, stream), threads=0, may_lack=self._may_lack, copies=False, watches=False,
+            stream=stream, clean_cache=settings.clean_cache,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from atoll.backends.pytorch.options import ModelOptions
+from atoll.backends.pytorch.settings import ModelSettings
 
 Mode = AbstractContextManager[Any]
 
@@ -26,17 +26,17 @@ class Several:
         self._entered.__exit__(*error)
 
 
-def mode_of(torch: Any, options: ModelOptions, device: str, stream: Any = None) -> Any:
+def mode_of(torch: Any, settings: ModelSettings, device: str, stream: Any = None) -> Any:
     """What `with` is given round each execution; it can be entered again."""
-    quiet = torch.inference_mode if options.inference_mode else torch.no_grad
+    quiet = torch.inference_mode if settings.inference_mode else torch.no_grad
     makers: list[Callable[[], Mode]] = []
     if stream is not None:
         makers += [lambda: torch.cuda.device(device), lambda: torch.cuda.stream(stream)]
-    if options.autocast:
-        dtype = torch.bfloat16 if options.autocast == "bf16" else torch.float16
+    if settings.autocast:
+        dtype = torch.bfloat16 if settings.autocast == "bf16" else torch.float16
         kind = "cuda" if device.startswith("cuda") else "cpu"
         makers.append(lambda: torch.autocast(kind, dtype=dtype))
-    if not options.optimized_execution:
+    if not settings.optimized_execution:
         makers.append(lambda: torch.jit.optimized_execution(False))
     if not makers:
         return quiet()  # entering one again is half the price of making it

@@ -8,6 +8,7 @@ import numpy as np
 
 from atoll.backends.pytorch.names import OutputPlan, listed
 from atoll.backends.pytorch.types import torch_type, type_text
+from atoll.backends.text import bytes_array
 from atoll.errors import InternalError
 from atoll.tensor import Array, DataType
 
@@ -118,9 +119,7 @@ class Results:
                 f"output '{name}' of model '{self._model}' is {kind}, but the configuration says {wanted}: "
                 f"{'a list of str' if wanted == 'TYPE_STRING' else 'a tensor'} is expected"
             )
-        flat = np.empty(len(value), np.object_)
-        flat[:] = [one.encode("utf-8") for one in value]
-        return flat.reshape(expected.shape)
+        return bytes_array(value, expected.shape)
 
 
 def _flat(result: Any, depth: int = 0) -> Iterator[Any]:

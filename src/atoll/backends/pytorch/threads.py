@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from atoll.backends.api import Placement
-from atoll.backends.pytorch.options import ModelOptions
+from atoll.backends.pytorch.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,17 +38,17 @@ class ProcessSettings:
         self._lock = threading.Lock()
         self._set: dict[str, tuple[Any, str]] = {}
 
-    def apply(self, torch: Any, model: str, options: ModelOptions) -> None:
+    def apply(self, torch: Any, model: str, settings: ModelSettings) -> None:
         """Set what the model wants."""
-        for key, on in (options.process_switches or {}).items():
+        for key, on in (settings.process_switches or {}).items():
             function = getattr(torch._C, _JIT_SWITCHES[key], None)  # noqa: SLF001
             if function is not None:
                 self._apply(key, on, model, function)
-        if options.inter_op_threads:
-            self._apply("INTER_OP_THREAD_COUNT", options.inter_op_threads, model, torch.set_num_interop_threads)
-        if not options.cudnn:
+        if settings.inter_op_threads:
+            self._apply("INTER_OP_THREAD_COUNT", settings.inter_op_threads, model, torch.set_num_interop_threads)
+        if not settings.cudnn:
             self._apply("DISABLE_CUDNN", True, model, lambda on: setattr(torch.backends.cudnn, "enabled", not on))
-        for key in options.without_effect:
+        for key in settings.without_effect:
             logger.info("model '%s': parameter '%s' has no effect: PyTorch 2 has no such fuser", model, key)
 
     def _apply(self, key: str, value: Any, model: str, function: Callable[[Any], object]) -> None:
@@ -67,14 +67,14 @@ class ProcessSettings:
             logger.warning(text, model, key, value, before[1], before[0])
 
 
-def thread_count(torch: Any, options: ModelOptions, placement: Placement, siblings: int) -> int:
+def thread_count(torch: Any, settings: ModelSettings, placement: Placement, siblings: int) -> int:
     """With how many threads an instance on the CPU computes.
 
     What the parameters say; else, where a model has `siblings` instances on a host's cores, a share of them: each would
     compute with all cores, and wait for the others' threads. 0: as PyTorch does by itself.
     """
-    if options.intra_op_threads:
-        return options.intra_op_threads
+    if settings.intra_op_threads:
+        return settings.intra_op_threads
     cores = len(placement.policy.cores) if placement.policy is not None else 0
     if siblings < 2 and not cores:
         return 0

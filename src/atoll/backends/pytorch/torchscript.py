@@ -5,16 +5,16 @@ from typing import Any
 
 from atoll.backends.pytorch.calls import of_module
 from atoll.backends.pytorch.devices import ANYWHERE, Modules
-from atoll.backends.pytorch.failures import load_failure
+from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.names import Forward
-from atoll.backends.pytorch.options import ModelOptions
 from atoll.backends.pytorch.program import Program
+from atoll.backends.pytorch.settings import ModelSettings
 from atoll.errors import ConfigError
 
 
-def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str) -> Program:
+def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: str) -> Program:
     """The file's model, with a module on that device. Raises ConfigError naming the file and the cause."""
-    if options.compile is not None:
+    if settings.compile is not None:
         raise ConfigError(
             f"model '{model}': torch.compile does not take TorchScript; leave TORCH_COMPILE out, or serve a file of "
             "torch.export"
@@ -22,7 +22,7 @@ def load(torch: Any, model: str, path: Path, options: ModelOptions, device: str)
     first = _read(torch, model, path, device)
     forward = forward_of(model, path, first)
     writes, stateful = _writes(first)
-    share = not stateful if options.share_weights is None else options.share_weights
+    share = not stateful if settings.share_weights is None else settings.share_weights
     modules = Modules(lambda where: _read(torch, model, path, where), share)
     modules.keep(device, first)
 
@@ -50,7 +50,7 @@ def _read(torch: Any, model: str, path: Path, device: str) -> Any:
     try:
         module = torch.jit.load(str(path), map_location=None if device == ANYWHERE else device)
     except Exception as error:
-        raise load_failure(model, path, error) from error
+        raise load_error(model, path, error) from error
     return module.eval()
 
 
@@ -59,18 +59,18 @@ def forward_of(model: str, path: Path, module: Any) -> Forward:
     try:
         schema = module.forward.schema
     except AttributeError:
-        raise load_failure(model, path, "its module has no method forward") from None
+        raise load_error(model, path, "its module has no method forward") from None
     given = list(schema.arguments)[1:]
     results = list(schema.returns)
     keyed = [one for one in given if _is(one.type, "Dict[str, Tensor]")]
     if keyed and len(given) > 1:
-        raise load_failure(
+        raise load_error(
             model, path, f"its forward takes the dict '{keyed[0].name}' beside other arguments: one dict, or tensors"
         )
     servable = [one for one in given if _is(one.type, "Tensor", "Optional[Tensor]", "List[str]", "Dict[str, Tensor]")]
     for one in given:
         if one not in servable and not one.has_default_value():
-            raise load_failure(
+            raise load_error(
                 model,
                 path,
                 f"its forward takes '{one.name}' of type {one.type}, which a request cannot give: only a Tensor, "
@@ -104,7 +104,7 @@ def _count(model: str, path: Path, kind: Any) -> int | None:
         counts = [_count(model, path, one) for one in kind.elements()]
         known = [one for one in counts if one is not None]
         return sum(known) if len(known) == len(counts) else None
-    raise load_failure(
+    raise load_error(
         model, path, f"its forward returns {text}, which is no answer: only tensors, tuples, lists or a dict of them, "
         "or a List[str]"
     )  # fmt: skip

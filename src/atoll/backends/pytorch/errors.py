@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
+from atoll.backends.error_text import bounded
 from atoll.backends.model_kind import kind_of, wrong_kind
 from atoll.errors import AtollError, ConfigError, InternalError, InvalidArgumentError
 
-_LONGEST = 1500  # characters of PyTorch's own text; a traceback of TorchScript's code has the cause at its end
 _MINIZ = re.compile(r" This is an internal miniz error\..*", re.DOTALL)
 _OPERATOR = re.compile(
     r"Unknown builtin op: ([\w:]+)|[Nn]o such operator ([\w:]+)|'_OpNamespace' '(\w+)' object has no attribute '(\w+)'"
@@ -15,26 +15,22 @@ _OPERATOR = re.compile(
 _NEEDS_CUDA = re.compile(r"CUDA|cuda")
 
 
-def load_failure(model: str, path: Path, error: BaseException | str) -> ConfigError:
+def load_error(model: str, path: Path, error: BaseException | str) -> ConfigError:
     """Why the file could not be loaded, and what to do about it."""
-    text = bounded(error)
+    text = bounded(error) if isinstance(error, str) else error_text(error)
     return ConfigError(f"failed to load model '{model}' from '{path}': {text}{_advice(path, text)}")
 
 
-def bounded(error: BaseException | str) -> str:
-    """PyTorch's text, of which a long one keeps its start and its end."""
-    text = str(error).strip() if isinstance(error, str) else (str(error).strip() or type(error).__name__)
-    text = _MINIZ.sub("", text)
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[: _LONGEST // 3]} [...] {text[-2 * _LONGEST // 3 :]}"
+def error_text(error: BaseException) -> str:
+    """PyTorch's text, never a long one."""
+    return bounded(_MINIZ.sub("", str(error).strip()) or type(error).__name__)
 
 
-def execution_failure(error: Exception) -> AtollError:
+def execution_error(error: Exception) -> AtollError:
     """What the requests of a batch get that failed in PyTorch, in the words of Triton's backend."""
     if isinstance(error, AtollError):
         return error
-    text = f"PyTorch execute failure: {bounded(error)}"
+    text = f"PyTorch execute failure: {error_text(error)}"
     if isinstance(error, IndexError) or "index out of range in self" in text:  # a value that an embedding lacks, mostly
         return InvalidArgumentError(text)
     return InternalError(text)

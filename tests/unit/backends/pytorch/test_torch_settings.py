@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from atoll.backends.api import ModelSource
-from atoll.backends.pytorch.options import ModelOptions, model_options
+from atoll.backends.pytorch.settings import ModelSettings, model_settings
 from atoll.config.model_config import ModelConfig, ModelParameter
 from atoll.errors import ConfigError
 
 
-def options(settings: dict[str, str] | None = None, **parameters: str) -> ModelOptions:
+def options(settings: dict[str, str] | None = None, **parameters: str) -> ModelSettings:
     written = {key: ModelParameter(string_value=value) for key, value in parameters.items()}
     config = ModelConfig(name="m", backend="pytorch", parameters=written)
     path = Path("/models/m")
-    return model_options(
+    return model_settings(
         ModelSource(
             name="m", version=1, model_directory=path, version_directory=path / "1", config=config,
             settings=settings or {},
@@ -23,8 +23,8 @@ def options(settings: dict[str, str] | None = None, **parameters: str) -> ModelO
 
 
 def test_what_nobody_says() -> None:
-    assert options() == ModelOptions()
-    assert options(SOMETHING="else") == ModelOptions()
+    assert options() == ModelSettings()
+    assert options(SOMETHING="else") == ModelSettings()
 
 
 def test_tritons_names() -> None:
@@ -41,7 +41,7 @@ def test_tritons_names() -> None:
         INTER_OP_THREAD_COUNT="2",
         INTRA_OP_THREAD_COUNT="3",
     )
-    assert found == ModelOptions(
+    assert found == ModelSettings(
         inference_mode=False,
         optimized_execution=False,
         share_weights=True,

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.backends.api import ModelSource
-from atoll.backends.parameters import Parameters
+from atoll.backends.parameters import MAX_THREADS, Parameters
 
-MAX_THREADS = 1024  # beyond any machine
 _COMPILE = "TORCH_COMPILE"
 _COMPILE_OPTIONS = "TORCH_COMPILE_OPTIONAL_PARAMETERS"
 _COMPILE_KEYS = frozenset({"disable", "fullgraph", "dynamic", "backend", "mode", "options"})
@@ -20,7 +19,7 @@ _PROCESS_SWITCHES = ("ENABLE_JIT_EXECUTOR", "ENABLE_JIT_PROFILING", "ENABLE_TENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelSettings:
     """How a model is run. A thread count of 0 leaves the choice to PyTorch; None leaves a switch as it is.
 
     `share_weights`: True shares one module among the instances of a device, False gives each its own, None shares as
@@ -43,7 +42,7 @@ class ModelOptions:
     without_effect: tuple[str, ...] = ()
 
 
-def model_options(source: ModelSource) -> ModelOptions:
+def model_settings(source: ModelSource) -> ModelSettings:
     """Read them. Raises ConfigError naming the key and what it may be."""
     found = Parameters(source)
     switches = {key: found.switch(key) for key in _PROCESS_SWITCHES if found.text(key)}
@@ -52,7 +51,7 @@ def model_options(source: ModelSource) -> ModelOptions:
         found.switch(key)
     intra = found.number("INTRA_OP_THREAD_COUNT", MAX_THREADS) or found.number("NUM_THREADS", MAX_THREADS)
     inter = found.number("INTER_OP_THREAD_COUNT", MAX_THREADS) or found.number("NUM_INTEROP_THREADS", MAX_THREADS)
-    return ModelOptions(
+    return ModelSettings(
         inference_mode=found.switch("INFERENCE_MODE", True),
         optimized_execution=not found.switch("DISABLE_OPTIMIZED_EXECUTION"),
         autocast=found.choice("AUTOCAST", ("bf16", "fp16")),
