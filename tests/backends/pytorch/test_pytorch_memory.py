@@ -79,6 +79,23 @@ def test_a_module_that_writes_to_its_input_writes_to_a_copy(models: TorchModels,
             np.testing.assert_array_equal(four, before)
 
 
+ADDRESS = """
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.full((1, 4), x.data_ptr() % 2**20, dtype=torch.float32) + x * 0
+"""
+
+
+def test_a_module_that_writes_nothing_reads_the_array_where_it_is(models: TorchModels) -> None:
+    models.eager(ADDRESS, config_text("x"))
+    with models.instance() as instance:
+        for turn in range(3):
+            sent = np.ones((1, 4), np.float32)
+            found = instance.execute({"x": sent}, ["OUTPUT__0"])["OUTPUT__0"]
+            if turn:  # the first execution shows that it does not write
+                np.testing.assert_array_equal(found, np.full((1, 4), sent.ctypes.data % 2**20))
+
+
 LATER = """
 class Model(torch.nn.Module):
     def forward(self, x):

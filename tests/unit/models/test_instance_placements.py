@@ -33,6 +33,10 @@ def test_on_each_gpu_as_many() -> None:
     ]
 
 
+def test_on_the_first_gpu_where_none_is_named() -> None:
+    assert placements([group(kind=Kind.KIND_GPU)]) == [Placement("g_0_gpu0", "KIND_GPU", 0)]
+
+
 def test_groups_of_one_name_have_instances_of_their_own() -> None:
     groups = [group(), group("h"), group(count=2, profile=("1",))]
     assert [one.name for one in placements(groups)] == ["g_0", "h_0", "g_1", "g_2"]

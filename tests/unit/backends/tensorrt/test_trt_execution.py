@@ -117,27 +117,23 @@ def test_the_profile_that_fits_best(engines: Engines) -> None:
     instance.close()
 
 
+POSITIVE: dict[str, Any] = {
+    "operation": "positive",
+    "inputs": {"IN": ("FLOAT", [-1])},
+    "outputs": {"OUT": ("FLOAT", [-1])},
+    "profiles": [{"IN": [[1], [4], [1000]]}],
+}
+
+
 def test_an_output_whose_size_the_data_decide(engines: Engines) -> None:
-    source = engines.write(
-        operation="positive",
-        inputs={"IN": ("FLOAT", [-1])},
-        outputs={"OUT": ("FLOAT", [-1])},
-        profiles=[{"IN": [[1], [4], [1000]]}],
-    )
-    instance = engines.instance(source)
+    instance = engines.instance(engines.write(**POSITIVE))
     for given in (numbers(5) - 2, numbers(900) - 2, numbers(5) - 200, numbers(5)):
         np.testing.assert_array_equal(run(instance, IN=given)["OUT"], given[given > 0])
     instance.close()
 
 
 def test_an_output_for_which_there_is_no_memory(engines: Engines) -> None:
-    source = engines.write(
-        operation="positive",
-        inputs={"IN": ("FLOAT", [-1])},
-        outputs={"OUT": ("FLOAT", [-1])},
-        profiles=[{"IN": [[1], [4], [1000]]}],
-    )
-    instance = engines.instance(source)
+    instance = engines.instance(engines.write(**POSITIVE))
     assert len(run(instance, IN=numbers(1000) - 998)["OUT"]) == 1
     engines.cuda.free_bytes = 0
     with pytest.raises(InternalError, match=r"did not say the shape of output 'OUT': no memory for OUT"):
@@ -278,6 +274,7 @@ def test_a_failure_of_cuda_fails_the_batch_alone(engines: Engines, call: str) ->
     engines.cuda.fail[call] = 700
     with pytest.raises(InternalError, match=f"TensorRT on GPU 0: {call}: CUDA error 700"):
         run(instance, IN=numbers(2, 3))
+    assert not any(stream.todo for stream in engines.cuda.streams.values())  # or it would read arrays that are gone
     del engines.cuda.fail[call]
     np.testing.assert_array_equal(run(instance, IN=numbers(2, 3))["OUT"], numbers(2, 3) * 2)
     instance.close()
