@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.backends.pytorch.conftest import TorchModels, config_text, tensor_text
 
+from atoll.backends.error_text import MOST_TEXT
 from atoll.errors import InternalError, InvalidArgumentError
 
 
@@ -239,5 +240,5 @@ def test_a_failure_is_told_in_bounded_length(models: TorchModels, four: Any) -> 
     models.script(Failing(), config_text())
     with pytest.raises(InternalError, match=r"^PyTorch execute failure: ") as failure:
         models.server().infer("m", {"INPUT__0": four})
-    assert len(str(failure.value)) < 2000
+    assert len(str(failure.value)) < MOST_TEXT + 100
     assert "wrong" in str(failure.value)
