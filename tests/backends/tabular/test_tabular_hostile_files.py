@@ -109,6 +109,19 @@ def test_the_operator_may_trust_types(models: Any, iris: Any) -> None:
     np.testing.assert_array_equal(out.ravel(), model.predict(iris[0][::9]))
 
 
+def test_an_imputer_needs_no_trust(models: Any, iris: Any) -> None:
+    """It holds the types of the arrays that it was fitted to."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    rows = iris[0][::9].copy()
+    model = make_pipeline(SimpleImputer(), LogisticRegression()).fit(*iris)
+    rows[0, 0] = np.nan
+    out = models.instance(models.skops(model), inputs=MATRIX).execute({"x": rows}, ["LABEL"])["LABEL"]
+    np.testing.assert_array_equal(out.ravel(), model.predict(rows))
+
+
 def test_a_bound_function_must_itself_be_trusted(models: Any, iris: Any) -> None:
     import functools
 

@@ -1,11 +1,11 @@
 """PyTorch itself: imported when a model first needs it, and quiet."""
 
 import threading
-import warnings
 from typing import Any
 
 import numpy as np
 
+from atoll.backends.recorded_warnings import recorded_warnings
 from atoll.backends.runtime import import_runtime
 
 _lock = threading.Lock()
@@ -26,8 +26,7 @@ def import_torch() -> Any:
 def _use_up_warning(torch: Any) -> None:
     # Once a process, PyTorch warns of a tensor over memory that must not be written to. Requests' memory is such; the
     # backend sees to it that no model writes there (see calls.py).
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with recorded_warnings():
         array = np.zeros(1, np.float32)
         array.flags.writeable = False
         torch.from_numpy(array)

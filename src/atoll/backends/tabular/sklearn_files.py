@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atoll.backends.api import ModelSource
+from atoll.backends.recorded_warnings import recorded_warnings
 from atoll.backends.runtime import import_runtime
 from atoll.backends.tabular.model_file import unreadable
 from atoll.backends.tabular.predictor import (
@@ -28,13 +29,14 @@ from atoll.errors import ConfigError, MissingExtraError
 logger = logging.getLogger(__name__)
 _METHODS = (PREDICT, PROBABILITIES, DECISION, TRANSFORM)
 
-# What skops does not trust by itself, and is harmless here: containers, parts of public estimators, optimizers that
-# only training uses, a function bound to arguments (it is looked at itself), and trees, whose nodes are checked once
-# they are read (sklearn_trees.py): that is what skops cannot do.
+# What skops does not trust by itself, and is harmless here: containers, types of arrays, parts of public estimators,
+# optimizers that only training uses, a function bound to arguments (it is looked at itself), and trees, whose nodes are
+# checked once they are read (sklearn_trees.py): that is what skops cannot do.
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
         "functools.partial",
+        "numpy.dtype",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -63,8 +65,7 @@ def load_skops(source: ModelSource, path: Path, settings: TabularSettings) -> Pr
             f"{', '.join(untrusted)}. If you know what they do and where the file comes from, allow them with "
             f"--backend-config=tabular,trusted-types={setting}" + _boosters_advice(untrusted)
         )
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with recorded_warnings() as told:
         try:
             model = skops.load(path, trusted=unknown + sorted(TRUSTED & set(skops.get_untrusted_types(file=path))))
             check_trees(model)
@@ -86,8 +87,7 @@ def load_pickle(source: ModelSource, path: Path, settings: TabularSettings) -> P
         )
     sklearn = _import_sklearn()
     joblib = import_runtime("joblib", backend="tabular", library="joblib", extra="tabular")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with recorded_warnings() as told:
         try:
             model = joblib.load(path)
         except Exception as error:
