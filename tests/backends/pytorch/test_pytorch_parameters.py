@@ -75,7 +75,7 @@ class Product(torch.nn.Module):
         torch.nn.init.constant_(self.layer.weight, 1.001)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x).float()
+        return self.layer(x)
 
 
 def test_autocast_in_a_program_of_fixed_types_is_refused(models: TorchModels) -> None:
@@ -91,7 +91,7 @@ class Model(torch.nn.Module):
         torch.nn.init.constant_(self.layer.weight, 1.001)
 
     def forward(self, x):
-        return self.layer(x).float()
+        return self.layer(x)
 """
 
 

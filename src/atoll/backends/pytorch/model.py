@@ -6,7 +6,7 @@ from atoll.backends.api import Instance, ModelSource, Placement
 from atoll.backends.pytorch.cuda_instance import CudaInstance, fetcher, onto
 from atoll.backends.pytorch.devices import device_of, instances_on_cpu, only_cpu
 from atoll.backends.pytorch.instance import Feed, TorchInstance, converter
-from atoll.backends.pytorch.modes import mode_of
+from atoll.backends.pytorch.modes import autocast_type, mode_of
 from atoll.backends.pytorch.names import bind_inputs, bind_outputs
 from atoll.backends.pytorch.program import Program
 from atoll.backends.pytorch.results import Results
@@ -85,5 +85,6 @@ class TorchModel:
             self._output_types,
             self._text_shapes,
             self._program.copies_outputs,
+            autocast_type(self._torch, self._settings),
             fetch,
         )

@@ -26,14 +26,19 @@ class Several:
         self._entered.__exit__(*error)
 
 
+def autocast_type(torch: Any, settings: ModelSettings) -> Any:
+    """The type that a model computes in where it can, None where nothing is cast."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.autocast)
+
+
 def mode_of(torch: Any, settings: ModelSettings, device: str, stream: Any = None) -> Any:
     """What `with` is given round each execution; it can be entered again."""
     quiet = torch.inference_mode if settings.inference_mode else torch.no_grad
     makers: list[Callable[[], Mode]] = []
     if stream is not None:
         makers += [lambda: torch.cuda.device(device), lambda: torch.cuda.stream(stream)]
-    if settings.autocast:
-        dtype = torch.bfloat16 if settings.autocast == "bf16" else torch.float16
+    dtype = autocast_type(torch, settings)
+    if dtype is not None:
         kind = "cuda" if device.startswith("cuda") else "cpu"
         makers.append(lambda: torch.autocast(kind, dtype=dtype))
     if not settings.optimized_execution:

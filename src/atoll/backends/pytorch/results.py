@@ -23,10 +23,15 @@ class Expected:
     dtype: Any
     shape: tuple[int, ...] = ()
 
+    @property
+    def is_float(self) -> bool:
+        return self.dtype is not None and bool(self.dtype.is_floating_point)
+
 
 class Results:
-    """Of one instance. `copies`: the module may keep what it returns, so that all of it is copied. `fetch` brings
-    tensors into the host's memory, where they are not there already.
+    """Of one instance. `copies`: the module may keep what it returns, so that all of it is copied. `cast`: the type
+    that autocast computes in; what comes out in it is given the configuration's. `fetch` brings tensors into the host's
+    memory, where they are not there already.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Results:
         types: Mapping[str, DataType],
         text_shapes: Mapping[str, tuple[int, ...]],
         copies: bool,
+        cast: Any = None,
         fetch: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ):
         self._torch = torch
@@ -49,6 +55,7 @@ class Results:
             name: Expected(datatype, torch_type(torch, datatype), text_shapes.get(name, ()))
             for name, datatype in types.items()
         }
+        self._cast = cast
         self._fetch = fetch
         self._is_shared = _always if copies else _sharing(torch)
 
@@ -92,7 +99,9 @@ class Results:
         expected = self._expected[name]
         if not isinstance(value, self._tensor):
             return self._text(name, value, expected)
-        if value.dtype is not expected.dtype:
+        if value.dtype is not expected.dtype and value.dtype is self._cast and expected.is_float:
+            value = value.to(expected.dtype)
+        elif value.dtype is not expected.dtype:
             raise InternalError(
                 f"output '{name}' of model '{self._model}' is {type_text(value.dtype)}, but the configuration says "
                 f"{expected.data_type.config_name}"
