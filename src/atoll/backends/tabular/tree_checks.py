@@ -1,6 +1,6 @@
 """Whether trees' nodes lead to nodes that are there: what the libraries rely on without looking. Pure.
 
-A tree's arrays are as long as it has nodes; a child that is not there is negative.
+A tree's arrays are as long as it has nodes; a child that is not there is -1.
 """
 
 from typing import Any
@@ -30,6 +30,9 @@ def check_nodes(left: Array, right: Array, features: Array, feature_count: int, 
         raise ValueError(f"{what} has no nodes")
     if not len(right) == len(features) == count:
         raise ValueError(f"{what} has {count} left children, {len(right)} right ones and {len(features)} features")
+    least = min(left.min(), right.min())
+    if least < -1:  # which is no leaf to XGBoost
+        raise ValueError(f"a node of {what} leads to node {least} of {count}")
     inner = left >= 0
     if ((right >= 0) != inner).any():
         raise ValueError(f"a node of {what} has one child, not two")

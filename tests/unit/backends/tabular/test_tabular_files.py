@@ -123,6 +123,7 @@ def test_what_an_xgboost_file_says(encode: Any) -> None:
     ("changes", "words"),
     [
         ({"left_children": [3, -1, -1]}, "leads to node 3 of 3"),
+        ({"left_children": [1, -195, -1], "right_children": [2, -195, -1]}, "leads to node -195 of 3"),
         ({"left_children": [2, -1, -1]}, "two nodes of tree 0 lead to the same"),
         ({"left_children": [0, -1, -1]}, "lead to the same one"),
         ({"left_children": [-1, -1, -1]}, "one child"),
