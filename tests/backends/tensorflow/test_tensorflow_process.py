@@ -16,9 +16,12 @@ from atoll.backends.tensorflow.runtime import QUIET
 LOG_LINE = re.compile(r"[IWE]\d{4} |[|+]|$")  # the server's own, and its tables
 
 
-def test_a_bare_saved_model_is_served_and_tensorflow_is_quiet(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", [{}, {QUIET: "3"}], ids=["not set", "set by another backend, or inherited"])
+def test_a_bare_saved_model_is_served_and_tensorflow_is_quiet(
+    serve: Serve, tmp_path: Path, level: dict[str, str]
+) -> None:
     save(tmp_path / "words.savedmodel", lambda s: {"n": tf.strings.to_number(s)}, {"s": ("BYTES", [None, 1])})
-    environment = {key: text for key, text in os.environ.items() if key not in (QUIET, "TF_XLA_FLAGS")}
+    environment = {key: text for key, text in os.environ.items() if key not in (QUIET, "TF_XLA_FLAGS")} | level
     server = serve(tmp_path / "words.savedmodel", env=environment)
 
     def ask(word: str) -> Any:
