@@ -3,6 +3,7 @@
 Nothing is loaded or unpickled; a few kilobytes are read, and of an archive the list of what is in it.
 """
 
+import os
 import re
 import zipfile
 from collections.abc import Collection
@@ -71,8 +72,7 @@ def kind_of(path: Path) -> ModelKind | None:
     """The kind; None where nothing tells it. Never raises."""
     try:
         if path.is_dir():
-            saved = any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
-            return SAVED_MODEL if saved else None
+            return SAVED_MODEL if is_saved_model(path) else None
         if not path.is_file():  # a pipe would wait for somebody who writes into it
             return None
         with path.open("rb") as file:
@@ -82,6 +82,11 @@ def kind_of(path: Path) -> ModelKind | None:
     except OSError:
         return None
     return _of_start(start, path.suffix)
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether it is a folder that is itself a model, of TensorFlow. Never raises."""
+    return any(os.path.isfile(path / name) for name in ("saved_model.pb", "saved_model.pbtxt"))
 
 
 def backend_of_file(path: Path) -> str:

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from atoll.backends.model_kind import is_saved_model
 from atoll.errors import ConfigError, NotFoundError
 from atoll.repositories.fingerprint import token, version_number
 from atoll.repositories.names import shown, why_impossible
@@ -18,7 +19,6 @@ from atoll.repositories.tree import Bounds, cannot, inspect, listed, walk
 
 CONFIG_FILENAME = "config.pbtxt"
 MAX_MODELS = 100_000
-_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")  # in a folder that is itself a model, of TensorFlow
 _NO_MODELS = frozenset({"lost+found"})  # the file system's own, at the root of every mounted ext4 volume
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class LocalRepository:
                 f"model repository path '{self._path}' is neither a folder nor a model file; name the folder that "
                 "holds the models' folders"
             )
-        return any(os.path.isfile(self._path / name) for name in _SAVED_MODEL)
+        return is_saved_model(self._path)
 
     def _is_model(self, name: str) -> bool:
         if name.startswith(".") or name in _NO_MODELS:

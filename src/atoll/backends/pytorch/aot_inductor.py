@@ -35,8 +35,10 @@ def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: st
         lambda where: _read(torch, model, path, facts, where, instances), settings.share_weights is not False
     )
     modules.keep(device, first)
+    forward = _forward(model, path, first)
     return Program(
-        forward=_forward(model, path, first),
+        forward=forward,
+        signature=_signature(facts, forward),
         modules=modules,
         call=_call,
         copies_inputs=True,  # its code may write to them, and nothing says whether it does
@@ -50,6 +52,10 @@ def signature_of(torch: Any, model: str, path: Path) -> tuple[Forward, ModelSign
     """What the package says; of its outputs only how many there are."""
     facts = facts_of(model, path)
     forward = _forward(model, path, _read(torch, model, path, facts, facts.device, 1))
+    return forward, _signature(facts, forward)
+
+
+def _signature(facts: PackageFacts, forward: Forward) -> ModelSignature:
     inputs = [
         TensorSignature(name=name, data_type=one.data_type, shape=one.shape)
         for i, name in enumerate(forward.arguments or ())
@@ -57,7 +63,7 @@ def signature_of(torch: Any, model: str, path: Path) -> tuple[Forward, ModelSign
     ]
     names = forward.outputs or [f"OUTPUT__{i}" for i in range(forward.output_count or 0)]
     outputs = [TensorSignature(name=name, data_type=DataType.INVALID, shape=None) for name in names]
-    return forward, ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs))
+    return ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs))
 
 
 def facts_of(model: str, path: Path) -> PackageFacts:

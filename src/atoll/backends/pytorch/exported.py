@@ -53,6 +53,7 @@ def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: st
 
     return Program(
         forward=facts.forward,
+        signature=facts.signature,
         modules=modules,
         call=call,
         copies_inputs=facts.writes_inputs,

@@ -17,6 +17,7 @@ from atoll.backends.pytorch.signatures import (
     output_names,
     output_types,
     refuse_wrong_strings,
+    signature_under,
     text_shape,
 )
 from atoll.backends.pytorch.threads import thread_count
@@ -39,6 +40,8 @@ class TorchModel:
         refuse_wrong_strings(source.name, config, program.forward, self._bound)
         self._input_types = input_types(config)
         self._output_types = output_types(config)
+        # of a class in a model.py nothing says it
+        self.signature = program.signature and signature_under(config, source.name, program.forward, program.signature)
         self._text_shapes = {
             one.name: text_shape(source.name, config, one) for one in config.output if one.data_type is DataType.BYTES
         }

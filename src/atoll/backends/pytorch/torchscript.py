@@ -9,6 +9,7 @@ from atoll.backends.pytorch.errors import load_error
 from atoll.backends.pytorch.names import Forward
 from atoll.backends.pytorch.program import Program
 from atoll.backends.pytorch.settings import ModelSettings
+from atoll.backends.pytorch.signatures import declared_signature
 from atoll.errors import ConfigError
 
 
@@ -28,6 +29,7 @@ def load(torch: Any, model: str, path: Path, settings: ModelSettings, device: st
 
     return Program(
         forward=forward,
+        signature=declared_signature(forward),
         modules=modules,
         call=lambda module, bound: of_module(module, forward, bound),
         copies_inputs=writes,

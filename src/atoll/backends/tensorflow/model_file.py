@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atoll.backends.api import ModelSource
-from atoll.backends.model_kind import kind_of, wrong_kind
+from atoll.backends.model_kind import is_saved_model, kind_of, wrong_kind
 from atoll.backends.model_path import model_path
 from atoll.backends.tensorflow.errors import error_text
 from atoll.errors import AtollError, ConfigError
@@ -12,12 +12,6 @@ from atoll.errors import AtollError, ConfigError
 SAVED_MODEL = "model.savedmodel"
 GRAPH_DEF = "model.graphdef"
 _MODEL_SUFFIXES = (".savedmodel", ".graphdef", ".pb", ".keras", ".h5", ".hdf5", ".tflite", ".ckpt")
-_FILES = ("saved_model.pb", "saved_model.pbtxt")
-
-
-def is_saved_model(path: Path) -> bool:
-    """Whether the folder is one."""
-    return any((path / name).is_file() for name in _FILES)
 
 
 def find_model(source: ModelSource) -> tuple[Path, bool]:
