@@ -58,8 +58,8 @@ def _program(torch: Any, model: str, path: Path, code: ModuleType, settings: Mod
         forward=forward,
         modules=modules,
         call=lambda module, bound: of_module(module, forward, bound),
-        copies_inputs=True,  # until an execution has shown that it does not write there
-        watches_inputs=True,
+        copies_inputs=True,  # its code may write there in any execution, and PyTorch does not note all ways to do so
+        watches_inputs=False,
         copies_outputs=True,
         native=False,
         close=close,
