@@ -11,6 +11,7 @@ from atoll.backends.tabular.tree_checks import check_nodes
 from atoll.tensor import Array
 
 _END = "end of trees"
+_MOST_LINES = 22  # that LightGBM reads of a tree
 _WHOLE = re.compile(r"-?[0-9]{1,10}")
 # Of these LightGBM reads the digits that a word begins with, whatever follows: 1e1 is one there, and ten elsewhere.
 _INTEGERS = frozenset(
@@ -95,7 +96,19 @@ def _check_parts(fields: dict[str, str], trees: str, facts: LightgbmFacts) -> No
             found, wanted = len(f"Tree={block}\n".encode()), sizes.split()[number]
             if wanted != str(found):  # LightGBM jumps by these
                 raise ValueError(f"tree {number} has {found} bytes where {wanted} are announced")
-        _check_tree(_fields(block), facts.features, f"tree {number}")
+        what = f"tree {number}"
+        _check_tree(_fields(block), facts.features, what)
+        _check_lines(block, what)
+
+
+def _check_lines(block: str, what: str) -> None:
+    """LightGBM takes a line without "=" and what follows it for one key, and reads up to an empty line."""
+    body, _, rest = block.partition("\n")[2].replace("\r\n", "\n").partition("\n\n")
+    lines = body.rstrip("\n").split("\n")
+    if rest.strip("\n") or len(lines) > _MOST_LINES:
+        raise ValueError(f"{what} does not end as it should")
+    if not all("=" in line and line.isascii() and line.isprintable() for line in lines):
+        raise ValueError(f"{what} has a line that is no key with its value")
 
 
 _PER_SPLIT = ("split_gain", "internal_value", "internal_weight", "internal_count", "threshold", "decision_type")

@@ -259,6 +259,11 @@ def test_what_a_lightgbm_file_says() -> None:
         ("left_child=1 -1", "left_child=0 0\nleft_child=1 -1", "'left_child' twice"),
         ("num_cat=0", "num_cat=1", "cat_boundaries"),
         ("is_linear=0", "is_linear=1", "is linear"),
+        ("split_gain=1 1", "split_gain91 1", "a line that is no key with its value"),
+        ("shrinkage=0.1", "shrinkage=0.1\r0", "a line that is no key with its value"),
+        ("is_linear=0", "other=\x7f", "a line that is no key with its value"),
+        ("split_gain=1 1", "", "does not end as it should"),
+        ("is_linear=0", "\n".join(f"k{number}=" for number in range(9)), "does not end as it should"),
     ],
 )
 def test_damage_in_a_tree_of_lightgbm_is_found(old: str, new: str, words: str) -> None:
