@@ -70,6 +70,11 @@ class DataType(Enum):
 BY_PROTOCOL_NAME = {one.protocol_name: one for one in DataType if one is not DataType.INVALID}
 BY_CONFIG_NAME = {one.config_name: one for one in DataType}
 BY_NUMBER = {one.number: one for one in DataType}
+BY_DTYPE_NAME = {
+    **{one.dtype.name: one for one in DataType if one not in (DataType.INVALID, DataType.BYTES, DataType.BF16)},
+    "bfloat16": DataType.BF16,
+}
+"""By the names of numpy, ml_dtypes, JAX and PyTorch, of what has a fixed size."""
 _BY_DTYPE = {one.dtype: one for one in DataType if one not in (DataType.INVALID, DataType.BF16)}
 
 

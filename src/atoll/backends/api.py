@@ -254,8 +254,8 @@ class BackendModel(Protocol):
 class Backend(Protocol):
     """Made once per process, when a model first needs it, and shared by all of its models: thread-safe.
 
-    The heavy library is imported by `signature` and `load`, not when the module is found or the object made: a server
-    whose models run in processes of their own then never imports it.
+    The heavy library is imported by `signature`, `gpu_support` and `load`, not when the module is found or the object
+    made: a server whose models run in processes of their own then never imports it.
     """
 
     name: str

@@ -13,26 +13,10 @@ from atoll.backends.model_kind import wrong_kind
 from atoll.backends.model_path import model_path
 from atoll.config.signature import ModelSignature, TensorSignature
 from atoll.errors import ConfigError, MissingExtraError
-from atoll.tensor import DataType
+from atoll.tensor import BY_DTYPE_NAME, DataType
 
 DEFAULT_MODEL_FILENAME = "model.jax"
-BFLOAT16 = "bfloat16"
 
-_TYPES = {
-    "bool": DataType.BOOL,
-    "uint8": DataType.UINT8,
-    "uint16": DataType.UINT16,
-    "uint32": DataType.UINT32,
-    "uint64": DataType.UINT64,
-    "int8": DataType.INT8,
-    "int16": DataType.INT16,
-    "int32": DataType.INT32,
-    "int64": DataType.INT64,
-    "float16": DataType.FP16,
-    "float32": DataType.FP32,
-    "float64": DataType.FP64,
-    BFLOAT16: DataType.BF16,
-}
 _WIDE = {DataType.UINT64, DataType.INT64, DataType.FP64}
 
 
@@ -140,7 +124,7 @@ def _signatures(kind: str, names: Sequence[str], found: _Found, path: Path) -> t
 
 def _signature(kind: str, name: str, aval: Any, path: Path) -> TensorSignature:
     type_name = getattr(aval.dtype, "name", str(aval.dtype))
-    data_type = _TYPES.get(type_name)
+    data_type = BY_DTYPE_NAME.get(type_name)
     if data_type is None:
         raise ConfigError(
             f"{kind} '{name}' of '{path}' is of type {type_name}, which the inference protocol does not have; convert "

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.backends.pytorch.archive import Records
-from atoll.backends.pytorch.types import BY_NAME
-from atoll.tensor import DataType
+from atoll.tensor import BY_DTYPE_NAME, DataType
 
 _FOLDER = "data/aotinductor/"
 _CHECK = re.compile(r"void check_input_(\d{1,4})\(.*?\n\}", re.DOTALL)
@@ -62,7 +61,7 @@ def inputs_in(source: str) -> Mapping[int, InputFacts]:
 
 def _input(check: str) -> InputFacts:
     name = _TYPE.search(check)
-    datatype = BY_NAME.get(name[1], DataType.INVALID) if name else DataType.INVALID
+    datatype = BY_DTYPE_NAME.get(name[1], DataType.INVALID) if name else DataType.INVALID
     mentioned = {int(index) for index in _MENTIONED.findall(check)}
     rank = max(mentioned, default=-1) + 1
     if not rank or mentioned != set(range(rank)):  # a scalar, or a dimension of which nothing is said

@@ -2,23 +2,7 @@
 
 from typing import Any
 
-from atoll.tensor import DataType
-
-NAMES = {
-    DataType.BOOL: "bool",
-    DataType.UINT8: "uint8",
-    DataType.UINT16: "uint16",
-    DataType.UINT32: "uint32",
-    DataType.UINT64: "uint64",
-    DataType.INT8: "int8",
-    DataType.INT16: "int16",
-    DataType.INT32: "int32",
-    DataType.INT64: "int64",
-    DataType.FP16: "float16",
-    DataType.FP32: "float32",
-    DataType.FP64: "float64",
-    DataType.BF16: "bfloat16",
-}
+from atoll.tensor import BY_DTYPE_NAME, DataType
 
 # The numbers by which files of torch.export say a type (ScalarType in its schema).
 BY_EXPORT_NUMBER = {
@@ -37,16 +21,16 @@ BY_EXPORT_NUMBER = {
     35: DataType.UINT64,
 }
 
-BY_NAME = {name: datatype for datatype, name in NAMES.items()}
+_NAMES = {datatype: name for name, datatype in BY_DTYPE_NAME.items()}
 
 
 def torch_type(torch: Any, datatype: DataType) -> Any:
     """The torch.dtype; None for BYTES, which PyTorch holds as lists of text."""
-    name = NAMES.get(datatype)
+    name = _NAMES.get(datatype)
     return getattr(torch, name) if name else None
 
 
 def type_text(dtype: Any) -> str:
     """A torch.dtype with Triton's name for it: "torch.float32 (TYPE_FP32)"."""
-    datatype = BY_NAME.get(str(dtype).removeprefix("torch."))
+    datatype = BY_DTYPE_NAME.get(str(dtype).removeprefix("torch."))
     return f"{dtype} ({datatype.config_name})" if datatype else f"{dtype}, which Triton has no type for"

@@ -144,14 +144,9 @@ class _XgboostRuns:
 def _xgboost_iterations(
     source: ModelSource, facts: XgboostFacts, rounds: int, settings: TabularSettings
 ) -> tuple[int, int]:
-    if settings.iterations is not None:
-        first, end = settings.iterations
-        if end > rounds:
-            raise ConfigError(
-                f"parameter 'iteration_range' of model '{source.name}' ends at {end}, but the model has {rounds} "
-                "iterations"
-            )
-        return first, end
+    wanted = _wanted_iterations(source, settings, rounds)
+    if wanted is not None:
+        return wanted
     if settings.best_iteration and facts.best_iteration is not None and 0 <= facts.best_iteration < rounds:
         return 0, facts.best_iteration + 1
     return 0, 0  # all of them
@@ -171,11 +166,7 @@ def load_lightgbm(source: ModelSource, path: Path, settings: TabularSettings) ->
     except Exception as error:
         raise unreadable(source, path, "LightGBM", error_text(error)) from error
     rounds = booster.current_iteration()
-    first, end = settings.iterations or (0, rounds)
-    if end > rounds:
-        raise ConfigError(
-            f"parameter 'iteration_range' of model '{source.name}' ends at {end}, but the model has {rounds} iterations"
-        )
+    first, end = _wanted_iterations(source, settings, rounds) or (0, rounds)
     return _lightgbm_predictor(booster, facts, settings.threads, first, end - first)
 
 
@@ -216,6 +207,15 @@ def _lightgbm_predictor(booster: Any, facts: LightgbmFacts, threads: int, first:
         bounded=True,
         classes=np.arange(max(facts.outputs, 2)) if decides else None,
     )
+
+
+def _wanted_iterations(source: ModelSource, settings: TabularSettings, rounds: int) -> tuple[int, int] | None:
+    if settings.iterations is not None and settings.iterations[1] > rounds:
+        raise ConfigError(
+            f"parameter 'iteration_range' of model '{source.name}' ends at {settings.iterations[1]}, but the model has "
+            f"{rounds} iterations"
+        )
+    return settings.iterations
 
 
 def _decides(objective: str) -> bool:
