@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.backends.resident_memory import assert_nothing_stays
 from tests.backends.served import Serve
 from tests.backends.tensorflow.exported import freeze, save, tf
 
@@ -35,10 +36,6 @@ def test_a_bare_saved_model_is_served_and_tensorflow_is_quiet(
     assert not any("oneDNN" in line or "absl" in line for line in server.log)
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
 def test_a_frozen_graphs_weights_are_freed(served: Any) -> None:
     size = 2048
 
@@ -55,9 +52,4 @@ def test_a_frozen_graphs_weights_are_freed(served: Any) -> None:
         while served.server.is_leaving("m"):
             time.sleep(0.01)
 
-    for _ in range(2):
-        cycle()
-    before = resident()
-    for _ in range(5):
-        cycle()
-    assert resident() - before < 3 * size * size * 4  # of five times the weights
+    assert_nothing_stays(cycle, size * size * 4)

@@ -1,18 +1,17 @@
 """Parameters under Triton's names: what they set, and what is said of bad ones."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from tests.fresh_python import run_code
 
 from atoll.backends.onnxruntime.backend import OnnxRuntimeBackend
-from atoll.backends.onnxruntime.settings import session_options, session_settings
 from atoll.backends.onnxruntime.sessions import SPINNING_SESSIONS
+from atoll.backends.onnxruntime.settings import session_options, session_settings
 from atoll.config.model_config import ModelOperations, ModelOptimizationPolicy
 from atoll.errors import ConfigError
 
@@ -173,14 +172,6 @@ def test_a_missing_operator_library_is_named(models: Any) -> None:
         models.backend.load(replace(source, config=replace(source.config, model_operations=operations)))
 
 
-def in_a_fresh_python(code: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def spinning(model: Any) -> str:
     """What its session was told of that; "" for nothing."""
     options = model._sessions[None].get_session_options()
@@ -222,7 +213,7 @@ except MissingExtraError as error:
 
 
 def test_a_missing_package_says_which_extra_to_install() -> None:
-    assert 'pip install "atoll[onnxruntime]"' in in_a_fresh_python(MISSING)
+    assert 'pip install "atoll[onnxruntime]"' in run_code(MISSING).stdout
 
 
 LAZY = """
@@ -237,4 +228,4 @@ print("onnxruntime" in sys.modules, os.environ["ORT_DISABLE_TELEMETRY"])
 
 
 def test_the_library_is_imported_when_a_model_needs_it_and_reports_to_nobody() -> None:
-    assert in_a_fresh_python(LAZY) == "False\nTrue 1\n"
+    assert run_code(LAZY).stdout == "False\nTrue 1\n"
