@@ -19,7 +19,7 @@ from atoll.config.textproto import write_config_text
 from atoll.errors import AtollError, InvalidArgumentError, NotFoundError
 from atoll.models.fleet import Fleet
 from atoll.models.inspection import Inspection
-from atoll.models.location import Location, location_of, repositories_below
+from atoll.models.location import Location, is_bare_model, location_of, repositories_below
 from atoll.options import OPTIONS, ServerOptions, library_options
 from atoll.repositories.local import LocalRepository
 from atoll.repositories.object_store import is_object_store
@@ -56,7 +56,7 @@ def run(namespace: argparse.Namespace) -> int:
         return 2
     for problem in inspection.problems:
         print(problem_text(problem), file=sys.stderr)
-    if Path(namespace.model).is_file():
+    if is_bare_model(namespace.model):
         # the folder that it is saved in gives the model its name, and the file's own name is rarely that
         inspection = replace(inspection, config=replace(inspection.config, name=""))
     print(json.dumps(_document(inspection), indent=2) if namespace.json else _text(inspection))
@@ -72,7 +72,7 @@ def _inspect(namespace: argparse.Namespace) -> Inspection:
         path = Path(model).resolve() if Path(model).name in ("", "..") else Path(model)
         model = str(path)
         _demand_model(path)
-        repository = model if path.is_file() else str(path.parent)
+        repository = model if is_bare_model(model) else str(path.parent)
     # the repository's own configuration file counts here as it does when the model is served
     options = ServerOptions(**library_options(bounded(values_of(namespace))), model_repository=(repository,))
     fleet = Fleet(options, os.environ)

@@ -33,6 +33,7 @@ from atoll.models.index import IndexEntry
 from atoll.models.inspection import Inspection, inspect
 from atoll.models.load_progress import OnProgress, Progress
 from atoll.models.loader import MOST_AT_ONCE, Loader
+from atoll.models.location import is_bare_model
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.polling import Poller
@@ -196,7 +197,7 @@ class Fleet:
 
     def inspect(self, location: str) -> Inspection:
         """A model file, or a model's directory: what it holds, and how it would be served."""
-        if Path(location).is_file():
+        if is_bare_model(location):
             repository = self._open(location)
             return inspect(repository, repository.names()[0], self._completion)
         path = location if is_object_store(location) else str(Path(location).absolute())

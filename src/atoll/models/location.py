@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 
+from atoll.backends.model_kind import is_saved_model
 from atoll.config.platforms import guess_backend
 from atoll.repositories.fingerprint import version_number
 from atoll.repositories.object_store import is_object_store
@@ -16,7 +17,9 @@ MAX_LOOKED_AT = 10_000  # folders and files: an explanation is not worth more
 
 
 class Location(Enum):
-    """`OPEN` is a folder of which the names do not tell: empty, half-written, or something else."""
+    """`FILE` is a SavedModel's folder, too. `OPEN` is a folder of which the names do not tell: empty, half-written, or
+    something else.
+    """
 
     NOTHING = "nothing"
     FILE = "a file"
@@ -32,11 +35,16 @@ def location_of(path: Path) -> Location:
     try:
         if not path.exists():
             return Location.NOTHING
-        if not path.is_dir():
+        if not path.is_dir() or (is_saved_model(path) and version_number(path.absolute().name) is None):
             return Location.FILE
         return _kind_of_folder(path)
     except (OSError, ValueError):
         return Location.OPEN
+
+
+def is_bare_model(location: str) -> bool:
+    """Whether it is a model's file, or a SavedModel's folder, which is served without a repository round it."""
+    return not is_object_store(location) and location_of(Path(location)) is Location.FILE
 
 
 def repositories_below(path: Path) -> list[Path]:

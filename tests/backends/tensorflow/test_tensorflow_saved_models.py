@@ -8,6 +8,7 @@ import pytest
 from tests.backends.tensorflow.exported import save, tf
 
 from atoll import Server
+from atoll.cli.main import main
 from atoll.errors import ConfigError
 
 tf1 = tf.compat.v1
@@ -206,3 +207,11 @@ def test_it_is_also_refused_where_nothing_is_filled_in(served: Any) -> None:
         pytest.raises(ConfigError, match="unexpected inference output 'z'"),
     ):
         server.load_model("m")
+
+
+def test_what_a_folder_holds_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "triple.savedmodel", lambda x: {"y": x * 3}, {"x": ("FP32", [None, 2])})
+    assert main(["inspect", str(tmp_path / "triple.savedmodel")]) == 0
+    printed = capsys.readouterr().out
+    assert "# the file has: input x TYPE_FP32 [-1, 2]" in printed
+    assert not any(line.startswith("name:") for line in printed.splitlines())

@@ -24,6 +24,8 @@ def touch(path: Path) -> None:
         ("all/models/m/1/model.onnx", Location.FILE),
         ("all/models/m/1/model.onnx/more", Location.NOTHING),
         ("all/models/half", Location.OPEN),
+        ("kept/digits.savedmodel", Location.FILE),
+        ("serving/digits/1", Location.VERSION),  # as TensorFlow Serving has them
         ("numbers", Location.REPOSITORY),
         ("numbers/3", Location.MODEL),
         ("all/circle", Location.NOTHING),
@@ -38,6 +40,8 @@ def test_kinds(tmp_path: Path, path: str, kind: Location) -> None:
     touch(tmp_path / "all/models/m/config.pbtxt")
     touch(tmp_path / "all/models/half/config.pbtxt")
     touch(tmp_path / "numbers/3/1/model.plan")  # a model may be called 3
+    touch(tmp_path / "kept/digits.savedmodel/saved_model.pb")
+    touch(tmp_path / "serving/digits/1/saved_model.pb")
     touch(tmp_path / "all/notes.txt")
     (tmp_path / "all/circle").symlink_to(tmp_path / "all/circle")
     (tmp_path / "empty").mkdir()
