@@ -136,7 +136,7 @@ def _check_tree(fields: dict[str, str], features: int, what: str) -> None:
     right = _values(fields, "right_child", splits, what).astype(np.int64)
     asked = _values(fields, "split_feature", splits, what).astype(np.int64)
     check_nodes(*_as_nodes(left, right, asked, leaves, what), features, what)
-    if categories:
+    if categories or (_values(fields, "decision_type", splits, what).astype(np.int64) & 1).any():
         _check_categories(fields, categories, splits, what)
 
 
@@ -158,7 +158,7 @@ def _check_categories(fields: dict[str, str], categories: int, splits: int, what
         raise ValueError(f"the categories of {what} are out of range")
     by_category = _values(fields, "decision_type", splits, what).astype(np.int64) & 1
     which = _values(fields, "threshold", splits, what)[by_category == 1]
-    if which.size and (which.min() < 0 or which.max() >= categories):
+    if not ((which >= 0) & (which < categories)).all():  # NaN is neither
         raise ValueError(f"a node of {what} asks for category {which.max():.0f} of {categories}")
 
 

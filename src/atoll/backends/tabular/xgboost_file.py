@@ -106,6 +106,8 @@ def _check_trees(model: Any, features: int, outputs: int) -> None:
         if steps.size and (steps[0] != 0 or steps[-1] != count or (np.diff(steps) < 0).any()):
             raise ValueError(f"the iterations do not end with the last of {count} trees")
     for number, tree in enumerate(trees):
+        if tree.get("id", number) != number:  # by which XGBoost gives it its place
+            raise ValueError(f"tree {number} has the number of another one")
         _check_tree(tree, features, f"tree {number}")
 
 

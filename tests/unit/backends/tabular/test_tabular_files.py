@@ -135,6 +135,7 @@ def test_what_an_xgboost_file_says(encode: Any) -> None:
         ({"left_children": "abc"}, "not a list of whole numbers"),
         ({"left_children": [], "right_children": [], "split_indices": []}, "has no nodes"),
         ({"tree_param": {"num_nodes": "4"}}, "announces 4 nodes"),
+        ({"id": 1}, "has the number of another one"),
         ({"categories_nodes": [0], "categories_segments": [0], "categories_sizes": [5]}, "out of range"),
         ({"split_type": [1, 0, 0]}, "asks for a category and has none"),
     ],
@@ -258,6 +259,7 @@ def test_what_a_lightgbm_file_says() -> None:
         ("left_child=1 -1", "left_child=0 0\x0bleft_child=1 -1", "left_child of tree 0 has what is no whole number"),
         ("left_child=1 -1", "left_child=0 0\nleft_child=1 -1", "'left_child' twice"),
         ("num_cat=0", "num_cat=1", "cat_boundaries"),
+        ("decision_type=2 2", "decision_type=2 1", "cat_boundaries"),
         ("is_linear=0", "is_linear=1", "is linear"),
         ("split_gain=1 1", "split_gain91 1", "a line that is no key with its value"),
         ("shrinkage=0.1", "shrinkage=0.1\r0", "a line that is no key with its value"),
@@ -269,6 +271,19 @@ def test_what_a_lightgbm_file_says() -> None:
 def test_damage_in_a_tree_of_lightgbm_is_found(old: str, new: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_lightgbm(lightgbm_text(TREE.replace(old, new)))
+
+
+@pytest.mark.parametrize(("category", "words"), [("0", ""), ("1", "category 1 of 1"), ("nan", "category nan of 1")])
+def test_the_categories_that_a_node_asks_for_are_there(category: str, words: str) -> None:
+    tree = TREE.replace("num_cat=0", "num_cat=1\ncat_boundaries=0 1\ncat_threshold=4294967295")
+    tree = tree.replace("decision_type=2 2", "decision_type=2 1").replace(
+        "threshold=0.5 0.25", f"threshold=0.5 {category}"
+    )
+    if words:
+        with pytest.raises(ValueError, match=words):
+            read_lightgbm(lightgbm_text(tree))
+    else:
+        assert read_lightgbm(lightgbm_text(tree)).features == 2
 
 
 def test_other_damage_in_a_file_of_lightgbm_is_found() -> None:
