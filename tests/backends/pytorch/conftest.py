@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.backends.config_text import tensor_text
 from tests.backends.conftest import RepositoryWriter
 
 from atoll import Server
@@ -15,15 +16,6 @@ from atoll.backends.api import Placement
 from atoll.backends.pytorch import PyTorchBackend
 from atoll.errors import ConfigError
 from atoll.testing.backend_contract.workshop import Workshop
-
-
-def tensor_text(kind: str, name: str, datatype: str = "FP32", dims: str = "[4]", more: str = "") -> str:
-    """An `input` or `output` of config.pbtxt."""
-    return f'{kind} [{{name: "{name}", data_type: TYPE_{datatype}, dims: {dims}{more}}}]\n'
-
-
-def parameter_text(key: str, value: str) -> str:
-    return f'parameters {{key: "{key}", value: {{string_value: "{value}"}}}}\n'
 
 
 def config_text(inputs: str = "INPUT__0", outputs: str = "OUTPUT__0", *, batch: int = 8, more: str = "") -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.backends.pytorch.conftest import TorchModels, config_text, parameter_text, tensor_text
+from tests.backends.config_text import parameter_text, tensor_text
+from tests.backends.pytorch.conftest import TorchModels, config_text
 
 from atoll.backends.api import Placement
 

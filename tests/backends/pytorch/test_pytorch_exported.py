@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.backends.pytorch.conftest import TorchModels, config_text, tensor_text
+from tests.backends.config_text import tensor_text
+from tests.backends.pytorch.conftest import TorchModels, config_text
 
 from atoll.tensor import DataType
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from tests.backends.pytorch.conftest import TorchModels, config_text, tensor_text
+from tests.backends.config_text import tensor_text
+from tests.backends.pytorch.conftest import TorchModels, config_text
 
 from atoll.backends.error_text import MOST_TEXT
 from atoll.errors import InternalError, InvalidArgumentError

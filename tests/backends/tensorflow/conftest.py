@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.backends.config_text import parameter_text
 
 from atoll import Server
 
@@ -54,4 +55,4 @@ Parameter = Callable[..., str]
 @pytest.fixture
 def parameter() -> Parameter:
     """Writes a parameter into a configuration."""
-    return lambda key, value: f'parameters {{key: "{key}" value {{string_value: "{value}"}}}}\n'
+    return parameter_text

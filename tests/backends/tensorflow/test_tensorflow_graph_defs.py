@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.backends.config_text import tensor_text
 from tests.backends.tensorflow.exported import freeze, tf
 
 from atoll.errors import ConfigError
@@ -23,7 +24,7 @@ def build() -> None:
 
 
 def tensor(kind: str, name: str, dims: str = "2") -> str:
-    return f'{kind} {{name: "{name}" data_type: TYPE_FP32 dims: [{dims}]}}\n'
+    return tensor_text(kind, name, dims=f"[{dims}]")
 
 
 def test_operations_are_inputs_and_outputs(served: Any) -> None:
