@@ -1,10 +1,12 @@
 """Repositories of Triton's FIL backend: its names, files, parameters and shapes, with the libraries' own numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from atoll.backends.api import ModelSource
 from atoll.backends.loading import load_model
 from atoll.backends.registry import find_backend
 from atoll.backends.tabular import FilBackend
@@ -26,19 +28,32 @@ def test_the_entry_point_leads_to_it() -> None:
     assert isinstance(find_backend("fil"), FilBackend)
 
 
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_two_classes(models: Any, xgboost_model: Any, lightgbm_model: Any, iris: Any, library: str) -> None:
-    rows = iris[0][::7]
-    if library == "xgboost":
+Trained = Callable[[str, str, Any], tuple[ModelSource, Any]]
+
+
+@pytest.fixture
+def trained(models: Any, xgboost_model: Any, lightgbm_model: Any) -> Trained:
+    """A model of an objective in a file of that name, and what its library itself says of rows."""
+
+    def train(objective: str, filename: str, rows: Any) -> tuple[ModelSource, Any]:
+        if filename == "model.txt":
+            model = lightgbm_model(objective)
+            return models.booster(model, filename, "fil"), model.predict(rows).astype(np.float32)
         import xgboost
 
-        model = xgboost_model("binary:logistic")
-        source, direct = models.booster(model, "xgboost.json", "fil"), model.predict(xgboost.DMatrix(rows))
-        said = {"model_type": "xgboost_json"}
-    else:
-        model = lightgbm_model("binary")
-        source, direct = models.booster(model, "model.txt", "fil"), model.predict(rows).astype(np.float32)
-        said = {"model_type": "lightgbm"}
+        model = xgboost_model(objective)
+        return models.booster(model, filename, "fil"), model.predict(xgboost.DMatrix(rows))
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("objective", "filename", "model_type"),
+    [("binary:logistic", "xgboost.json", "xgboost_json"), ("binary", "model.txt", "lightgbm")],
+)
+def test_two_classes(models: Any, trained: Trained, iris: Any, objective: str, filename: str, model_type: str) -> None:
+    rows, said = iris[0][::7], {"model_type": model_type}
+    source, direct = trained(objective, filename, rows)
     np.testing.assert_allclose(answer(models, source, rows, 1, **said).ravel(), direct, rtol=1e-6)
     both = answer(models, source, rows, 2, predict_proba="true", output_class="true", **said)
     np.testing.assert_allclose(both, np.stack([1 - direct, direct], axis=1), rtol=1e-5, atol=1e-7)
@@ -50,17 +65,10 @@ def test_two_classes(models: Any, xgboost_model: Any, lightgbm_model: Any, iris:
     assert 0 < strict.sum() < chosen.sum()
 
 
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_three_classes(models: Any, xgboost_model: Any, lightgbm_model: Any, iris: Any, library: str) -> None:
+@pytest.mark.parametrize(("objective", "filename"), [("multi:softprob", "xgboost.ubj"), ("multiclass", "model.txt")])
+def test_three_classes(models: Any, trained: Trained, iris: Any, objective: str, filename: str) -> None:
     rows = iris[0][::7]
-    if library == "xgboost":
-        import xgboost
-
-        model = xgboost_model("multi:softprob")
-        source, direct = models.booster(model, "xgboost.ubj", "fil"), model.predict(xgboost.DMatrix(rows))
-    else:
-        model = lightgbm_model("multiclass")
-        source, direct = models.booster(model, "model.txt", "fil"), model.predict(rows)
+    source, direct = trained(objective, filename, rows)
     np.testing.assert_allclose(answer(models, source, rows, 3, predict_proba="true"), direct, rtol=1e-5)
     chosen = answer(models, source, rows, 1, output_class="true")
     np.testing.assert_array_equal(chosen.ravel(), direct.argmax(axis=1))
