@@ -3,6 +3,7 @@
 from atoll.backends.api import Backend, BackendModel, ModelSource
 from atoll.config.agreement import check
 from atoll.config.problems import config_error, errors_of
+from atoll.config.signature import ModelSignature
 
 
 def load_model(backend: Backend, source: ModelSource) -> BackendModel:
@@ -11,7 +12,7 @@ def load_model(backend: Backend, source: ModelSource) -> BackendModel:
     """
     model = backend.load(source)
     found = getattr(model, "signature", None)
-    problems = errors_of(check(source.config, found)) if found is not None else []
+    problems = errors_of(check(source.config, found)) if isinstance(found, ModelSignature) else []
     if problems:
         model.close()
         raise config_error(problems, str(source.model_directory))

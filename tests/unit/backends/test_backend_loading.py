@@ -30,6 +30,16 @@ class Loads:
         return self.model
 
 
+class LoadedBackend:
+    """A model that is its own backend, whose `signature` is the method."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def signature(self, source: ModelSource) -> None:
+        """Nobody asks a loaded model."""
+
+
 def tensors(output: str) -> ModelSignature:
     made = [TensorSignature(name=name, data_type=DataType.FP32, shape=(-1, 2)) for name in ("IN", output)]
     return ModelSignature(inputs=(made[0],), outputs=(made[1],))
@@ -45,7 +55,7 @@ def load(model: Any) -> Any:
     return load_model(cast(Backend, Loads(model)), ModelSource("m", 1, Path("m"), Path("m/1"), config))
 
 
-@pytest.mark.parametrize("model", [Loaded(tensors("OUT")), Loaded(None), object()])
+@pytest.mark.parametrize("model", [Loaded(tensors("OUT")), Loaded(None), LoadedBackend(), object()])
 def test_a_model_that_agrees_or_says_nothing_is_taken(model: Any) -> None:
     assert load(model) is model
     assert getattr(model, "closed", 0) == 0
