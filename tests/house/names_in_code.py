@@ -22,7 +22,7 @@ from atoll.config import padding, step_conditions
 from atoll.config.byte_size import _UNITS
 from atoll.config.config_file import FORMS
 from atoll.config.model_config import ModelConfig
-from atoll.config.platforms import _BACKEND_OF_FILE, _BACKENDS, ENSEMBLE
+from atoll.config.platforms import _BACKEND_OF_FILE, _BACKENDS, ENSEMBLE, FILENAMES_OF_ANY_KIND
 from atoll.config.problems import Problem
 from atoll.config.schema import message_class
 from atoll.config.signature import ModelSignature, TensorSignature
@@ -232,7 +232,9 @@ def platforms() -> set[str]:
 
 def model_files() -> set[str]:
     """Files and folders that are looked for in a model's folder, and in a version's."""
-    found = {f"config{ending}" for ending in FORMS} | {f"1/{name}" for name in _BACKEND_OF_FILE}
+    found = {f"config{ending}" for ending in FORMS} | {
+        f"1/{name}" for name in (*_BACKEND_OF_FILE, *FILENAMES_OF_ANY_KIND)
+    }
     for _, tree in trees("config", "execution"):
         for node in ast.walk(tree):
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and "directory" in ast.unparse(node.left):

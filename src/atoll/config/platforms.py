@@ -54,11 +54,11 @@ _FILENAMES = {
     "fil": ("xgboost.model", "xgboost.json", "xgboost.ubj", "model.txt", "checkpoint.tl"),
 }
 
-_TELL_NOTHING = ("model.json", "model.txt", "model.pkl")  # names that files of any kind have
+FILENAMES_OF_ANY_KIND = ("model.json", "model.txt", "model.pkl")  # of a backend's, but other files have them, too
 _BACKEND_OF_FILE = {"saved_model.pb": "tensorflow"}  # a SavedModel that is the version's folder itself
 for _backend, _names in _FILENAMES.items():
     for _name in _names:
-        if _name not in _TELL_NOTHING:
+        if _name not in FILENAMES_OF_ANY_KIND:
             _BACKEND_OF_FILE.setdefault(_name, _backend)
 
 

@@ -12,7 +12,14 @@ from atoll.config.agreement import check
 from atoll.config.auto_complete import blamed, completed
 from atoll.config.autofill import fill, normalize
 from atoll.config.model_config import ModelConfig
-from atoll.config.platforms import backend_of, default_model_filename, guess_backend, is_ensemble, model_filename
+from atoll.config.platforms import (
+    FILENAMES_OF_ANY_KIND,
+    backend_of,
+    default_model_filename,
+    guess_backend,
+    is_ensemble,
+    model_filename,
+)
 from atoll.config.problems import Problem, config_error, errors_of, problems_of
 from atoll.config.validate import validate_config, version_policy_problems
 from atoll.config.versions import choose_versions
@@ -291,11 +298,18 @@ def _identified(config: ModelConfig, folder: ModelFolder) -> ModelConfig:
         config = replace(config, default_model_filename=folder.model_filename)
     backend = backend_of(config)
     if not backend and not config.platform:
-        backend = guess_backend(_files(folder))
-        if not backend and folder.model_filename:
-            backend = backend_of_file(folder.directory / folder.model_filename)
+        backend = guess_backend(_files(folder)) or _told_by_content(folder)
     name = folder.name if folder.renamed else config.name or folder.name
     return replace(config, name=name, backend=backend)
+
+
+def _told_by_content(folder: ModelFolder) -> str:
+    """The backend of a file whose name says nothing; "" where there is none, or its first bytes do not tell either."""
+    if folder.model_filename:
+        return backend_of_file(folder.directory / folder.model_filename)
+    latest = folder.versions[max(folder.versions)]
+    found = (backend_of_file(latest / name) for name in FILENAMES_OF_ANY_KIND)
+    return next((backend for backend in found if backend), "")
 
 
 def _with_filename(config: ModelConfig, folder: ModelFolder, version: int) -> ModelConfig:

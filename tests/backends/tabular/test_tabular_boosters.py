@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.backends.conftest import RepositoryWriter, StartServer
 from tests.backends.resident_memory import assert_nothing_stays
 
 from atoll.backends.api import Placement
@@ -221,3 +222,14 @@ def test_unloading_frees_the_trees(models: Any, iris: Any) -> None:
         gc.collect()
 
     assert_nothing_stays(cycle, 2_000_000)
+
+
+def test_files_whose_names_say_nothing_are_known_by_their_content(
+    repository: RepositoryWriter, start_server: StartServer, xgboost_model: Any, lightgbm_model: Any, iris: Any
+) -> None:
+    repository.model("x", None, {"model.json": xgboost_model("multi:softprob").save_model})
+    repository.model("l", None, {"model.txt": lambda path: lightgbm_model("multiclass").save_model(str(path))})
+    repository.model("words", None, {"model.txt": b"cat\ndog\n"})
+    server = start_server(exit_on_error=False)
+    assert {one.name: one.config.backend for one in server.models()} == {"x": "tabular", "l": "tabular"}
+    assert server.infer("l", {"INPUT": iris[0][:3].astype(np.float32)})["LABEL"].shape == (3, 1)
