@@ -115,6 +115,11 @@ _PER_NODE = ("parents", "split_conditions", "default_left", "split_type", "sum_h
 
 
 def _check_tree(tree: Any, features: int, what: str) -> None:
+    if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
+        raise ValueError(
+            f"the leaves of {what} are vectors, and such trees cannot be checked; train with "
+            "multi_strategy='one_output_per_tree'"
+        )
     left = whole_numbers(tree["left_children"], f"left_children of {what}")
     right = whole_numbers(tree["right_children"], f"right_children of {what}")
     check_nodes(left, right, whole_numbers(tree["split_indices"], f"split_indices of {what}"), features, what)
@@ -124,8 +129,7 @@ def _check_tree(tree: Any, features: int, what: str) -> None:
     for key in _PER_NODE:
         if key in tree and len(tree[key]) != count:
             raise ValueError(f"{what} has {count} nodes, and {len(tree[key])} of {key}")
-    width = int(tree["tree_param"].get("size_leaf_vector", 1))
-    if len(tree["base_weights"]) not in (count, count * max(width, 1)):
+    if len(tree["base_weights"]) != count:
         raise ValueError(f"{what} has {count} nodes, and {len(tree['base_weights'])} of base_weights")
     parents = whole_numbers(tree["parents"], f"parents of {what}")
     inner = np.flatnonzero(left >= 0)

@@ -136,6 +136,7 @@ def test_what_an_xgboost_file_says(encode: Any) -> None:
         ({"left_children": [], "right_children": [], "split_indices": []}, "has no nodes"),
         ({"tree_param": {"num_nodes": "4"}}, "announces 4 nodes"),
         ({"id": 1}, "has the number of another one"),
+        ({"tree_param": {"num_nodes": "3", "size_leaf_vector": "6"}}, "leaves of tree 0 are vectors"),
         ({"categories_nodes": [0], "categories_segments": [0], "categories_sizes": [5]}, "out of range"),
         ({"split_type": [1, 0, 0]}, "asks for a category and has none"),
     ],
