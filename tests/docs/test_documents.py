@@ -93,6 +93,7 @@ def test_every_page_can_be_found_from_the_readme() -> None:
 def test_options_that_the_documents_name_exist() -> None:
     known = {f"--{name}" for option in OPTIONS for name in (option.name, *option.aliases)} | command_options()
     foreign = {"--name", "--cacert", "--cert", "--key", "--unix-socket"}  # the first stands for any, others are curl's
+    foreign |= {"--onnx", "--save", "--min", "--opt", "--max", "--input", "--output"}  # trtexec's --saveEngine, ...
     for page in PAGES:
         if page.name == "benchmarks.md":  # about the benchmark's own options
             continue
