@@ -73,7 +73,23 @@ def _identity(config: ModelConfig, directory: str, files: Sequence[str]) -> list
         )
         remedy = 'Set it, such as backend: "onnxruntime", or give the model file its backend\'s default name.'
         problems.append(Problem("backend", message, "neither backend nor platform", "one of them", remedy))
+    filename = config.default_model_filename
+    if filename and _leads_out(filename):
+        message = f"the model file of '{config.name or directory}' would lie outside of the model's folder"
+        remedy = "Name a file in the version's folder, or one that its versions share above it, such as ../model.onnx."
+        path = "default_model_filename"
+        problems.append(Problem(path, message, f"'{filename}'", "a file in the model's folder", remedy))
     return problems
+
+
+def _leads_out(filename: str) -> bool:
+    """Whether a path that begins in a version's folder leaves the model's, which is the one above."""
+    depth = 1
+    for part in filename.split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        if depth < 0:
+            return True
+    return filename.startswith("/") or "\0" in filename
 
 
 def version_policy_problems(

@@ -358,3 +358,18 @@ def test_one_problem_is_one_line() -> None:
         "m/config.pbtxt: max_batch_size: 'max_batch_size' must be non-negative value for m. Found -1; expected 0 (no "
         "batch dimension) or more. Set it to the largest batch that the model takes."
     )
+
+
+@pytest.mark.parametrize(
+    "filename", ["../../other/1/model.onnx", "/etc/passwd", "a/../../../b", "../..", "..//../x", "a\\000b"]
+)
+def test_the_model_file_is_in_the_models_folder(filename: str) -> None:
+    (found,) = problems(f'default_model_filename: "{filename}" {PYTHON}')
+    assert found.path == "default_model_filename"
+    assert "outside of the model's folder" in found.message
+    assert not found.warning
+
+
+@pytest.mark.parametrize("filename", ["net.onnx", "a/b.onnx", "../shared.onnx", "a/../../shared.onnx", "a..b", "..a/x"])
+def test_a_file_that_versions_share_may_lie_above_them(filename: str) -> None:
+    assert not problems(f'default_model_filename: "{filename}" {PYTHON}')
