@@ -188,6 +188,9 @@ class _Reader:
     def _unknown(self, name: _Token, here: str, owner: str, fields: Mapping[str, Field]) -> Field | None:
         right = suggestion(name.text, fields)
         remedy = f"Did you mean '{right}'?" if right else "Remove it."
+        if not right and "parameters" in fields:
+            key = f'parameters {{ key: "{name.text}" value {{ string_value: "..." }} }}'
+            remedy = f"Remove it; or, if the backend is to read it: {key}."
         expected = "" if right else f"a field of {owner.rpartition('.')[2]}: {', '.join(fields)}"
         message = f'unknown field \'{name.text}\' (Message type "{owner}" has no field named "{name.text}")'
         self._note(name.offset, here, message, "", expected, remedy)

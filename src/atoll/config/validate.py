@@ -14,6 +14,8 @@ from atoll.config.response_cache import cache_problems
 from atoll.config.validation.scheduling import scheduling_problems
 from atoll.config.validation.tensors import tensor_problems
 
+_SHOWN = 6  # files that an error names
+
 
 def validate_config(
     config: ModelConfig,
@@ -72,7 +74,8 @@ def _identity(config: ModelConfig, directory: str, files: Sequence[str]) -> list
             "configuration. Expected model name of the form 'model.<backend_name>'."
         )
         remedy = 'Set it, such as backend: "onnxruntime", or give the model file its backend\'s default name.'
-        problems.append(Problem("backend", message, "neither backend nor platform", "one of them", remedy))
+        found = f"neither backend nor platform, and as a version's files {', '.join(files[:_SHOWN]) or 'none'}"
+        problems.append(Problem("backend", message, found, "one of them", remedy))
     filename = config.default_model_filename
     if filename and _leads_out(filename):
         message = f"the model file of '{config.name or directory}' would lie outside of the model's folder"
