@@ -3,6 +3,7 @@ library, and whether isolated models answer as those in the server do.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -53,8 +54,8 @@ with Server(told["repository"], backend_config=told["settings"], exit_on_error=F
 """
 
 
-def run_python(program: str, told: Mapping[str, Any]) -> Any:
-    """What the program, which reads JSON, prints as the last line, in JSON."""
+def run_python(program: str, told: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Any:
+    """What the program, which reads JSON, prints as the last line, in JSON. `environment` comes on top of ours."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=json.dumps(told),
@@ -63,6 +64,7 @@ def run_python(program: str, told: Mapping[str, Any]) -> Any:
         errors="replace",  # libraries print what they will
         timeout=TIMEOUT_S,
         check=False,
+        env={**os.environ, **(environment or {})},
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1])
