@@ -6,6 +6,8 @@ import signal
 import pytest
 from tests.unit.isolation.children import ServerProcess, eventually, is_gone
 
+pytestmark = pytest.mark.slow  # servers are killed, and their processes watched
+
 DOINGS = {
     "waiting": "data.sendall(b'ready')",
     "a loop in Python": "data.sendall(b'ready')\nwhile True: pass",

@@ -10,6 +10,8 @@ from tests.unit.models.tiny import replace_file, scale_model, write_model
 
 import atoll
 
+pytestmark = pytest.mark.slow  # it waits until folders have settled
+
 ONES = np.ones((1, 2), np.float32)
 
 

@@ -20,6 +20,8 @@ from tests.unit.server.python_repository import (
 
 import atoll
 
+pytestmark = pytest.mark.slow  # each test starts processes
+
 BIG = 4 << 20  # elements: 16 MB
 PLACEMENTS = ("process", "thread")
 

@@ -32,6 +32,8 @@ from tests.unit.frontends.loop_thread import WAIT_S
 
 from atoll.frontends.grpc.transport import PENDING, Compression
 
+pytestmark = pytest.mark.slow  # it waits for clients that go away
+
 ENHANCE_YOUR_CALM = 11
 
 

@@ -17,6 +17,8 @@ from tests.unit.frontends.listening.conftest import LIVE, Holdings, Served, rese
 
 from atoll.frontends.listening import acceptor as acceptors
 
+pytestmark = pytest.mark.slow  # it waits for clients that say nothing
+
 TIMES = {"handshake_timeout_s": 0.3, "header_timeout_s": 0.3, "body_timeout_s": 0.3, "linger_timeout_s": 0.3}
 MEMORY = 200 << 20
 KINDS = ["http", "https", "grpc", "grpcs"]

@@ -13,6 +13,8 @@ from tests.unit.frontends.access.key_files import key_text, put
 
 import atoll
 
+pytestmark = pytest.mark.slow  # it starts a browser
+
 INFER = "post_v2_models_model_infer"
 
 
