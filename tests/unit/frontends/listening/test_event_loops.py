@@ -103,6 +103,8 @@ def idle_refused(served):
             served.raw().close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            pass  # it was in the listener's queue when that was closed
         return False
 
     wait_until(refused, "refusal")
