@@ -9,9 +9,8 @@ from typing import Any
 
 from atoll.backends.api import Backend, ChildRecipe, ModelSource
 from atoll.config.signature import ModelSignature, TensorSignature
-from atoll.errors import InternalError
 from atoll.isolation.hosted_backend import made_backend, recipe
-from atoll.isolation.service import Request, Service
+from atoll.isolation.service import Service
 from atoll.isolation.wire import Facts
 from atoll.tensor import DataType
 
@@ -52,7 +51,7 @@ def _tensors(documents: list[Mapping[str, Any]]) -> tuple[TensorSignature, ...]:
 
 
 class HostedSignature:
-    """A `Hosted` (service.py) that is asked once. The constructor raises what the backend raises."""
+    """Says the signature to the server, and nothing else. The constructor raises what the backend raises."""
 
     asynchronous = False
 
@@ -67,17 +66,6 @@ class HostedSignature:
             return {"signature": None}
         sides = {"inputs": _documents(found.inputs), "outputs": _documents(found.outputs)}
         return {"signature": {**sides, "batching": found.batching, "max_batch_size": found.max_batch_size}}
-
-    def execute(self, requests: list[Request]) -> None:
-        """Nobody has this executed."""
-        raise InternalError("a process that was only asked was to execute a batch. This is a bug")
-
-    async def execute_async(self, requests: list[Request]) -> None:
-        """See `execute`."""
-        self.execute(requests)
-
-    def cancel(self, request: int) -> None:
-        """There is none."""
 
     def close(self) -> None:
         """Nothing is held."""
