@@ -4,9 +4,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 
-from atoll.config.made_inputs import made_input_types
 from atoll.config.model_config import ModelConfig
-from atoll.config.sequence_inputs import sequence_input_types
+from atoll.config.tensor_types import input_types
 from atoll.errors import AtollError, UnavailableError
 from atoll.isolation.proxy import IsolatedInstance
 from atoll.request import InferenceRequest, InferenceResponse, Parameter
@@ -20,8 +19,7 @@ class IsolatedArrayInstance:
 
     def __init__(self, forwarding: IsolatedInstance, config: ModelConfig):
         self._forwarding = forwarding
-        self._types = {one.name: one.data_type for one in config.input}
-        self._types |= made_input_types(config) | sequence_input_types(config)
+        self._types = input_types(config)
         self._done = threading.Condition()
         self._waiting: InferenceRequest | None = None
         self._outputs: list[Tensor] = []

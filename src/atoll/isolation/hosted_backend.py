@@ -15,7 +15,7 @@ from typing import Any, cast
 from atoll.backends.api import Backend, BackendModel, ChildRecipe, Instance, ModelSource, Placement
 from atoll.backends.loading import load_model
 from atoll.config.json_form import from_json, to_json
-from atoll.config.sequence_inputs import state_output_types
+from atoll.config.tensor_types import output_types
 from atoll.errors import AtollError, ConfigError, InternalError
 from atoll.isolation.environment import device_id_in_child
 from atoll.isolation.service import Request, Service
@@ -98,7 +98,7 @@ class HostedBackend:
         backend, source = made_backend(setup)
         placement = Placement(**setup["placement"])
         self._name = placement.name
-        self._types = {one.name: one.data_type for one in source.config.output} | state_output_types(source.config)
+        self._types = output_types(source.config)
         self._model: BackendModel = load_model(backend, source)
         here = Placement(placement.name, placement.kind, device_id_in_child((placement.kind, placement.device_id)))
         # `recipe` refuses backends whose instances take requests.

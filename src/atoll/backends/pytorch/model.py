@@ -12,15 +12,12 @@ from atoll.backends.pytorch.program import Program
 from atoll.backends.pytorch.results import Results
 from atoll.backends.pytorch.settings import ModelSettings
 from atoll.backends.pytorch.signatures import (
-    input_names,
-    input_types,
-    output_names,
-    output_types,
     refuse_wrong_strings,
     signature_under,
     text_shape,
 )
 from atoll.backends.pytorch.threads import thread_count
+from atoll.config.tensor_types import input_types, output_types
 from atoll.tensor import DataType
 
 
@@ -35,11 +32,11 @@ class TorchModel:
         self._program = program
         self._settings = settings
         self._siblings = instances_on_cpu(config)
-        self._bound = bind_inputs(source.name, program.forward, input_names(config))
-        self._plan = bind_outputs(source.name, program.forward, output_names(config))
-        refuse_wrong_strings(source.name, config, program.forward, self._bound)
         self._input_types = input_types(config)
         self._output_types = output_types(config)
+        self._bound = bind_inputs(source.name, program.forward, list(self._input_types))
+        self._plan = bind_outputs(source.name, program.forward, list(self._output_types))
+        refuse_wrong_strings(source.name, config, program.forward, self._bound)
         # of a class in a model.py nothing says it
         self.signature = program.signature and signature_under(config, source.name, program.forward, program.signature)
         self._text_shapes = {

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from atoll.backends.pytorch.names import Forward, bind_inputs, bind_outputs
-from atoll.config.made_inputs import made_input_types
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.config.signature import ModelSignature, TensorSignature
+from atoll.config.tensor_types import input_types, output_types
 from atoll.errors import ConfigError
 from atoll.tensor import DataType
 
@@ -33,14 +33,14 @@ def signature_under(config: ModelConfig, model: str, forward: Forward, found: Mo
     """
     inputs, outputs = found.inputs, found.outputs
     if config.input:
-        names = input_names(config)
+        names = list(input_types(config))
         if forward.keyed:
             inputs = tuple(_unknown(name) for name in names)
         else:
             bound = bind_inputs(model, forward, names)
             inputs = tuple(replace(one, name=name or one.name) for one, name in zip(inputs, bound, strict=True))
     if config.output:
-        names = output_names(config)
+        names = list(output_types(config))
         plan = bind_outputs(model, forward, names)
         if found.outputs:
             by_index = {slot.index: slot.name for slot in plan.slots}
@@ -52,39 +52,6 @@ def signature_under(config: ModelConfig, model: str, forward: Forward, found: Mo
 
 def _unknown(name: str) -> TensorSignature:
     return TensorSignature(name=name, data_type=DataType.INVALID, shape=None)
-
-
-def input_names(config: ModelConfig) -> list[str]:
-    """Of all that a model gets: what clients send, then what the server makes."""
-    names = [*(one.name for one in config.input), *made_input_types(config)]
-    if config.sequence_batching is not None:
-        names += [one.name for one in config.sequence_batching.control_input]
-        names += [one.input_name for one in config.sequence_batching.state]
-    return list(dict.fromkeys(names))
-
-
-def output_names(config: ModelConfig) -> list[str]:
-    """Of all that a model gives: what clients get, then the states of sequences."""
-    names = [one.name for one in config.output]
-    if config.sequence_batching is not None:
-        names += [one.output_name for one in config.sequence_batching.state]
-    return list(dict.fromkeys(names))
-
-
-def input_types(config: ModelConfig) -> dict[str, DataType]:
-    """Those of the inputs whose arrays are not what PyTorch takes as it is, and of others that are known."""
-    found = {one.name: one.data_type for one in config.input} | dict(made_input_types(config))
-    if config.sequence_batching is not None:
-        found |= {one.input_name: one.data_type for one in config.sequence_batching.state}
-    return found
-
-
-def output_types(config: ModelConfig) -> dict[str, DataType]:
-    """Those of the outputs, states of sequences among them."""
-    found = {one.name: one.data_type for one in config.output}
-    if config.sequence_batching is not None:
-        found |= {one.output_name: one.data_type for one in config.sequence_batching.state}
-    return found
 
 
 def refuse_wrong_strings(model: str, config: ModelConfig, forward: Forward, bound: Sequence[str | None]) -> None:
