@@ -4,7 +4,8 @@ What asks carries where to answer: a request holds its `ResponseSender`, so no t
 cancelled neighbour cannot leave anybody waiting.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
 
@@ -137,6 +138,23 @@ class Trace(Protocol):
 
     def refused(self) -> None:
         """The request was refused at the door: its sender hears nothing."""
+
+    def note(self, spans: Sequence["ModelSpan"]) -> None:
+        """What the model's own code says that it did for the request, before its final response. Thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpan:
+    """A stretch of a model's own work. Moments in monotonic nanoseconds. `parent`: the index, among those that are
+    noted with it, of the one that it is part of; -1: of none. `error`: how it failed; "" where it did not.
+    """
+
+    name: str
+    start_ns: int
+    end_ns: int
+    parent: int = -1
+    attributes: Mapping[str, Parameter] = field(default_factory=dict)
+    error: str = ""
 
 
 class InferenceRequest:

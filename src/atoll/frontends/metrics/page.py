@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from atoll.observability.metrics.rendering import CpuMeter, render
+from atoll.devices.cpu_meter import CpuMeter
+from atoll.observability.metrics.rendering import render
 from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:

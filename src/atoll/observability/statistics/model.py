@@ -6,12 +6,17 @@ numbers.
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atoll.errors import CancelledError, Code
+from atoll.errors import AtollError, CancelledError, Code
+from atoll.observability.statistics.distribution import NO_VALUES, Distribution, bounds_with
 from atoll.observability.statistics.durations import NOTHING, Duration
+from atoll.observability.statistics.measures import COMPUTE, DEFAULT_MEASURES, FIRST_RESPONSE, QUEUE, REQUEST, Measures
+from atoll.observability.statistics.recent_errors import RecentErrors
 from atoll.observability.statistics.responses import ResponseRecorder, ResponseStatistics
+from atoll.observability.statistics.summaries import Summaries, SummaryStatistics
 from atoll.request import InferenceRequest, Timeline
 
 
@@ -34,6 +39,10 @@ class ModelStatistics:
     and `cache_hit` alone; `cached`: whether the model's configuration enables that cache. `failures` counts failed
     requests by reason. `response_stats`: of a decoupled model, its responses by their place. `labels` are those that
     its metrics have beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
+
+    The distributions are of the same requests as `success`, `queue` and the compute durations together. `summaries`:
+    what came lately, where the server's settings want it. `refusals` counts the requests that were refused before they
+    were queued, by the name of their error's code: they are no failures in Triton's statistics.
     """
 
     name: str
@@ -58,6 +67,13 @@ class ModelStatistics:
     load_ns: int = 0
     cached: bool = False
     response_stats: tuple[ResponseStatistics, ...] = ()
+    request_durations: Distribution = NO_VALUES
+    queue_durations: Distribution = NO_VALUES
+    compute_durations: Distribution = NO_VALUES
+    first_responses: Distribution | None = None
+    measures: Measures = DEFAULT_MEASURES
+    summaries: SummaryStatistics | None = None
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
@@ -83,6 +99,8 @@ class StatisticsRecorder:
         *,
         cached: bool = False,
         decoupled: bool = False,
+        measures: Measures = DEFAULT_MEASURES,
+        errors: RecentErrors | None = None,
     ):
         self.responses = ResponseRecorder() if decoupled else None
         self.name = name
@@ -109,6 +127,23 @@ class StatisticsRecorder:
         self._hit_ns = 0
         self._misses = 0
         self._miss_ns = 0
+        self._measures = measures
+        self._errors = errors  # of the whole server; None: nobody looks at them
+        self._refusals: dict[str, int] = {}
+        self._request_bounds, self._queue_bounds, self._compute_bounds, self._first_bounds = (
+            bounds_with(measures.buckets[family]) for family in (REQUEST, QUEUE, COMPUTE, FIRST_RESPONSE)
+        )
+        self._request_counts = [0] * (len(self._request_bounds) + 1)
+        self._queue_counts = [0] * (len(self._queue_bounds) + 1)
+        self._compute_counts = [0] * (len(self._compute_bounds) + 1)
+        self._first_counts = [0] * (len(self._first_bounds) + 1)
+        self._first_ns = 0
+        self._summaries = Summaries() if measures.summaries else None
+
+    @property
+    def times_first_responses(self) -> bool:
+        """Whether `record_first_response` is to be called."""
+        return self._measures.first_responses
 
     def record_batch(
         self, requests: Sequence[InferenceRequest], timeline: Timeline, size: int, by_submitter: bool, fillers: int = 0
@@ -121,12 +156,19 @@ class StatisticsRecorder:
         output_ns = timeline.compute_end - timeline.compute_output_start
         queue_ns = success_ns = 0
         start, end = timeline.compute_start, timeline.request_end
-        for request in requests:
-            stamps = request.timeline
-            queue_ns += start - stamps.queue_start
-            success_ns += end - stamps.request_start
+        request_bounds, request_counts = self._request_bounds, self._request_counts
+        queue_bounds, queue_counts = self._queue_bounds, self._queue_counts
         count = len(requests)
         with self._lock:
+            for request in requests:
+                stamps = request.timeline
+                queued = start - stamps.queue_start
+                queue_ns += queued
+                queue_counts[bisect_left(queue_bounds, queued)] += 1
+                took = end - stamps.request_start
+                success_ns += took
+                request_counts[bisect_left(request_bounds, took)] += 1
+            self._compute_counts[bisect_left(self._compute_bounds, input_ns + infer_ns + output_ns)] += count
             self._submitter_executions += by_submitter
             self._succeeded += count
             self._success_ns += success_ns
@@ -136,6 +178,12 @@ class StatisticsRecorder:
             self._compute_output_ns += output_ns * count
             self._inferences -= fillers
             self._count_execution(size, input_ns, infer_ns, output_ns)
+            if self._summaries is not None:
+                for request in requests:
+                    stamps = request.timeline
+                    self._summaries.add(
+                        end, end - stamps.request_start, start - stamps.queue_start, input_ns, infer_ns, output_ns
+                    )
 
     def record_execution(self, size: int, input_ns: int, infer_ns: int, fillers: int = 0) -> None:
         """A batch of `size` items was executed whose requests succeed or fail one by one."""
@@ -146,27 +194,35 @@ class StatisticsRecorder:
     def record_success(self, stamps: Timeline) -> None:
         """A request of such a batch succeeded."""
         with self._lock:
-            self._succeeded += 1
-            self._success_ns += stamps.request_end - stamps.request_start
-            self._queue_ns += stamps.compute_start - stamps.queue_start
-            self._compute_input_ns += stamps.compute_input_end - stamps.compute_start
-            self._compute_infer_ns += stamps.compute_output_start - stamps.compute_input_end
-            self._compute_output_ns += stamps.compute_end - stamps.compute_output_start
+            self._count_request(
+                stamps,
+                stamps.compute_input_end - stamps.compute_start,
+                stamps.compute_output_start - stamps.compute_input_end,
+                stamps.compute_end - stamps.compute_output_start,
+            )
 
     def record_cache_hit(self, stamps: Timeline, lookup_ns: int) -> None:
         """A request succeeded without being executed: the response cache had its answer."""
+        took = stamps.request_end - stamps.request_start
+        queued = max(stamps.request_end - stamps.queue_start - lookup_ns, 0)
         with self._lock:
             self._hits += 1
             self._hit_ns += lookup_ns
             self._succeeded += 1
-            self._success_ns += stamps.request_end - stamps.request_start
-            self._queue_ns += max(stamps.request_end - stamps.queue_start - lookup_ns, 0)
+            self._success_ns += took
+            self._queue_ns += queued
+            self._request_counts[bisect_left(self._request_bounds, took)] += 1
+            self._queue_counts[bisect_left(self._queue_bounds, queued)] += 1
+            if self._summaries is not None:
+                self._summaries.add_hit(stamps.request_end, took, queued, lookup_ns)
 
     def record_cache_miss(self, ns: int) -> None:
         """A request that was not in the response cache has been executed. `ns`: the lookup, and keeping the answer."""
         with self._lock:
             self._misses += 1
             self._miss_ns += ns
+            if self._summaries is not None:
+                self._summaries.add_miss(time.monotonic_ns(), ns)
 
     def record_cache_insertion(self, ns: int) -> None:
         """The answer to such a request was kept after it had been given."""
@@ -175,15 +231,24 @@ class StatisticsRecorder:
 
     def record_steps(self, request: InferenceRequest, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """A request of an ensemble succeeded, whose steps took so long in all: it counts as an execution of its own."""
-        stamps = request.timeline
         with self._lock:
-            self._succeeded += 1
-            self._success_ns += stamps.request_end - stamps.request_start
-            self._queue_ns += stamps.compute_start - stamps.queue_start
-            self._compute_input_ns += input_ns
-            self._compute_infer_ns += infer_ns
-            self._compute_output_ns += output_ns
+            self._count_request(request.timeline, input_ns, infer_ns, output_ns)
             self._count_execution(request.batch_size, input_ns, infer_ns, output_ns)
+
+    def _count_request(self, stamps: Timeline, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        took = stamps.request_end - stamps.request_start
+        queued = stamps.compute_start - stamps.queue_start
+        self._succeeded += 1
+        self._success_ns += took
+        self._queue_ns += queued
+        self._compute_input_ns += input_ns
+        self._compute_infer_ns += infer_ns
+        self._compute_output_ns += output_ns
+        self._request_counts[bisect_left(self._request_bounds, took)] += 1
+        self._queue_counts[bisect_left(self._queue_bounds, queued)] += 1
+        self._compute_counts[bisect_left(self._compute_bounds, input_ns + infer_ns + output_ns)] += 1
+        if self._summaries is not None:
+            self._summaries.add(stamps.request_end, took, queued, input_ns, infer_ns, output_ns)
 
     def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         self._last_inference_ms = time.time_ns() // 1_000_000
@@ -197,7 +262,16 @@ class StatisticsRecorder:
         batch[2] += infer_ns
         batch[3] += output_ns
 
-    def record_failure(self, request: InferenceRequest, end_ns: int, reason: str) -> None:
+    def record_first_response(self, stamps: Timeline, now_ns: int) -> None:
+        """The first response to a request of a decoupled model went out."""
+        took = now_ns - stamps.request_start
+        with self._lock:
+            self._first_counts[bisect_left(self._first_bounds, took)] += 1
+            self._first_ns += took
+
+    def record_failure(
+        self, request: InferenceRequest, end_ns: int, reason: str, error: AtollError | None = None
+    ) -> None:
         """A request ended with an error; one that was refused before it was queued never began and is counted by
         `reason` alone.
         """
@@ -206,6 +280,16 @@ class StatisticsRecorder:
             self._failures[reason] += 1
             self._failed += 1
             self._fail_ns += end_ns - start_ns if start_ns else 0
+        if self._errors is not None and error is not None and reason != "CANCELED":
+            self._errors.note(self.name, self.version, request.id, reason, error)
+
+    def record_refusal(self, request: InferenceRequest, error: AtollError) -> None:
+        """A request was refused before it was queued: it does not fit the model, or is not wanted now."""
+        reason = error.code.name
+        with self._lock:
+            self._refusals[reason] = self._refusals.get(reason, 0) + 1
+        if self._errors is not None:
+            self._errors.note(self.name, self.version, request.id, reason, error)
 
     def record_load(self, duration_ns: int) -> None:
         """The version is loaded, which took so long."""
@@ -243,4 +327,17 @@ class StatisticsRecorder:
                 load_ns=self._load_ns,
                 cached=self._cached,
                 response_stats=() if self.responses is None else self.responses.snapshot(),
+                request_durations=Distribution(self._request_bounds, tuple(self._request_counts), self._success_ns),
+                queue_durations=Distribution(self._queue_bounds, tuple(self._queue_counts), self._queue_ns),
+                compute_durations=Distribution(
+                    self._compute_bounds,
+                    tuple(self._compute_counts),
+                    self._compute_input_ns + self._compute_infer_ns + self._compute_output_ns,
+                ),
+                first_responses=Distribution(self._first_bounds, tuple(self._first_counts), self._first_ns)
+                if self._measures.first_responses
+                else None,
+                measures=self._measures,
+                summaries=self._summaries.snapshot() if self._summaries is not None else None,
+                refusals=dict(self._refusals),
             )

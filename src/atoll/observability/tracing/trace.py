@@ -6,14 +6,14 @@ which is whole when its request and all requests made for it have ended.
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from time import monotonic_ns
 from typing import Any
 
 from atoll.observability.tracing.context import TraceContext, context_of_text
 from atoll.observability.tracing.tensors import tensor_entry
-from atoll.request import InferenceRequest, InferenceResponse, ResponseSender, Timeline, Trace
+from atoll.request import InferenceRequest, InferenceResponse, ModelSpan, ResponseSender, Timeline, Trace
 from atoll.tensor import Tensor
 
 Entry = dict[str, Any]
@@ -119,6 +119,7 @@ class Part:
         "composed",
         "id",
         "parent_id",
+        "spans",
     )
 
     def __init__(self, record: Record, id: int, parent_id: int):
@@ -126,6 +127,7 @@ class Part:
         self.id = id
         self.parent_id = parent_id
         self.composed = False  # an ensemble's: it is not computed itself
+        self.spans: list[ModelSpan] = []
         self._model: tuple[str, str] | None = None
         self._request_id = ""
         self._timeline: Timeline | None = None
@@ -278,6 +280,11 @@ class RequestTrace:
         """The request was refused at the door: its sender hears nothing."""
         if self.part is not None:
             self.part.refused()
+
+    def note(self, spans: Sequence[ModelSpan]) -> None:
+        """What the model's own code says that it did for the request."""
+        if self.part is not None:
+            self.part.spans.extend(spans)
 
 
 class TracedSender:
