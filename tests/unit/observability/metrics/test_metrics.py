@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from atoll.devices.cpu_meter import CpuMeter, CpuReading
 from atoll.errors import ConfigError
-from atoll.observability.metrics.rendering import CpuMeter, CpuReading, metric_labels, render
+from atoll.observability.metrics.rendering import metric_labels, render
 from atoll.observability.statistics.durations import Duration
 from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
 
