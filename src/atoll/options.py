@@ -208,6 +208,7 @@ class ServerOptions:
     min_supported_compute_capability: float | None = None
     model_load_gpu_limit: Sequence[str] = ()
     trace_config: Sequence[str] = ()
+    metrics_config: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for one in OPTIONS:

@@ -27,6 +27,7 @@ from atoll.errors import (
     UnavailableError,
 )
 from atoll.execution.memory_pool import HostMemoryPool
+from atoll.models.events import ModelEvents
 from atoll.models.fleet import Fleet
 from atoll.models.function_repository import function_model
 from atoll.models.index import IndexEntry
@@ -34,6 +35,7 @@ from atoll.models.load_progress import OnProgress
 from atoll.models.model import Model
 from atoll.observability.metrics.custom import CustomMetrics
 from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recent_errors import RecentError
 from atoll.observability.tracing.options import trace_settings
 from atoll.observability.tracing.settings import read_update
 from atoll.observability.tracing.tracer import Tracer
@@ -345,6 +347,25 @@ class Server:
         """
         entries = self._fleet.index()
         return [one for one in entries if one.state == "READY"] if ready else entries
+
+    def model_states(self) -> list[IndexEntry]:
+        """The same for the models that anybody tried to load, without a look into the repositories."""
+        return self._fleet.states()
+
+    def model_events(self) -> list[ModelEvents]:
+        """How often each model that anybody tried to load was loaded, failed to load and was unloaded."""
+        return self._fleet.events()
+
+    def model_memory(self) -> dict[tuple[str, str], int]:
+        """Bytes of host memory by model name and version, of those where it is known: their processes', or what the
+        server grew by when they were loaded, which it measures under a `model_memory_budget`.
+        """
+        sizes = {(one.name, one.version): one.memory_bytes or one.process_bytes() for one in self._table.models()}
+        return {key: size for key, size in sizes.items() if size}
+
+    def recent_errors(self) -> tuple[RecentError, ...]:
+        """The last requests that failed or did not fit their model, the newest first; cancelled ones are none."""
+        return self._fleet.recent_errors.latest()
 
     @property
     def response_cache(self) -> CacheReading | None:

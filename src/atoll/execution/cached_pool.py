@@ -165,7 +165,7 @@ class CachedPool:
             request.move(QUEUED)
         request.move(DONE)
         end_ns = request.timeline.request_end = monotonic_ns()
-        self._statistics.record_failure(request, end_ns, failure_reason(error, executed=False))
+        self._statistics.record_failure(request, end_ns, failure_reason(error, executed=False), error)
         request.sender.send(InferenceResponse(self._model_name, self._version, request.id, error=error), True)
 
     def _looked(self) -> None:

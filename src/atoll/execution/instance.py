@@ -171,7 +171,7 @@ class ModelInstance:
         error.__traceback__ = None  # its frames hold the requests of the whole batch, which may hold the error
         request.move(DONE)
         request.timeline.request_end = monotonic_ns()
-        self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
+        self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed), error)
         request.sender.send(InferenceResponse(self._plan.model_name, self._version, request.id, error=error), True)
 
     def close(self) -> None:

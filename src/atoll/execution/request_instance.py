@@ -199,7 +199,10 @@ class RequestModelInstance:
         if progress is self:
             return  # it was answered: the instance went down meanwhile
         if isinstance(progress, ResponseProgress):
-            progress.record(monotonic_ns(), error=error)
+            now_ns = monotonic_ns()
+            if self._statistics.times_first_responses and not progress.begun and error is None:
+                self._statistics.record_first_response(request.timeline, now_ns)
+            progress.record(now_ns, error=error)
         if error is None:
             surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
@@ -276,7 +279,7 @@ class RequestModelInstance:
         stamps = request.timeline
         end_ns = stamps.request_end = stamps.compute_end = monotonic_ns()
         if error is not None:
-            self._statistics.record_failure(request, end_ns, failure_reason(error, True))
+            self._statistics.record_failure(request, end_ns, failure_reason(error, True), error)
             return
         if not stamps.compute_output_start:  # it was answered while its batch was still being executed
             stamps.compute_input_end = stamps.compute_start
@@ -288,7 +291,7 @@ class RequestModelInstance:
         request.on_cancel = None
         request.move(DONE)
         request.timeline.request_end = monotonic_ns()
-        self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed))
+        self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed), error)
         request.sender.send(InferenceResponse(self._model_name, self._version, request.id, error=error), True)
 
     def abandon(self, error: AtollError) -> None:

@@ -26,6 +26,7 @@ from atoll.models.control import ModelControl
 from atoll.models.departure import refuse_in_order
 from atoll.models.diagnosis import Diagnosis, diagnose, step_finder
 from atoll.models.engine import ModelsEngine
+from atoll.models.events import ModelEvents
 from atoll.models.function_repository import FunctionModel, FunctionRepository
 from atoll.models.gpu_limits import GpuLimits, capable_gpus
 from atoll.models.host_policies import HostPolicies
@@ -45,6 +46,8 @@ from atoll.models.start_up import wanted_at_start
 from atoll.models.table import ModelTable, bare
 from atoll.observability.logging.lines import report
 from atoll.observability.metrics.custom import CustomMetrics
+from atoll.observability.metrics.settings import MetricsSettings
+from atoll.observability.statistics.recent_errors import RecentErrors
 from atoll.options import ServerOptions
 from atoll.repositories.object_store import is_object_store
 from atoll.repositories.open import open_repository
@@ -61,6 +64,7 @@ class Fleet:
     ):
         self._options = options
         policies = HostPolicies(options.host_policy)
+        metrics = MetricsSettings.from_texts(options.metrics_config)
         gpus = capable_gpus(visible_gpus(environment), options.min_supported_compute_capability, environment)
         gpu_limits = GpuLimits(options.model_load_gpu_limit, partial(gpu_facts, environment=environment))
         supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
@@ -85,6 +89,7 @@ class Fleet:
                 repository.close()
             raise
         self._functions = FunctionRepository()
+        self.recent_errors = RecentErrors()
         self._started = False
         self._catalog = Catalog(
             [*repositories, *settings.listed, self._functions], namespacing=options.model_namespacing
@@ -118,6 +123,8 @@ class Fleet:
             engine=engine,
             limiter=limiter,
             admission=admission,
+            metrics=metrics,
+            errors=self.recent_errors,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
             instances_at_once=1 if environment.get("TRITON_PARALLEL_INSTANCE_LOADING") == "0" else MOST_AT_ONCE,
@@ -301,6 +308,14 @@ class Fleet:
         """Every model and version that there is or was, with its state; asks the repositories."""
         listing = self._catalog.list()
         return self._control.records.index(listing)
+
+    def states(self) -> list[IndexEntry]:
+        """Every version that anybody tried to load, with its state; asks no repository."""
+        return self._control.records.states()
+
+    def events(self) -> list[ModelEvents]:
+        """What has happened to each model that anybody tried to load."""
+        return self._control.records.events()
 
     def failures(self) -> dict[str, AtollError]:
         """The models whose last load failed, and why."""

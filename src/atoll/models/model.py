@@ -146,8 +146,8 @@ class Model:
     ) -> None:
         try:
             admitted = admission.admit(request)
-        except OverloadedError:
-            self.recorder.record_failure(request, monotonic_ns(), "REJECTED")
+        except OverloadedError as error:
+            self.recorder.record_failure(request, monotonic_ns(), "REJECTED", error)
             raise
         try:
             go_on(request)
@@ -161,16 +161,21 @@ class Model:
             timeline.request_start = monotonic_ns()
         if request.trace is not None:
             request.trace.queued(request, self.name, self.version)
-        validate(request, self._spec)
-        watched = None
-        if request.deadline_ns or self._has_limit:
-            watched = self._deadlines.watch(request)
+        try:
+            validate(request, self._spec)
+            watched = None
+            if request.deadline_ns or self._has_limit:
+                watched = self._deadlines.watch(request)
+        except AtollError as error:
+            self.recorder.record_refusal(request, error)
+            raise
         try:
             self._pool.submit(request)
         except AtollError as error:
             if watched is not None and not watched.unwatch():
                 return  # its deadline came meanwhile, and it is answered
             if self._successor is None or not isinstance(error, UnavailableError):
+                self.recorder.record_refusal(request, error)
                 raise
             self._successor(request).accept(request)  # it came between the change of models and this one's end
 

@@ -7,6 +7,7 @@ from atoll.config.model_config import ModelConfig
 from atoll.errors import AtollError, Code
 from atoll.models.catalog import ModelKey
 from atoll.models.ensembles.steps import StepVersion, nested_in
+from atoll.models.events import ModelEvents
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.served import Served
@@ -41,6 +42,7 @@ class Record:
         self._gone: State = UNLOADED
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
+        self._loads = self._load_failures = self._unloads = 0
 
     # ---- a load
 
@@ -55,6 +57,7 @@ class Record:
         """This is served from now on."""
         with self._lock:
             self.served = served
+            self._loads += 1
             self.error = None
             self.awaiting = None
             self._gone = UNLOADED
@@ -64,6 +67,7 @@ class Record:
         """The load failed; what was served is served on."""
         with self._lock:
             self.error = error
+            self._load_failures += 1
             begun = {version for version, (state, _) in self._states.items() if state is ModelState.LOADING}
             failed = {**dict.fromkeys(begun, failure(error)), **self.failed}
             if self.served is None:
@@ -93,6 +97,7 @@ class Record:
         """
         with self._lock:
             before, self.served = self.served, None
+            self._unloads += before is not None
             if not asleep:
                 self._versions = {}
             elif before is not None:
@@ -108,7 +113,12 @@ class Record:
         served = self.served
         return _versions(served) if served is not None else self._versions
 
-    # ---- the index
+    # ---- what is told of it
+
+    def events(self) -> ModelEvents:
+        """What has happened to it so far."""
+        with self._lock:
+            return ModelEvents(self.key.name, self._loads, self._load_failures, self._unloads)
 
     def entries(self, asleep: bool) -> list[IndexEntry]:
         """Its lines: one for each version that anybody tried to load, or one for the model."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from atoll.errors import AtollError, UnavailableError
 from atoll.models.catalog import Listing, ModelKey
+from atoll.models.events import ModelEvents, added_up
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.record import Record, untried
@@ -71,6 +72,20 @@ class Records:
         for key, record in records.items():
             entries += record.entries(self._is_asleep(key.name))
         return sorted(entries, key=lambda entry: entry.place)
+
+    def states(self) -> list[IndexEntry]:
+        """Every version that anybody tried to load, and every model that failed before it had any: no repository is
+        asked.
+        """
+        entries = [entry for record in self.all() for entry in record.entries(self._is_asleep(record.key.name))]
+        return sorted([entry for entry in entries if entry.state], key=lambda entry: entry.place)
+
+    def events(self) -> list[ModelEvents]:
+        """Of every model that anybody tried to load, by name."""
+        of_name: dict[str, list[ModelEvents]] = {}
+        for record in self.all():
+            of_name.setdefault(record.key.name, []).append(record.events())
+        return [added_up(name, events) for name, events in sorted(of_name.items())]
 
     def is_leaving(self, name: str) -> bool:
         """Whether versions of it that are not served any more still have requests to answer."""

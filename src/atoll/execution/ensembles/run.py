@@ -313,7 +313,7 @@ class EnsembleRun:
                 request.sender.send(response, False)
             response = InferenceResponse(pool.name, pool.version, request.id, error=failure)
             reason = "CANCELED" if isinstance(failure, CancelledError) else "OTHER"  # the real server's, for ensembles
-            pool.statistics.record_failure(request, request.timeline.request_end, reason)
+            pool.statistics.record_failure(request, request.timeline.request_end, reason, failure)
         request.sender.send(response, True)
         pool.ended(self)
 

@@ -12,9 +12,14 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """`counter_latencies`: the counters of durations, nv_inference_*_duration_us, are on the page."""
+    """What is on the page. `counter_latencies`: the counters of durations, nv_inference_*_duration_us.
+    `histogram_latencies`: how long first responses of decoupled models took. `summary_latencies`: quantiles of the last
+    minute.
+    """
 
     counter_latencies: bool = True
+    histogram_latencies: bool = False
+    summary_latencies: bool = False
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> Self:

@@ -17,6 +17,7 @@ from atoll.observability.statistics.measures import COMPUTE, DEFAULT_MEASURES, F
 from atoll.observability.statistics.recent_errors import RecentErrors
 from atoll.observability.statistics.responses import ResponseRecorder, ResponseStatistics
 from atoll.observability.statistics.summaries import Summaries, SummaryStatistics
+from atoll.observability.statistics.window import SLOT_NS
 from atoll.request import InferenceRequest, Timeline
 
 
@@ -295,6 +296,23 @@ class StatisticsRecorder:
         """The version is loaded, which took so long."""
         with self._lock:
             self._load_ns = duration_ns
+
+    @property
+    def revision(self) -> object:
+        """Equal to what it was before where nothing was recorded in between."""
+        with self._lock:
+            return (
+                self._succeeded,
+                self._failed,
+                self._executions,
+                self._inferences,
+                self._misses,
+                self._miss_ns,
+                self._load_ns,
+                sum(self._refusals.values()),
+                self._first_ns,
+                time.monotonic_ns() // SLOT_NS if self._summaries is not None else 0,
+            )
 
     def snapshot(self, pending: int = 0, in_flight: int = 0) -> ModelStatistics:
         """The numbers at one moment, consistent with each other; `pending` is the queue's length, which the scheduler

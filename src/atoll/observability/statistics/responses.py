@@ -40,6 +40,11 @@ class ResponseProgress:
         self._place = 0
         self._last_ns = begin_ns
 
+    @property
+    def begun(self) -> bool:
+        """Whether there has been a response."""
+        return self._place > 0
+
     def record(self, now_ns: int, *, empty: bool = False, error: AtollError | None = None) -> None:
         """A response was sent. `empty`: it only said that it was the last one."""
         if self._place >= MAX_PLACES:

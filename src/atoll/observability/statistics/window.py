@@ -9,7 +9,7 @@ from atoll.observability.statistics.distribution import NS_BOUNDS, Distribution
 
 WINDOW_NS: Final = 60 * 10**9
 SLOTS: Final = 5
-_SLOT_NS: Final = WINDOW_NS // SLOTS
+SLOT_NS: Final = WINDOW_NS // SLOTS
 
 
 class RecentDistribution:
@@ -33,9 +33,9 @@ class RecentDistribution:
         self.count += times
 
     def _turn(self, now_ns: int) -> None:
-        past = min((now_ns - self._ends_ns) // _SLOT_NS + 1, SLOTS)
+        past = min((now_ns - self._ends_ns) // SLOT_NS + 1, SLOTS)
         self._slots = [*self._slots[past:], *[tuple(self._counts)] * past]
-        self._ends_ns = now_ns - now_ns % _SLOT_NS + _SLOT_NS
+        self._ends_ns = now_ns - now_ns % SLOT_NS + SLOT_NS
 
     def snapshot(self) -> Distribution:
         """What came in the last minute; `total`, unlike the counts, is of all that ever came, as in a summary."""
