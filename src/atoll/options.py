@@ -95,6 +95,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("http-address", str, "0.0.0.0", "Address on which HTTP listens.", "HTTP"),
     Option("http-port", int, 8000, "Port on which HTTP listens; 0 lets the system choose.", "HTTP", minimum=0, maximum=MAX_PORT),
     Option("allow-docs", bool, True, "Answer /openapi.json, which describes the HTTP endpoints, and /docs, a page to try them.", "HTTP", source=OURS),
+    Option("allow-dashboard", bool, True, "Answer /dashboard, a page that shows how the models are doing, and may load and unload them.", "HTTP", source=OURS),
     Option("reuse-http-port", bool, False, "Let other processes listen on the HTTP port too.", "HTTP"),
     Option("http-thread-count", int, 0, "Event loops for HTTP, with a thread each, among which connections are dealt out; 0 is the one loop that all share.", "HTTP", minimum=0, maximum=256),
     Option("http-use-ssl", bool, False, "Encrypt HTTP with TLS.", "HTTP", source=OURS),

@@ -17,3 +17,4 @@ class Api(Enum):
     LOGGING = "logging"
     METRICS = "metrics"  # ours: a port of its own, so tritonserver cannot restrict it
     DOCUMENTATION = "documentation"  # ours: what describes the protocol, and nothing of this server's models
+    DASHBOARD = "dashboard"  # ours: a page for people, with what it shows of models, machine and errors

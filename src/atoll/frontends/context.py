@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.access.credentials import KEY_HEADERS
 from atoll.frontends.access_log import AccessLog
+from atoll.frontends.dashboard.sampler import Sampler
 from atoll.frontends.inference.carried_headers import HeaderReader
 from atoll.frontends.shared_memory.regions import RegionTable
 from atoll.observability.logging.server_log import server_log
@@ -27,6 +28,8 @@ class FrontendContext:
     grpc_headers: HeaderReader = field(default_factory=HeaderReader)
     docs: bool = False
     """Whether HTTP answers /openapi.json and /docs."""
+    dashboard: Sampler | None = None
+    """What the page at /dashboard shows."""
 
     @classmethod
     def from_values(cls, server: "Server", values: Mapping[str, Any]) -> Self:
@@ -43,9 +46,10 @@ class FrontendContext:
             for protocol in ("http", "grpc")
         )
         docs = bool(values.get("allow_docs"))
+        dashboard = Sampler(server) if values.get("allow_dashboard") else None
         if access is not None:
             access.watch()  # last: what is refused leaves no thread behind
-        return cls(server, access_log, access, regions, http_headers, grpc_headers, docs)
+        return cls(server, access_log, access, regions, http_headers, grpc_headers, docs, dashboard)
 
     def reopen_logs(self) -> None:
         """Log rotation has moved the files away: open them anew."""

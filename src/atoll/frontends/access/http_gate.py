@@ -61,6 +61,8 @@ class HttpGate:
         """The refusal; None where the request may go on. `methods`: the routes of its path. Gives the head its key."""
         if self._cors is not None and origin is not None and _is_preflight(head):
             return self._cors.preflight(origin, methods)
+        if all(one.open_to_all for one in methods.values()):
+            return None
         api = next(iter(methods.values())).api
         if self._keys is not None and not (api in self._exempt and open_to_all(api, "model" in places)):
             try:
@@ -73,6 +75,13 @@ class HttpGate:
         if restriction is not None and not restriction.admits(_first(head, restriction.name)):
             return answers.refusal(403, f"This API is restricted, expecting header '{restriction.header}'")
         return None
+
+    def lacks(self, head: "RequestHead", api: Api) -> str:
+        """The name of the header that a request of this client would need for a restricted API; "" for none."""
+        restriction = self._restrictions.get(api)
+        if restriction is None or restriction.admits(_first(head, restriction.name)):
+            return ""
+        return restriction.header
 
     def metered(self, route: Route, key: ApiKey) -> Route:
         """The same route, with each request counted against the key first."""

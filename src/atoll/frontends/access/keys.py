@@ -22,7 +22,7 @@ SCOPES: Mapping[str, frozenset[Api]] = {
 """What a scope opens: what a user of models needs, everything, or one API by its name."""
 
 _ABOUT_NO_MODEL = frozenset((Api.HEALTH, Api.METADATA, Api.SHARED_MEMORY, Api.DOCUMENTATION))
-_FILTERED = frozenset((Api.STATISTICS, Api.MODEL_REPOSITORY))
+_FILTERED = frozenset((Api.STATISTICS, Api.MODEL_REPOSITORY, Api.DASHBOARD))
 """Whose answers about all models leave out those that the key is not for."""
 
 NO_OVERRIDE = "it may load what the repository holds, but bring no configuration or files of its own"

@@ -20,6 +20,7 @@ RESTRICTABLE = {
     )
 }
 """Those that tritonserver can restrict, by name."""
+_ON_HTTP = {**RESTRICTABLE, Api.DASHBOARD.value: Api.DASHBOARD}
 GRPC_PREFIX = "triton-grpc-protocol-"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # what a header's name may be made of: RFC 9110, section 5.6.2
 
@@ -48,16 +49,23 @@ Restrictions: TypeAlias = Mapping[Api, Restriction]
 
 
 def http_restrictions(words: Iterable[str]) -> Restrictions:
-    """From the values of --http-restricted-api. Raises InvalidArgumentError."""
-    return _read("--http-restricted-api", "api", words, "")
+    """From the values of --http-restricted-api. The dashboard shows statistics: unless it has a secret of its own, it
+    asks for theirs. Raises InvalidArgumentError.
+    """
+    found = _read("--http-restricted-api", "api", words, "", _ON_HTTP)
+    if Api.STATISTICS in found:
+        found.setdefault(Api.DASHBOARD, found[Api.STATISTICS])
+    return found
 
 
 def grpc_restrictions(words: Iterable[str]) -> Restrictions:
     """From the values of --grpc-restricted-protocol. Raises InvalidArgumentError."""
-    return _read("--grpc-restricted-protocol", "protocol", words, GRPC_PREFIX)
+    return _read("--grpc-restricted-protocol", "protocol", words, GRPC_PREFIX, RESTRICTABLE)
 
 
-def _read(option: str, kind: str, words: Iterable[str], prefix: str) -> Restrictions:
+def _read(
+    option: str, kind: str, words: Iterable[str], prefix: str, known: Mapping[str, Api]
+) -> dict[Api, Restriction]:
     found: dict[Api, Restriction] = {}
     for word in words:
         names, _, setting = word.partition(":")
@@ -75,11 +83,11 @@ def _read(option: str, kind: str, words: Iterable[str], prefix: str) -> Restrict
                 names,
             )
         for name in names.split(","):
-            api = RESTRICTABLE.get(name)
+            api = known.get(name)
             if api is None:
                 raise InvalidArgumentError(
                     f"unknown restricted {kind} '{name}' in {option}={names}:...: expected "
-                    f"{', '.join(RESTRICTABLE)}, with commas and no spaces between them"
+                    f"{', '.join(known)}, with commas and no spaces between them"
                 )
             if api in found:
                 raise InvalidArgumentError(

@@ -29,6 +29,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 HIGH_WATER = 64 * KIB
+_OF_HTTP = ("http-restricted-api", "allow-dashboard")
 
 AsgiApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -37,9 +38,10 @@ def asgi_app(server: "Server", max_body_size: int = 64 * MIB, **options: Any) ->
     """An ASGI 3 application with this server's HTTP endpoints; starting and stopping the server is the caller's.
 
     `options` are those of `atoll serve` that say who may use it, with `_` for `-`: http_restricted_api, api_key_file,
-    api_key_exempt and cors_*. Raises InvalidArgumentError for another one, and for values that cannot be.
+    api_key_exempt and cors_*; and allow_dashboard. Raises InvalidArgumentError for another one, and for values that
+    cannot be.
     """
-    known = {one.field: one.default for one in OPTIONS if one.section == "Access" or one.name == "http-restricted-api"}
+    known = {one.field: one.default for one in OPTIONS if one.section == "Access" or one.name in _OF_HTTP}
     for name in options:
         if name not in known:
             raise InvalidArgumentError(f"asgi_app: there is no option '{name}'; it takes {', '.join(known)}")

@@ -31,6 +31,7 @@ class Route:
 
     `api`: the part of the protocol that it belongs to. `control`: it changes or reveals what the operator owns, so web
     pages of other origins are refused. `plain_errors`: the real server labels this endpoint's refusals text/plain.
+    `open_to_all`: what it answers is the same on every server, so nobody is asked for a key or a secret.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Route:
     api: Api
     control: bool = False
     plain_errors: bool = False
+    open_to_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

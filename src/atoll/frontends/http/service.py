@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.dashboard.endpoints import DashboardEndpoints
 from atoll.frontends.http.endpoints.documents import routes
 from atoll.frontends.http.endpoints.generate import GenerateEndpoints
 from atoll.frontends.http.endpoints.inference import InferEndpoint
@@ -46,6 +47,10 @@ class HttpService:
             *TraceEndpoints(server).routes(),
             *log_routes(),
         ]
+        self._dashboard: DashboardEndpoints | None = None
+        if self.context.dashboard is not None:
+            self._dashboard = DashboardEndpoints(server, loop, self.context.dashboard, access)
+            table += self._dashboard.routes()
         if self.context.docs:
             table += DocumentationEndpoints(server, self.context, table).routes()
         self.routes = RouteTable(table, None if access is None else access.http, self.context.http_headers)
@@ -55,3 +60,5 @@ class HttpService:
         self._repository.close()
         self._readiness.close()
         self._shared_memory.close()
+        if self._dashboard is not None:
+            self._dashboard.close()

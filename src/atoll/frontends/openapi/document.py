@@ -30,6 +30,7 @@ _TITLES: Final = {
     "trace": "Trace",
     "logging": "Logging",
     "documentation": "Documentation",
+    "dashboard": "Dashboard",
 }
 _JSON_LENGTH: Final = {
     "name": "Inference-Header-Content-Length",

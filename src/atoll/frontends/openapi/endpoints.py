@@ -1,11 +1,6 @@
 """GET /openapi.json and GET /docs."""
 
-import base64
-import hashlib
-import re
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -17,6 +12,7 @@ from atoll.frontends.context import FrontendContext
 from atoll.frontends.http.answer import JSON, Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Route
+from atoll.frontends.http.static_page import FRESH, static_page
 from atoll.frontends.openapi.document import openapi
 
 if TYPE_CHECKING:
@@ -25,8 +21,6 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "/openapi.json", "/docs"
 MAX_MODELS: Final = 100
 """Models whose examples are shown; the document is made anew for who asks."""
-
-_FRESH: Final = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 
 
 class DocumentationEndpoints:
@@ -45,12 +39,10 @@ class DocumentationEndpoints:
 
     def document(self, exchange: Exchange, body: memoryview) -> Answer:
         found = openapi(self._routes, self._server.metadata(), self._shown(exchange))
-        return Answer(200, [orjson.dumps(found)], _FRESH + JSON)
+        return Answer(200, [orjson.dumps(found)], FRESH + JSON)
 
     def page(self, exchange: Exchange, body: memoryview) -> Answer:
-        text, policy = _page()
-        headers = b"Content-Security-Policy: %s\r\n%sContent-Type: text/html; charset=utf-8\r\n" % (policy, _FRESH)
-        return Answer(200, [text], headers)
+        return static_page("atoll.frontends.openapi")
 
     def _shown(self, exchange: Exchange) -> list[ModelMetadata]:
         """The models that whoever asks may ask for their metadata, too."""
@@ -69,21 +61,3 @@ class DocumentationEndpoints:
             except (AtollError, UnicodeEncodeError):
                 continue
         return list(shown.values())
-
-
-@cache
-def _page() -> tuple[bytes, bytes]:
-    """The page, and the policy under which its own script and style are the only ones that run."""
-    text = files("atoll.frontends.openapi").joinpath("page.html").read_bytes()
-    script, style = (_hashed(text, tag) for tag in (b"script", b"style"))
-    policy = (
-        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return text, policy.encode()
-
-
-def _hashed(text: bytes, tag: bytes) -> str:
-    found = re.search(rb"<%b>(.*?)</%b>" % (tag, tag), text, re.DOTALL)
-    assert found is not None, f"the page has one {tag.decode()} of its own. This is a bug"
-    return f"'sha256-{base64.b64encode(hashlib.sha256(found[1]).digest()).decode()}'"

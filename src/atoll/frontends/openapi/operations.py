@@ -80,6 +80,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/v2/logging"): Operation("What the log takes", "LogSettings"),
     ("POST", "/v2/logging"): Operation("Change what the log takes", "LogSettings", "LogSettings"),
+    ("GET", "/dashboard"): Operation("A page that shows how the models are doing", form=HTML),
+    ("GET", "/dashboard/data"): Operation("What that page shows", "Dashboard"),
     ("GET", "/openapi.json"): Operation("This document", "OpenApi"),
     ("GET", "/docs"): Operation("A page to try the endpoints", form=HTML),
 }

@@ -186,6 +186,11 @@ SCHEMAS: Mapping[str, Schema] = {
         log_verbose_level=COUNT,
         log_format={"type": "string"},
     ),
+    "Dashboard": {
+        "type": "object",
+        "description": "Made for that page: what is in it may be another with each version of the server.",
+        "required": ["server", "control", "totals", "models", "left_out", "machine", "errors"],
+    },
     "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
 }
 

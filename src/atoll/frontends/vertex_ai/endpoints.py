@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/vnd.vertex-ai-triton.binary+json;json-header-size="
 REDIRECT: Final = "x-vertex-ai-triton-redirect"
-NOT_REDIRECTED: Final = frozenset({Api.TRACE, Api.LOGGING, Api.DOCUMENTATION})
+NOT_REDIRECTED: Final = frozenset({Api.TRACE, Api.LOGGING, Api.DOCUMENTATION, Api.DASHBOARD})
 """What of the protocol cannot be reached through a redirect."""
 
 

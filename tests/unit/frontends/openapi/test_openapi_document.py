@@ -18,6 +18,7 @@ import atoll
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.dashboard.sampler import Sampler
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.service import HttpService
 from atoll.frontends.openapi.document import openapi
@@ -47,7 +48,7 @@ def server() -> Iterator[atoll.Server]:
 
 def routes_of(server: atoll.Server) -> list[Route]:
     async def made() -> list[Route]:
-        context = FrontendContext(server, docs=True)
+        context = FrontendContext(server, docs=True, dashboard=Sampler(server))
         service = HttpService(server, asyncio.get_running_loop(), 1000, context)
         try:
             return list(service.routes.routes)

@@ -1,0 +1,1 @@
+"""The page at /dashboard: how the models are doing, for people who look."""

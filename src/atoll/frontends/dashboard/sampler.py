@@ -1,0 +1,144 @@
+"""Reads a server now and then, for as long as somebody looks at the page, and keeps what it read in the last seconds.
+
+Nothing runs by itself: who asks has it read, at most once a second, however many ask. What was read lies here, so that
+viewers do not disturb each other.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from atoll.devices.cpu_meter import CpuMeter
+from atoll.frontends.dashboard.process_meter import ProcessMeter
+from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, Row, key_of, ordered, rows
+from atoll.frontends.dashboard.window import same_counts
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recent_errors import RecentError
+
+if TYPE_CHECKING:
+    from atoll.server import Server
+
+LEAST_S: Final = 0.9  # between two readings
+WINDOW_S: Final = 10.5  # what rates and percentiles are made of; five readings of a page that asks every 2 s
+FORGOTTEN_S: Final = 30.0  # after which the past tells nothing about now
+AT_ONCE: Final = 8  # models that are read before other threads get their turn
+
+Past = tuple[float, dict[ModelKey, ModelStatistics]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`rows`: worst first. `window_s`: the seconds that rates are of; None: nobody looked before. `up_s`: for how long
+    the frontends have been there.
+    """
+
+    rows: Sequence[Row]
+    machine: MachineReading
+    errors: Sequence[RecentError]
+    window_s: float | None
+    up_s: float
+    ready: bool
+
+
+class Sampler:
+    """Of one server. Thread-safe; whoever asks while it reads waits for the same sample."""
+
+    def __init__(self, server: "Server", clock: Callable[[], float] = time.monotonic):
+        self._server = server
+        self._clock = clock
+        self._began = clock()
+        self._lock = threading.Lock()
+        self._past: deque[Past] = deque()
+        self._latest: Sample | None = None
+        self._cpu: CpuMeter | None = None
+        self._gpus: Any = None
+        self._process: ProcessMeter | None = None
+
+    def look(self) -> Sample:
+        """How it is now, or was less than a second ago. Takes some milliseconds with hundreds of models: not for an
+        event loop's thread.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._latest is None or not self._past or now - self._past[-1][0] >= LEAST_S:
+                self._latest = self._read(now)
+            return self._latest
+
+    def _read(self, now: float) -> Sample:
+        server = self._server
+        self._forget(now)
+        statistics = self._statistics()
+        window_s, earlier = self._earlier(now)
+        reading = Reading(
+            states=server.model_states(),
+            failures={name: str(error) for name, error in server.failures().items()},
+            statistics=statistics,
+            earlier=earlier,
+            window_s=window_s,
+            memory=server.model_memory(),
+        )
+        found: list[Row] = []
+        for row in rows(reading):
+            found.append(row)
+            if len(found) % AT_ONCE == 0:
+                _let_others()
+        self._keep(now, statistics)
+        return Sample(
+            ordered(found), self._machine(), server.recent_errors(), window_s, now - self._began, server.ready()
+        )
+
+    def _forget(self, now: float) -> None:
+        past = self._past
+        if past and now - past[-1][0] > FORGOTTEN_S:
+            past.clear()
+            self._process = None
+        while len(past) > 1 and now - past[0][0] > WINDOW_S:
+            past.popleft()
+
+    def _statistics(self) -> list[ModelStatistics]:
+        found = []
+        for place, model in enumerate(self._server.models()):
+            if place % AT_ONCE == 0:
+                _let_others()
+            found.append(model.statistics())
+        return found
+
+    def _keep(self, now: float, statistics: list[ModelStatistics]) -> None:
+        """A model that rests is in the past as one object, however often it was read."""
+        before = self._past[-1][1] if self._past else {}
+        kept = {}
+        for one in statistics:
+            key = key_of(one)
+            known = before.get(key)
+            kept[key] = known if known is not None and same_counts(known, one) else one
+        self._past.append((now, kept))
+
+    def _earlier(self, now: float) -> tuple[float | None, dict[ModelKey, ModelStatistics]]:
+        if not self._past:
+            return None, {}
+        then, statistics = self._past[0]
+        return now - then, statistics
+
+    def _machine(self) -> MachineReading:
+        server = self._server
+        if self._cpu is None:
+            self._cpu = CpuMeter(LEAST_S)
+        if self._process is None:
+            self._process = ProcessMeter()
+        pool = server.memory_pool
+        return MachineReading(
+            self._cpu.read(),
+            self._process.read(),
+            (),
+            server.response_cache,
+            pool.used_bytes,
+            pool.total_bytes,
+        )
+
+
+def _let_others() -> None:
+    """Threads that wait for the interpreter get it at once, instead of after its switch interval of 5 ms."""
+    time.sleep(0)
