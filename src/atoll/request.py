@@ -121,7 +121,9 @@ class Trace(Protocol):
 
     @property
     def text(self) -> str | None:
-        """The client's trace context as the text of a JSON object; None where it sent none."""
+        """The trace context for what a model causes elsewhere, as the text of a JSON object; None where there is none.
+        It names the client's span, or the server's own for the model's work where it makes spans.
+        """
 
     @property
     def number(self) -> int:
@@ -136,8 +138,11 @@ class Trace(Protocol):
     def composed(self) -> None:
         """The model is an ensemble: others compute."""
 
-    def refused(self) -> None:
-        """The request was refused at the door: its sender hears nothing."""
+    def executed(self, instance: str, batch_size: int, requests: int) -> None:
+        """An instance of that name executes it, in a batch of so many elements and so many requests."""
+
+    def refused(self, error: BaseException | None = None) -> None:
+        """The request was refused at the door, with this error: its sender hears nothing."""
 
     def note(self, spans: Sequence["ModelSpan"]) -> None:
         """What the model's own code says that it did for the request, before its final response. Thread-safe."""

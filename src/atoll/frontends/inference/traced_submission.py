@@ -5,7 +5,8 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Literal
 
 from atoll.frontends.inference.carried_headers import CarriedHeaders
-from atoll.observability.tracing.trace import Part, TracedSender
+from atoll.observability.tracing.record import Part
+from atoll.observability.tracing.trace import TracedSender
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ class TracedSubmission:
             request.sender = TracedSender(part, sender, ends=False)
         try:
             model.submit(request)
-        except BaseException:
+        except BaseException as error:
             if part is not None:
-                part.refused()
+                part.refused(error)
             raise
 
 

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from atoll.observability.tracing.trace import Record
+from atoll.observability.tracing.entries import entries
+from atoll.observability.tracing.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -100,5 +101,5 @@ def _text(records: Sequence[Record]) -> bytes:
     return b",".join(
         json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
         for record in records
-        for entry in record.entries()
+        for entry in entries(record)
     )

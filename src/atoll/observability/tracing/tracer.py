@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from atoll.observability.tracing.context import TraceContext
 from atoll.observability.tracing.file import TraceFiles
+from atoll.observability.tracing.record import Part, Record
 from atoll.observability.tracing.settings import TraceSettings, TraceUpdate, updated
-from atoll.observability.tracing.trace import Part, Record, RequestTrace, TracedSender
+from atoll.observability.tracing.trace import RequestTrace, TracedSender
 from atoll.request import InferenceRequest
 
 MAX_PENDING = 10_000  # traces that are kept for an indexed file; one of more would fill the memory first
@@ -81,12 +82,12 @@ class Tracer:
         `end` when the answer has gone, or the request was refused. All others call `refused` of the trace then.
         """
         record = self._sampled(request.model_name, context) if self.active else None
-        part = None if record is None else record.begin(0)
+        part = None if record is None else record.begin(None)
         if record is None or part is None:
             if context is not None:
                 request.trace = RequestTrace(context)
             return None
-        request.trace = RequestTrace(context, record, part)
+        request.trace = RequestTrace(context, part)
         if not client:
             request.sender = TracedSender(part, request.sender, ends=True)
         return part

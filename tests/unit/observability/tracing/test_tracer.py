@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atoll.errors import InvalidArgumentError
 from atoll.observability.tracing import file as files
-from atoll.observability.tracing import trace as traces
+from atoll.observability.tracing import record as records
 from atoll.observability.tracing import tracer as tracers
 from atoll.observability.tracing.settings import TraceSettings, read_update
 from atoll.observability.tracing.trace import RequestTrace, join_made
@@ -253,13 +253,13 @@ def test_no_more_traces_than_a_bound_wait_for_a_file(tmp_path: Path, monkeypatch
 
 def test_traces_that_wait_take_a_bounded_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces with tensors are as large as their requests: the number alone bounds nothing."""
-    monkeypatch.setattr(tracers, "MAX_PENDING_BYTES", 2 * traces.PART_BYTES)
+    monkeypatch.setattr(tracers, "MAX_PENDING_BYTES", 2 * records.PART_BYTES)
     one = tracer(tmp_path, levels=("TENSORS",), log_frequency=4_000_000_000)
     for number in range(3):
         run(one, id=str(number))
     one.close()
     assert {entry["id"] for entry in read(tmp_path / "t.json.0")} == {1, 2}
-    monkeypatch.setattr(files, "MAX_WAITING_BYTES", traces.PART_BYTES)
+    monkeypatch.setattr(files, "MAX_WAITING_BYTES", records.PART_BYTES)
     other = tracer(tmp_path, levels=("TENSORS",), log_frequency=0)
     run(other)
     other.close()
@@ -267,7 +267,7 @@ def test_traces_that_wait_take_a_bounded_room(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_stream_without_an_end_is_traced_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "MAX_TENSOR_TEXT", 100)
+    monkeypatch.setattr(records, "MAX_TEXT", 100)
     one = tracer(tmp_path, levels=("TENSORS",))
     long = request(id="i" * 101)
     one.begin(long)
