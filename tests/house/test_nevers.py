@@ -41,6 +41,7 @@ PURE = [
     "frontends/access/key_form.py",
     "frontends/access/rate.py",
     "frontends/access/restrictions.py",
+    "isolation/told_spans.py",
     "memory_region.py",
     "models/budget.py",
     "models/instance_placements.py",

@@ -17,6 +17,7 @@ from atoll.isolation.processes import Processes
 from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
+from atoll.isolation.told_spans import note_spans
 from atoll.model_log import hear_verbosity, is_verbose
 from atoll.request import Defer, InferenceRequest, Trace
 from atoll.tensor import Buffer
@@ -189,9 +190,11 @@ class Link:
         elif kind == wire.TELL:
             self._services.tell(wire.parse(payload, self._exchange))
         elif kind == wire.RESCHEDULE:
+            facts = wire.parse(payload, None).facts
             request = self._requests.pop(key, None)
             if request is not None:
                 self._keys.pop(request, None)
+                note_spans(request, facts)
                 self._answers().reschedule(request)
         elif kind == wire.PROBED:
             said = self._probes.get(key)
@@ -218,11 +221,13 @@ class Link:
             return
         answers = self._answers()
         self._answered = True
+        facts = packet.facts
+        if final:
+            note_spans(request, facts)
         if packet.flags & wire.EMPTY:
             if final:
                 answers.finish(request)
             return
-        facts = packet.facts
         error = None
         parameters = None
         if facts:

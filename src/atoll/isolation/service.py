@@ -98,9 +98,11 @@ class Service:
             parts = [bytes(part) if type(part) is memoryview else part for part in parts]
         self.channel.queue(parts)
 
-    def fail(self, request: int, error: AtollError, final: bool = True) -> None:
+    def fail(
+        self, request: int, error: AtollError, final: bool = True, facts: Mapping[str, Any] = wire.NOTHING
+    ) -> None:
         """The error in the place of a response."""
-        self.respond(request, (), {"error": str(error), "code": error.code.name}, final)
+        self.respond(request, (), {**facts, "error": str(error), "code": error.code.name}, final)
 
     def probed(self, question: int, ready: bool) -> None:
         """Whether the model says that it is ready."""
@@ -112,13 +114,13 @@ class Service:
         if not self.in_batch or threading.get_ident() != self._main:
             self.channel.flush()
 
-    def finish(self, request: int) -> None:
+    def finish(self, request: int, facts: Mapping[str, Any] = wire.NOTHING) -> None:
         """No further response comes."""
-        self.channel.queue(wire.pack(wire.RESPONSE, request, None, flags=wire.FINAL | wire.EMPTY))
+        self.channel.queue(wire.pack(wire.RESPONSE, request, None, facts=facts, flags=wire.FINAL | wire.EMPTY))
 
-    def reschedule(self, request: int) -> None:
+    def reschedule(self, request: int, facts: Mapping[str, Any] = wire.NOTHING) -> None:
         """The server is to queue the request again."""
-        self.channel.queue([wire.message(wire.RESCHEDULE, request)])
+        self.channel.queue(wire.pack(wire.RESCHEDULE, request, None, facts=facts))
 
     def look(self) -> None:
         """Read what has come, if nobody else is at it."""

@@ -37,7 +37,7 @@ READY = 16  # a packet without tensors: what the server should know of the model
 FAILED = 17  # a packet without tensors: why the model cannot be started
 RESPONSE = 18  # key: the request's; a packet
 RELEASED = 19  # key: the batch's; how many nanoseconds its execution took: room for the next one
-RESCHEDULE = 20  # key: the request's
+RESCHEDULE = 20  # key: the request's; a packet without tensors
 INFER = 21  # key: the call's; a packet
 CANCEL_CALL = 22  # key: the call's
 ASK = 23  # key: the question's; a packet
@@ -326,7 +326,8 @@ def _parse_facts(known: bytes) -> Facts:
         facts = json.loads(known)
         if type(facts) is not dict:
             raise WireError("a message's facts are no object")
-        if len(known) <= INLINE_BYTES // 8 and "trace" not in facts:  # which are of one request only
+        of_one_request = "trace" in facts or "spans" in facts
+        if len(known) <= INLINE_BYTES // 8 and not of_one_request:
             if len(_facts) >= _REMEMBERED:
                 _facts.clear()
                 _facts[b""] = NOTHING

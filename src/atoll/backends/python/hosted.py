@@ -15,6 +15,7 @@ from atoll.backends.python.request_facts import request_facts
 from atoll.backends.python.runner import PythonModel
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse
 from atoll.backends.python.utils.current import set_process_host
+from atoll.backends.python.utils.span_recorder import SpanRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
         """What a child's service (isolation/service.py) does for answers."""
 
         def respond(self, request: int, tensors: Sequence[Tensor], facts: Mapping[str, Any], final: bool) -> None: ...
-        def fail(self, request: int, error: AtollError, final: bool) -> None: ...
-        def finish(self, request: int) -> None: ...
-        def reschedule(self, request: int) -> None: ...
+        def fail(self, request: int, error: AtollError, final: bool, facts: Mapping[str, Any]) -> None: ...
+        def finish(self, request: int, facts: Mapping[str, Any]) -> None: ...
+        def reschedule(self, request: int, facts: Mapping[str, Any]) -> None: ...
         def flush(self) -> None: ...
         def flush_unless_in_batch(self) -> None: ...
         def look(self) -> None: ...
@@ -143,11 +144,12 @@ class HostedPythonModel:
         model = self._model
         self._next_key = max(self._next_key, requests[-1][0] + 1) if requests else self._next_key
         for key, packet in requests:
-            delivery = self._deliveries[key] = _Delivery(self, self._service, key)
+            facts = request_facts(packet.facts)
+            recorder = SpanRecorder() if facts.trace_number else None
+            delivery = self._deliveries[key] = _Delivery(self, self._service, key, recorder)
             if self._cancelled and key in self._cancelled:
                 self._cancelled.discard(key)
                 delivery.cancelled = True
-            facts = request_facts(packet.facts)
             received.append(
                 InferenceRequest.received(
                     packet.tensors,
@@ -164,6 +166,7 @@ class HostedPythonModel:
                     state_output_names=self._states,
                     trace_context=facts.trace_context,
                     trace_origin=facts.trace_number,
+                    span_recorder=recorder,
                     decoupled=model.decoupled,
                 )
             )
@@ -197,34 +200,43 @@ class HostedPythonModel:
 class _Delivery:
     """Where the responses of one request go: host.py, Delivery."""
 
-    __slots__ = ("_key", "_model", "_service", "cancelled")
+    __slots__ = ("_key", "_model", "_recorder", "_service", "cancelled")
 
-    def __init__(self, model: HostedPythonModel, service: Service, key: int):
+    def __init__(self, model: HostedPythonModel, service: Service, key: int, recorder: SpanRecorder | None):
         self._model = model
         self._service = service
         self._key = key
+        self._recorder = recorder
         self.cancelled = False
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         service = self._service
+        facts = _NO_FACTS
         if final:
             self._model.answered(self._key)
+            facts = self._spans()
         if response is None:
-            service.finish(self._key)
+            service.finish(self._key, facts)
         elif response.error_or_none is not None:
-            service.fail(self._key, response.error_or_none.as_atoll_error(), final)
+            service.fail(self._key, response.error_or_none.as_atoll_error(), final, facts)
         else:
             parameters = response.parameter_values
-            facts = {"parameters": parameters} if parameters else _NO_FACTS
+            if parameters:
+                facts = {**facts, "parameters": parameters}
             service.respond(self._key, response.tensors, facts, final)
         service.flush_unless_in_batch()
+
+    def _spans(self) -> dict[str, Any]:
+        """What the model has said of its own work: told with what ends this execution."""
+        rows = self._recorder.close() if self._recorder is not None else None
+        return {"spans": rows} if rows else _NO_FACTS
 
     def flush(self) -> None:
         self._service.flush()
 
     def reschedule(self) -> None:
         self._model.answered(self._key)
-        self._service.reschedule(self._key)
+        self._service.reschedule(self._key, self._spans())
         self._service.flush_unless_in_batch()
 
     def is_cancelled(self) -> bool:

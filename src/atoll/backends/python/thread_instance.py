@@ -21,8 +21,10 @@ from atoll.backends.python.runner import PythonModel
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse
 from atoll.backends.python.utils import Tensor as PbTensor
 from atoll.backends.python.utils.current import offer_host
+from atoll.backends.python.utils.span_recorder import SpanRecorder
 from atoll.errors import AtollError
 from atoll.request import InferenceRequest as EngineRequest
+from atoll.request import ModelSpan
 from atoll.tensor import DataType, Tensor
 
 if TYPE_CHECKING:
@@ -205,10 +207,11 @@ class ThreadInstance:
     def _received(self, request: EngineRequest) -> InferenceRequest:
         answers = self._answers
         assert answers is not None, "a batch was begun before the instance was opened. This is a bug"
+        recorder = SpanRecorder() if request.trace is not None and request.trace.number else None
         facts = split_parameters(request.parameters or {}, timeout=request.timeout_us, outputs=request.output_names)
         return InferenceRequest.received(
             [_received_input(tensor) for tensor in request.inputs.values()],
-            delivery=_Delivery(answers, request),
+            delivery=_Delivery(answers, request, recorder),
             host=self._host,
             model_name=self._setup["name"],
             model_version=str(self._setup["version"]),
@@ -221,6 +224,7 @@ class ThreadInstance:
             state_output_names=self._states,
             trace_context=request.trace.text if request.trace is not None else None,
             trace_origin=request.trace,
+            span_recorder=recorder,
             decoupled=self._model.decoupled,
         )
 
@@ -278,13 +282,16 @@ _SOLE = _sole()
 class _Delivery:
     """Where the responses of one request go: host.py, Delivery."""
 
-    __slots__ = ("_answers", "_request")
+    __slots__ = ("_answers", "_recorder", "_request")
 
-    def __init__(self, answers: Answers, request: EngineRequest):
+    def __init__(self, answers: Answers, request: EngineRequest, recorder: SpanRecorder | None):
         self._answers = answers
         self._request = request
+        self._recorder = recorder
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
+        if final:
+            self._note_spans()
         if response is None:
             self._answers.finish(self._request)
             return
@@ -300,7 +307,15 @@ class _Delivery:
     def flush(self) -> None:
         pass
 
+    def _note_spans(self) -> None:
+        """What the model has said of its own work, before the record of the request may be whole."""
+        if self._recorder is not None and self._request.trace is not None:
+            rows = self._recorder.close()
+            if rows:
+                self._request.trace.note([ModelSpan(*row) for row in rows])
+
     def reschedule(self) -> None:
+        self._note_spans()
         self._answers.reschedule(self._request)
         self._answers.settle()
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from atoll.backends.python.host import Delivery, ModelHost
     from atoll.backends.python.utils.calls import ResponseIterator
+    from atoll.backends.python.utils.span_recorder import SpanRecorder
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
@@ -68,6 +69,7 @@ class InferenceRequest:
         "parameter_values",
         "preferred_memory",
         "release_flags",
+        "span_recorder",
         "trace_context",
         "trace_origin",
     )
@@ -124,6 +126,7 @@ class InferenceRequest:
         self.preferred_memory = preferred_memory
         self.trace_context = trace.get_context() if trace is not None else None
         self.trace_origin = trace.origin if trace is not None else None
+        self.span_recorder = trace.recorder if trace is not None else None
         self.parameter_values: Mapping[str, Parameter] = (
             checked_parameters(parameters, floats=False) if parameters is not None else _NO_PARAMETERS
         )
@@ -152,6 +155,7 @@ class InferenceRequest:
         state_output_names: Sequence[str] = (),
         trace_context: str | None = None,
         trace_origin: object = None,
+        span_recorder: SpanRecorder | None = None,
         decoupled: bool = False,
     ) -> InferenceRequest:
         """A request as the server hands it to a model; nothing is checked again. Outputs that are states are sent
@@ -173,6 +177,7 @@ class InferenceRequest:
         self._sent_names = (*self.output_names, *state_output_names) if state_output_names else self.output_names
         self.trace_context = trace_context
         self.trace_origin = trace_origin
+        self.span_recorder = span_recorder
         self.preferred_memory = None
         self.decoupled = decoupled
         self.release_flags = 1
@@ -220,8 +225,8 @@ class InferenceRequest:
         return json.dumps(self.parameter_values, separators=(",", ":"), ensure_ascii=False)
 
     def trace(self) -> InferenceTrace:
-        """The trace that the request belongs to: hand it to the requests made for this one."""
-        return InferenceTrace(self.trace_context, self.trace_origin)
+        """The trace that the request belongs to: hand it to the requests made for this one, and add spans to it."""
+        return InferenceTrace(self.trace_context, self.trace_origin, self.span_recorder)
 
     def requested_output_names(self) -> set[str]:
         """The outputs that the client wants."""
