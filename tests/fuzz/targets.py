@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from tests.fuzz import (
     body_targets,
+    channel_targets,
     framing_targets,
     grpc_targets,
     header_targets,
@@ -20,6 +21,7 @@ from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
     **body_targets.TARGETS,
+    **channel_targets.TARGETS,
     **framing_targets.TARGETS,
     **model_targets.TARGETS,
     **region_targets.TARGETS,

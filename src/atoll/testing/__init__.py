@@ -2,9 +2,10 @@
 the suite that every backend passes (backend_contract, which needs pytest).
 """
 
+from atoll.request import ModelSpan
 from atoll.testing.python_answers import Answer, Request
 from atoll.testing.python_host import LogLine
 from atoll.testing.python_model import PythonModel
 from atoll.testing.python_stream import Stream
 
-__all__ = ["Answer", "LogLine", "PythonModel", "Request", "Stream"]
+__all__ = ["Answer", "LogLine", "ModelSpan", "PythonModel", "Request", "Stream"]

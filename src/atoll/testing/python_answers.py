@@ -3,13 +3,14 @@
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
 from atoll.backends.python.utils import InferenceResponse
+from atoll.backends.python.utils.span_recorder import SpanRecorder
 from atoll.errors import AtollError
-from atoll.request import Parameter
+from atoll.request import ModelSpan, Parameter
 from atoll.tensor import Array
 
 
@@ -32,11 +33,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response: `answer["OUTPUT0"]` is the array of that output. With `error` there are no outputs."""
+    """One response: `answer["OUTPUT0"]` is the array of that output. With `error` there are no outputs. `spans`: what
+    the model has added to the trace of its request, in the order in which they began; empty in a stream's answers.
+    """
 
     outputs: Mapping[str, Array]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     error: AtollError | None = None
+    spans: tuple[ModelSpan, ...] = ()
 
     def __getitem__(self, name: str) -> Array:
         if self.error is not None:
@@ -56,10 +60,24 @@ class Mailbox:
         self._ended = False
         self._cancelled = cancelled
         self.rescheduled = False
+        self.recorder = SpanRecorder()  # of this execution
+        self._spans: list[ModelSpan] = []
+
+    @property
+    def spans(self) -> tuple[ModelSpan, ...]:
+        """What the model has noted of its work, in all executions that have ended."""
+        return tuple(self._spans)
+
+    def _note_spans(self) -> None:
+        first = len(self._spans)
+        spans = [ModelSpan(*row) for row in self.recorder.close()]
+        self._spans += [replace(one, parent=one.parent + first) if one.parent >= 0 else one for one in spans]
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """See `Delivery.send`."""
         with self._changed:
+            if final:
+                self._note_spans()
             if response is not None:
                 self._responses.append(response)
             self._ended = self._ended or final
@@ -71,6 +89,7 @@ class Mailbox:
     def reschedule(self) -> None:
         """See `Delivery.reschedule`."""
         with self._changed:
+            self._note_spans()
             self.rescheduled = True
             self._changed.notify_all()
 
@@ -85,6 +104,7 @@ class Mailbox:
     def reopen(self) -> None:
         """The request that was given back is executed again."""
         self.rescheduled = False
+        self.recorder = SpanRecorder()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until nothing more will come of this execution; False after so many seconds."""

@@ -208,6 +208,7 @@ class PythonModel:
             timeout=request.timeout_us,
             parameters=dict(request.parameters),
             requested_output_names=tuple(request.outputs) or tuple(one.name for one in self._config.output),
+            span_recorder=mailbox.recorder,
             decoupled=self._config.decoupled,
         )
 
@@ -222,10 +223,10 @@ class PythonModel:
         while (response := mailbox.next(self._timeout_s)) is not None:
             answers.append(self._answer(response))
         if len(answers) == 1:
-            return answers[0]
+            return replace(answers[0], spans=mailbox.spans)
         remedy = "use stream() for a decoupled model" if self._config.decoupled else "it must send one"
         error = InvalidArgumentError(f"model '{self.name}' has sent {len(answers)} responses to one request: {remedy}")
-        return Answer({}, {}, error)
+        return Answer({}, {}, error, mailbox.spans)
 
     def _answer(self, response: InferenceResponse) -> Answer:
         error: AtollError | None

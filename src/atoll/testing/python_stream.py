@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from atoll.backends.python.utils import InferenceResponse
+from atoll.request import ModelSpan
 from atoll.testing.python_answers import Answer, Mailbox
 
 
@@ -37,6 +38,11 @@ class Stream:
         if answer.error is not None:
             raise answer.error
         return answer
+
+    @property
+    def spans(self) -> tuple[ModelSpan, ...]:
+        """What the model has added to the trace of the request, once that has ended."""
+        return self._mailbox.spans
 
     def cancel(self) -> None:
         """Withdraw the request, as a client that disconnects; answers that the model sends all the same still come."""
