@@ -56,12 +56,11 @@ class Room(Protocol):
 class _Batch:
     """One that is being executed."""
 
-    __slots__ = ("begin_ns", "fillers", "requests", "size")
+    __slots__ = ("begin_ns", "requests", "size")
 
-    def __init__(self, requests: Sequence[InferenceRequest], begin_ns: int, fillers: int):
+    def __init__(self, requests: Sequence[InferenceRequest], begin_ns: int):
         self.requests = requests
         self.begin_ns = begin_ns
-        self.fillers = fillers  # how many of the requests nobody has made
         self.size = sum([request.batch_size for request in requests])
 
 
@@ -140,7 +139,7 @@ class RequestModelInstance:
             self._held[request] = None if self._responses is None else ResponseProgress(self._responses, begin_ns)
             request.on_cancel = self._backend.cancel
         number = next(self._numbers)
-        self._batches[number] = _Batch(requests, begin_ns, len(requests) - len(answered))
+        self._batches[number] = _Batch(requests, begin_ns)
         self._backend.begin(number, requests)
         if self._closed:  # meanwhile: nobody else answers these
             self.abandon(self._stopped())
@@ -251,7 +250,7 @@ class RequestModelInstance:
             stamps.compute_start = start_ns
             stamps.compute_input_end = now_ns - infer_ns
             stamps.compute_output_start = now_ns
-        self._statistics.record_execution(done.size, now_ns - infer_ns - start_ns, infer_ns, done.fillers)
+        self._statistics.record_execution(done.size, now_ns - infer_ns - start_ns, infer_ns)
         return done.requests
 
     def down(self, reason: str) -> None:
@@ -284,7 +283,7 @@ class RequestModelInstance:
         if not stamps.compute_output_start:  # it was answered while its batch was still being executed
             stamps.compute_input_end = stamps.compute_start
             stamps.compute_output_start = end_ns
-        self._statistics.record_success(stamps)
+        self._statistics.record_success(stamps, request.batch_size)
 
     def fail(self, request: InferenceRequest, error: AtollError, *, executed: bool) -> None:
         """End a request that the backend does not have (any more) with this error."""

@@ -35,11 +35,12 @@ class BatchStatistics:
 class ModelStatistics:
     """A snapshot. `last_inference_ms` is wall-clock milliseconds since the epoch, 0 before the first inference.
 
-    `inference_count` counts the items of successful batches, `execution_count` the executions. The durations of a
-    batch count once for each of its requests, as in Triton. A hit of the response cache counts in `success`, `queue`
-    and `cache_hit` alone; `cached`: whether the model's configuration enables that cache. `failures` counts failed
-    requests by reason. `response_stats`: of a decoupled model, its responses by their place. `labels` are those that
-    its metrics have beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
+    `inference_count` counts the items of requests that were executed and succeeded, `execution_count` the executions:
+    of models that take requests as they are those too that failed. The durations of a batch count once for each of its
+    requests, as in Triton. A hit of the response cache counts in `success`, `queue` and `cache_hit` alone; `cached`:
+    whether the model's configuration enables that cache. `failures` counts failed requests by reason.
+    `response_stats`: of a decoupled model, its responses by their place. `labels` are those that its metrics have
+    beside model, version and reason. `load_ns` is how long loading it took; 0: unknown.
 
     The distributions are of the same requests as `success`, `queue` and the compute durations together. `summaries`:
     what came lately, where the server's settings want it. `refusals` counts the requests that were refused before they
@@ -177,7 +178,7 @@ class StatisticsRecorder:
             self._compute_input_ns += input_ns * count
             self._compute_infer_ns += infer_ns * count
             self._compute_output_ns += output_ns * count
-            self._inferences -= fillers
+            self._inferences += size - fillers
             self._count_execution(size, input_ns, infer_ns, output_ns)
             if self._summaries is not None:
                 for request in requests:
@@ -186,15 +187,15 @@ class StatisticsRecorder:
                         end, end - stamps.request_start, start - stamps.queue_start, input_ns, infer_ns, output_ns
                     )
 
-    def record_execution(self, size: int, input_ns: int, infer_ns: int, fillers: int = 0) -> None:
+    def record_execution(self, size: int, input_ns: int, infer_ns: int) -> None:
         """A batch of `size` items was executed whose requests succeed or fail one by one."""
         with self._lock:
-            self._inferences -= fillers
             self._count_execution(size, input_ns, infer_ns, 0)
 
-    def record_success(self, stamps: Timeline) -> None:
-        """A request of such a batch succeeded."""
+    def record_success(self, stamps: Timeline, items: int) -> None:
+        """A request of such a batch succeeded, which had so many items."""
         with self._lock:
+            self._inferences += items
             self._count_request(
                 stamps,
                 stamps.compute_input_end - stamps.compute_start,
@@ -234,6 +235,7 @@ class StatisticsRecorder:
         """A request of an ensemble succeeded, whose steps took so long in all: it counts as an execution of its own."""
         with self._lock:
             self._count_request(request.timeline, input_ns, infer_ns, output_ns)
+            self._inferences += request.batch_size
             self._count_execution(request.batch_size, input_ns, infer_ns, output_ns)
 
     def _count_request(self, stamps: Timeline, input_ns: int, infer_ns: int, output_ns: int) -> None:
@@ -253,7 +255,6 @@ class StatisticsRecorder:
 
     def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         self._last_inference_ms = time.time_ns() // 1_000_000
-        self._inferences += size
         self._executions += 1
         batch = self._batches.get(size)
         if batch is None:
