@@ -34,7 +34,10 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunningServer:
-    """One server on this machine, in a session of its own, with the two ports that carry inference."""
+    """One server on this machine, in a session of its own, with the two ports that carry inference.
+
+    Its metrics are on the port behind these.
+    """
 
     side: Side
     process: "subprocess.Popen[bytes]"
@@ -43,6 +46,10 @@ class RunningServer:
 
     def port(self, protocol: Protocol) -> int:
         return self.http_port if protocol == "http" else self.grpc_port
+
+    @property
+    def metrics_port(self) -> int:
+        return self.grpc_port + 1
 
     def cpu_seconds(self) -> float:
         """Processor seconds used so far by the server and its child processes."""
@@ -146,7 +153,7 @@ def _refuse_taken_ports(first: int, last: int) -> None:
             try:
                 probe.bind(("0.0.0.0", port))
             except OSError as error:
-                raise ServerError(f"port {port} cannot be had ({error}); choose six free ones with --port") from error
+                raise ServerError(f"port {port} cannot be had ({error}); choose free ones with --port") from error
 
 
 def _is_ready(http_port: int) -> bool:

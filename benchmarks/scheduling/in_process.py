@@ -19,7 +19,7 @@ from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
 from atoll.observability.statistics.model import StatisticsRecorder
-from atoll.request import InferenceRequest, InferenceResponse
+from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.scheduling.choose import choose_scheduler
 from atoll.tensor import DataType, Tensor
 from benchmarks.scheduling.repository import LIVE_STATE, lay_out_live
@@ -55,11 +55,12 @@ class _Null:
         pass
 
 
-class _Window:
-    """How many answers a thread still waits for."""
+class Window:
+    """How many answers a thread still waits for: at most `outstanding`."""
 
-    def __init__(self) -> None:
-        self._room = threading.Semaphore(OUTSTANDING)
+    def __init__(self, outstanding: int = OUTSTANDING) -> None:
+        self._outstanding = outstanding
+        self._room = threading.Semaphore(outstanding)
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         self._room.release()
@@ -68,12 +69,13 @@ class _Window:
         self._room.acquire()
 
     def wait_for_all(self) -> None:
-        for _ in range(OUTSTANDING):
+        for _ in range(self._outstanding):
             self._room.acquire()
 
 
 @contextmanager
-def _null_pool() -> Iterator[tuple[InstancePool, StatisticsRecorder]]:
+def null_pool(statistics: StatisticsRecorder, *, driven_by_submitter: bool = False) -> Iterator[InstancePool]:
+    """A running pool, with one instance, of a dynamically batched model that does nothing."""
     config = ModelConfig(
         name="null",
         max_batch_size=32,
@@ -81,33 +83,36 @@ def _null_pool() -> Iterator[tuple[InstancePool, StatisticsRecorder]]:
         output=(ModelOutput(name="OUTPUT0", data_type=DataType.FP32, dims=(16,)),),
         dynamic_batching=ModelDynamicBatching(),
     )
-    statistics, clock = StatisticsRecorder("null", "1"), Clock()
+    clock = Clock()
     instance = ModelInstance("null", _Null(), plan_batches(config), "1", statistics)
-    pool = InstancePool("null", choose_scheduler(config), [instance], clock, bounded=False)
+    pool = InstancePool("null", choose_scheduler(config), [instance], clock, bounded=driven_by_submitter)
     pool.start()
-    yield pool, statistics
-    pool.stop(time.monotonic_ns() + 10**10)
-    clock.close()
+    try:
+        yield pool
+    finally:
+        pool.stop(time.monotonic_ns() + 10**10)
+        clock.close()
 
 
 def batcher_cost(requests: int) -> BatcherCost:
     """Of a dynamically batched model that does nothing, with `requests` of each of 8 threads."""
-    with _null_pool() as (pool, statistics):
+    statistics = StatisticsRecorder("null", "1")
+    with null_pool(statistics) as pool:
 
         def ask() -> None:
-            window = _Window()
+            window = Window()
             for _ in range(requests):
                 window.wait()
-                request = _request(window)
+                request = null_request(window)
                 request.timeline.request_start = time.monotonic_ns()
                 pool.submit(request)
             window.wait_for_all()
 
         def only_make() -> None:
-            window = _Window()
+            window = Window()
             for _ in range(requests):
                 window.wait()
-                request = _request(window)
+                request = null_request(window)
                 request.timeline.request_start = time.monotonic_ns()
                 window.send(None, True)
 
@@ -123,8 +128,10 @@ def batcher_cost(requests: int) -> BatcherCost:
     )
 
 
-def _request(window: _Window) -> InferenceRequest:
-    return InferenceRequest("null", {"INPUT0": Tensor("INPUT0", DataType.FP32, (1, 16), array=_ROW)}, window)
+def null_request(window: Window, defer: Defer | None = None) -> InferenceRequest:
+    """One row for the model that does nothing."""
+    tensor = Tensor("INPUT0", DataType.FP32, (1, 16), array=_ROW)
+    return InferenceRequest("null", {"INPUT0": tensor}, window, defer=defer)
 
 
 def _timed(work: Any) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""What seeing costs: recording a request, a scrape of many models, traces, an open dashboard."""
