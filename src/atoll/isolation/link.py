@@ -222,7 +222,7 @@ class Link:
         answers = self._answers()
         self._answered = True
         facts = packet.facts
-        if final:
+        if final and facts:
             note_spans(request, facts)
         if packet.flags & wire.EMPTY:
             if final:

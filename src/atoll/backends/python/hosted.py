@@ -214,7 +214,8 @@ class _Delivery:
         facts = _NO_FACTS
         if final:
             self._model.answered(self._key)
-            facts = self._spans()
+            if self._recorder is not None:
+                facts = self._spans()
         if response is None:
             service.finish(self._key, facts)
         elif response.error_or_none is not None:

@@ -290,7 +290,7 @@ class _Delivery:
         self._recorder = recorder
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
-        if final:
+        if final and self._recorder is not None:
             self._note_spans()
         if response is None:
             self._answers.finish(self._request)
