@@ -6,7 +6,7 @@ that are too long, which may depend on what a client sends, are shortened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class NoSpan:
 
     def set_attribute(self, name: str, value: Attribute) -> None:
         """As `Span.set_attribute`, for nobody."""
-        _checked_attribute(name, value)
+        if not _is_plain(name, value):
+            _checked_attribute(name, value)
 
     def __enter__(self) -> NoSpan:
         return self
@@ -47,6 +48,7 @@ class NoSpan:
 
 
 NO_SPAN = NoSpan()
+_PLAIN = frozenset((bool, float, str))
 
 
 class Span:
@@ -88,18 +90,31 @@ class Span:
 
 def make_span(recorder: SpanRecorder | None, name: str, attributes: Mapping[str, Attribute] | None) -> Span | NoSpan:
     """A span of the request with that recorder; one that notes nothing where there is none."""
-    if name.__class__ is not str or not name:
-        name = _checked_name(name, "a span's name")
-    checked = {} if attributes is None else _checked_attributes(attributes)
     if recorder is None or recorder.closed:
+        if name.__class__ is not str or not name:
+            _checked_name(name, "a span's name")
+        if attributes is not None:
+            for key, value in _items(attributes):
+                if not _is_plain(key, value):
+                    _checked_attribute(key, value)
         return NO_SPAN
-    return Span(recorder, whole_text(name, MAX_NAME), checked)
+    name = whole_text(_checked_name(name, "a span's name"), MAX_NAME)
+    checked = {} if attributes is None else dict([_checked_attribute(*item) for item in _items(attributes)])
+    return Span(recorder, name, checked)
 
 
-def _checked_attributes(attributes: Any) -> dict[str, Attribute]:
-    if not isinstance(attributes, Mapping):
+def _items(attributes: Any) -> Iterable[tuple[Any, Any]]:
+    if attributes.__class__ is not dict and not isinstance(attributes, Mapping):
         raise TypeError(f"a span's attributes must be a dict, got {type(attributes).__name__}")
-    return dict([_checked_attribute(name, value) for name, value in attributes.items()])
+    return attributes.items()
+
+
+def _is_plain(name: Any, value: Any) -> bool:
+    """Whether it certainly is right; what else is, `_checked_attribute` knows."""
+    if name.__class__ is not str or not name:
+        return False
+    kind = value.__class__
+    return kind in _PLAIN or (kind is int and MIN_INTEGER <= value <= MAX_INTEGER)
 
 
 def _checked_attribute(name: Any, value: Any) -> tuple[str, Attribute]:

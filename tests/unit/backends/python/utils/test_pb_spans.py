@@ -81,7 +81,7 @@ def test_what_passes_through_goes_on_and_is_noted() -> None:
     texts = [
         "ValueError: no voice",
         "KeyError",
-        "Odd",
+        "OddError",
         "CancelledError: late",
         ("RuntimeError: " + "x" * 9999)[:MAX_ERROR],
     ]
