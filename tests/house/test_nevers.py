@@ -45,6 +45,7 @@ PURE = [
     "memory_region.py",
     "models/budget.py",
     "models/instance_placements.py",
+    "observability/timeline",
     "repositories/watcher.py",
     "execution/driving.py",
     "models/request_validation.py",

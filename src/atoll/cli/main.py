@@ -14,6 +14,7 @@ COMMANDS = {
     "sagemaker": ("atoll.cli.sagemaker_command", "serve as Amazon SageMaker's hosting containers do"),
     "validate": ("atoll.cli.validate_command", "say what is wrong with the models of a repository, without serving"),
     "inspect": ("atoll.cli.inspect_command", "show what a model holds and the config.pbtxt that would be used"),
+    "trace": ("atoll.cli.trace_command", "draw the traces that a server has written to a file"),
     "key": ("atoll.cli.key_command", "make an API key for --api-key-file"),
 }
 PIPE_CLOSED = 128 + 13  # what a shell says of a program that SIGPIPE ended
