@@ -17,7 +17,8 @@ from atoll.tensor import Array
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to a model under test. `inputs`: names to arrays, or sequences, with the batch dimension where the
-    model has one. `outputs` empty asks for all. `timeout_us` 0 means none.
+    model has one. `outputs` empty asks for all. `timeout_us` 0 means none. `trace_context`: what the model gets by
+    `request.trace().get_context()`, a text of JSON with `traceparent`.
     """
 
     inputs: Mapping[str, Array | Sequence[Any]]
@@ -29,6 +30,7 @@ class Request:
     sequence_end: bool = False
     timeout_us: int = 0
     cancelled: bool = False
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ class PythonModel:
             timeout=request.timeout_us,
             parameters=dict(request.parameters),
             requested_output_names=tuple(request.outputs) or tuple(one.name for one in self._config.output),
+            trace_context=request.trace_context,
             span_recorder=mailbox.recorder,
             decoupled=self._config.decoupled,
         )
@@ -251,6 +252,7 @@ class PythonModel:
             bool(request.flags() & 1),
             bool(request.flags() & 2),
             request.timeout(),
+            trace_context=request.trace_context,
         )
         self._run([(whole, mailbox)])
 

@@ -240,6 +240,69 @@ def test_an_asynchronous_model_is_awaited(make: Make) -> None:
         assert model.execute(ROW)["OUTPUT"].tolist() == [[1, 2]]
 
 
+# ---- spans
+
+
+def test_the_spans_of_a_request_are_with_its_answer(make: Make) -> None:
+    body = """
+    for number, request in enumerate(requests):
+        with request.trace().span("whole", {"number": number}), request.trace().span("part"):
+            if request.request_id() == "bad":
+                raise ValueError("no")
+    return [respond(array(r)) for r in requests]
+    """
+    with PythonModel(make(body)) as model:
+        first, second = model.execute_batch([ROW, Request(ROW)])
+        assert [(one.name, one.parent) for one in second.spans] == [("whole", -1), ("part", 0)]
+        assert [dict(one.spans[0].attributes) for one in (first, second)] == [{"number": 0}, {"number": 1}]
+        assert all(one.start_ns <= one.end_ns and not one.error for one in first.spans)
+        (failed,) = model.execute_batch([Request(ROW, id="bad")])
+        assert isinstance(failed.error, InternalError)
+        assert [one.error for one in failed.spans] == ["ValueError: no"] * 2
+        assert model.execute(ROW).spans != first.spans
+
+
+def test_the_spans_of_a_stream_are_there_at_its_end(make: Make) -> None:
+    body = """
+    sender = requests[0].get_response_sender()
+    for number in range(2):
+        with requests[0].trace().span("part"):
+            sender.send(respond([[number, number]]))
+    sender.send(flags=1)
+    """
+    with PythonModel(make(body, config=DECOUPLED)) as model:
+        stream = model.stream(ROW)
+        assert [answer.spans for answer in stream] == [(), ()]
+        assert [one.name for one in stream.spans] == ["part", "part"]
+
+
+def test_spans_of_executions_that_gave_the_request_back_are_kept(make: Make) -> None:
+    body = """
+    self.times = getattr(self, "times", 0) + 1
+    with requests[0].trace().span("a"), requests[0].trace().span("b"):
+        pass
+    if self.times < 3:
+        requests[0].set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+        return [None]
+    return [respond(array(requests[0]))]
+    """
+    with PythonModel(make(body)) as model:
+        assert [(one.name, one.parent) for one in model.execute(ROW).spans] == [
+            ("a", -1), ("b", 0), ("a", -1), ("b", 2), ("a", -1), ("b", 4)
+        ]  # fmt: skip
+
+
+def test_a_request_has_the_trace_context_that_it_was_given(make: Make) -> None:
+    body = """
+    context = requests[0].trace().get_context()
+    return [pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT", array(requests[0]))], parameters={"c": str(context)})]
+    """
+    with PythonModel(make(body)) as model:
+        (answer,) = model.execute_batch([Request(ROW, trace_context='{"traceparent":"00-1"}')])
+        assert answer.parameters["c"] == '{"traceparent":"00-1"}'
+        assert model.execute(ROW).parameters["c"] == "None"
+
+
 # ---- requests to other models
 
 CALL = """
