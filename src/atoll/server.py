@@ -129,9 +129,9 @@ class Server:
         self.tracing.begin(request)
         try:
             self.submit(request)
-        except BaseException:
+        except BaseException as error:
             if request.trace is not None:
-                request.trace.refused()
+                request.trace.refused(error)
             raise
 
     def infer(
@@ -356,11 +356,13 @@ class Server:
         """How often each model that anybody tried to load was loaded, failed to load and was unloaded."""
         return self._fleet.events()
 
-    def model_memory(self) -> dict[tuple[str, str], int]:
+    def model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
         """Bytes of host memory by model name and version, of those where it is known: their processes', or what the
-        server grew by when they were loaded, which it measures under a `model_memory_budget`.
+        server grew by when they were loaded, which it measures under a `model_memory_budget`. Of one model's versions,
+        or of all models.
         """
-        sizes = {(one.name, one.version): one.memory_bytes or one.process_bytes() for one in self._table.models()}
+        models = [one for one in self._table.models() if not name or one.name == name]
+        sizes = {(one.name, one.version): one.memory_bytes or one.process_bytes() for one in models}
         return {key: size for key, size in sizes.items() if size}
 
     def recent_errors(self) -> tuple[RecentError, ...]:

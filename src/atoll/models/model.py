@@ -94,6 +94,10 @@ class Model:
         """A snapshot of what has been counted so far."""
         return self.recorder.snapshot(self._pool.pending(), self._pool.in_flight())
 
+    def pending(self) -> int:
+        """How many requests wait in the queue."""
+        return self._pool.pending()
+
     def in_flight(self) -> int:
         """How many requests are queued or executing."""
         return self._pool.in_flight()
@@ -149,6 +153,9 @@ class Model:
         except OverloadedError as error:
             self.recorder.record_failure(request, monotonic_ns(), "REJECTED", error)
             raise
+        except AtollError as error:
+            self.recorder.record_refusal(request, error)
+            raise
         try:
             go_on(request)
         except BaseException:
@@ -173,6 +180,7 @@ class Model:
             self._pool.submit(request)
         except AtollError as error:
             if watched is not None and not watched.unwatch():
+                self.recorder.record_refusal(request, self._deadlines.exceeded(request))
                 return  # its deadline came meanwhile, and it is answered
             if self._successor is None or not isinstance(error, UnavailableError):
                 self.recorder.record_refusal(request, error)

@@ -1,6 +1,6 @@
 """The JSON documents of the KServe protocol and Triton's extensions, as plain dicts in the real server's key order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
@@ -44,12 +44,14 @@ def _tensor(tensor: TensorMetadata) -> Document:
     return {"name": tensor.name, "datatype": tensor.datatype.protocol_name, "shape": list(tensor.shape)}
 
 
-def statistics(models: Sequence[ModelStatistics]) -> Document:
-    """GET /v2/models/stats and GET /v2/models/{model}/stats"""
-    return {"model_stats": [_model_statistics(one) for one in models]}
+def statistics(models: Sequence[ModelStatistics], memory: Mapping[tuple[str, str], int]) -> Document:
+    """GET /v2/models/stats and GET /v2/models/{model}/stats. `memory`: bytes of host memory by model and version, of
+    those where it is known.
+    """
+    return {"model_stats": [_model_statistics(one, memory.get((one.name, one.version), 0)) for one in models]}
 
 
-def _model_statistics(model: ModelStatistics) -> Document:
+def _model_statistics(model: ModelStatistics, memory_bytes: int) -> Document:
     return {
         "name": model.name,
         "version": model.version,
@@ -68,7 +70,7 @@ def _model_statistics(model: ModelStatistics) -> Document:
         },
         "response_stats": {str(place): _response_statistics(one) for place, one in enumerate(model.response_stats)},
         "batch_stats": [_batch_statistics(one) for one in model.batch_stats],
-        "memory_usage": [],
+        "memory_usage": [{"type": "CPU", "id": 0, "byte_size": memory_bytes}] if memory_bytes else [],
     }
 
 

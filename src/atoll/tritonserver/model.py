@@ -53,7 +53,8 @@ class Model(Unpicklable):
 
     def statistics(self) -> dict[str, Any]:
         """What it has counted; times are in nanoseconds. Raises InvalidArgumentError where it is not loaded."""
-        return documents.statistics(self._engine.statistics(self.name, self._version))
+        found = self._engine.statistics(self.name, self._version)
+        return documents.statistics(found, self._engine.model_memory(self.name))
 
     def ready(self) -> bool:
         """Whether it takes requests; False for one that does not exist."""

@@ -127,7 +127,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "additionalProperties": {"type": "object", "additionalProperties": _DURATION},
         },
         batch_stats=many(ref("BatchStatistics")),
-        memory_usage=many({"type": "object"}),
+        memory_usage=many(record("type id byte_size", type=STRING, id=COUNT, byte_size=COUNT)),
     ),
     "Statistics": record("model_stats", model_stats=many(ref("ModelStatistics"))),
     "IndexRequest": record("", ready=described(BOOLEAN, "Only what is ready.")),

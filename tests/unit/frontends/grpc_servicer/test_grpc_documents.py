@@ -87,7 +87,7 @@ def test_statistics(serving):
       inference_stats { success { count: 4 ns: 99 } fail {} queue {} compute_input {} compute_infer {} compute_output {}
         cache_hit {} cache_miss {} }
       batch_stats { batch_size: 4 compute_input { count: 1 ns: 2 } compute_infer { count: 1 ns: 3 }
-        compute_output { count: 1 ns: 4 } } }"""
+        compute_output { count: 1 ns: 4 } } memory_usage { type: "CPU" byte_size: 4096 } }"""
     assert answer == text_format.Parse(expected, triton.ModelStatisticsResponse())
     assert len(serving.stub.ModelStatistics(triton.ModelStatisticsRequest()).model_stats) > 5
 

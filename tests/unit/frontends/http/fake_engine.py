@@ -9,10 +9,28 @@ from tests.unit.frontends.fake_repository import FakeRepository
 from atoll.config.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from atoll.config.model_config import ModelConfig, ModelInput, ModelOutput
 from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, UnavailableError
+from atoll.models.events import ModelEvents
+from atoll.models.index import IndexEntry
 from atoll.observability.metrics.custom import CustomMetrics
-from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
+
+
+class FakeModel:
+    """What the metrics ask of a model."""
+
+    def __init__(self, recorder: StatisticsRecorder):
+        self.recorder = recorder
+
+    def statistics(self) -> ModelStatistics:
+        return self.recorder.snapshot()
+
+    def pending(self) -> int:
+        return 0
+
+    def in_flight(self) -> int:
+        return 0
 
 
 class FakeServer(FakeRepository):
@@ -29,6 +47,8 @@ class FakeServer(FakeRepository):
         self.arrived = threading.Event()
         self.custom_metrics = CustomMetrics()
         self.memory_pool = self.response_cache = None
+        self.options = SimpleNamespace(metrics_config=())
+        self.counted = [FakeModel(StatisticsRecorder(name, "1")) for name in self.names]
 
     def submit(self, request: InferenceRequest) -> None:
         self.model(request.model_name, request.model_version)
@@ -99,3 +119,15 @@ class FakeServer(FakeRepository):
         if name and name not in self.names:
             raise InvalidArgumentError(f"requested model '{name}' is not available")
         return [ModelStatistics(one, "1") for one in ([name] if name else self.names)]
+
+    def models(self) -> list[FakeModel]:
+        return self.counted
+
+    def model_states(self) -> list[IndexEntry]:
+        return [IndexEntry(name, "1", "READY") for name in self.names]
+
+    def model_events(self) -> list[ModelEvents]:
+        return [ModelEvents(name, loads=1) for name in self.names]
+
+    def model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
+        return {}

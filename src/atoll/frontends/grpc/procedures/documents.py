@@ -50,7 +50,8 @@ class Documents:
 
     def _model_statistics(self, request: Any) -> Any:
         version = model_version(request.version)
-        return documents.statistics(self._server.statistics(request.name, version if request.name else ""))
+        found = self._server.statistics(request.name, version if request.name else "")
+        return documents.statistics(found, self._server.model_memory(request.name))
 
     def _check(self, _: Any) -> Any:
         return {

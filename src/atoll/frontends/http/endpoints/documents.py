@@ -41,11 +41,12 @@ class Inquiries:
         return answers.document(to_json(self._server.model(*_model_of(exchange)).config))
 
     def statistics(self, exchange: Exchange, body: memoryview) -> Answer:
-        found = self._server.statistics(*_model_of(exchange))
+        name, version = _model_of(exchange)
+        found = self._server.statistics(name, version)
         key = exchange.head.key
         if key is not None:
             found = [one for one in found if key.may_use(one.name)]
-        return answers.document(documents.statistics(found))
+        return answers.document(documents.statistics(found, self._server.model_memory(name)))
 
 
 def _model_of(exchange: Exchange) -> tuple[str, str]:
