@@ -114,7 +114,7 @@ def serving(
         ServerError: the server ended, or was not ready within `ready_seconds`; the end of its log is in the message.
     """
     http_port, grpc_port, metrics_port = range(first_port, first_port + 3)
-    _refuse_taken_ports(first_port, metrics_port)
+    refuse_taken_ports(first_port, metrics_port)
     options = [f"--model-repository={repository}", f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
     options.append(f"--metrics-port={metrics_port}")
     with log.open("wb") as output:
@@ -145,8 +145,8 @@ def _wait_until_ready(
         time.sleep(look_seconds)
 
 
-def _refuse_taken_ports(first: int, last: int) -> None:
-    """Whoever answers on a port would be taken for the server that is about to start."""
+def refuse_taken_ports(first: int, last: int) -> None:
+    """Whoever answers on a port would be taken for the server that is about to start. Raises ServerError."""
     for port in range(first, last + 1):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

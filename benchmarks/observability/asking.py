@@ -80,12 +80,14 @@ class Poll:
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._stop.wait(max(due - time.monotonic(), 0)):
+        while True:
             due += self._every_s
             try:
                 self.ms.append(self._reader.read().ms)
             except LoadError as error:
                 self._failure = error
+                return
+            if self._stop.wait(max(due - time.monotonic(), 0)):
                 return
 
     def __enter__(self) -> Self:

@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     add("--interval", type=float, default=1.0, metavar="S", help="seconds between two scrapes (default 1)")
     add("--clients", type=counts, default=[], metavar="N,N", help="requests outstanding; default 1,8, with traces 8")
     add(
-        "--protocols", type=some_of(PROTOCOLS), default=[PROTOCOL], metavar="A,B",
-        help="of http,grpc, for the traces; default http",
+        "--protocols", type=some_of(PROTOCOLS), default=list(PROTOCOLS), metavar="A,B",
+        help="of http,grpc, for the traces; default both",
     )  # fmt: skip
     add_servers(options)
     add(
@@ -177,10 +177,16 @@ def _measure_traces(
         commands["rival"] = options.rival
     with (
         receiving(options.port + 12, session.output / "receiver.log") as receiver,
-        tracing_servers(commands, options.port, scratch, session.output, receiver) as servers,
+        tracing_servers(commands, options.port, scratch, session, receiver) as servers,
     ):
         bench = TracingBench(servers, load, options.seconds, receiver, scratch)
         cells = list(order(list(commands), options.protocols, options.clients or TRACE_CLIENTS, options.rounds))
         for number, cell in enumerate(cells, 1):
-            with session.one(cell.words, f"[{number}/{len(cells)}] "):
-                results.observed.append(bench.observe(cell))
+            if not bench.has_server(cell):
+                continue
+            try:
+                with session.one(cell.words, f"[{number}/{len(cells)}] "):
+                    results.observed.append(bench.observe(cell))
+            except ServerError as error:  # the others go on without it
+                session.failures.append(f"{cell.words}: {error}")
+                bench.leave_out_ended()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lifecycle.client import fields
-from benchmarks.servers import ServerError
+from benchmarks.servers import ServerError, refuse_taken_ports
 
 READY_SECONDS = 20.0
 RESOURCE_SPANS, SCOPE_SPANS, SPANS = 1, 2, 2
@@ -129,6 +129,7 @@ class RunningReceiver:
 @contextlib.contextmanager
 def receiving(port: int, log: Path) -> Iterator[RunningReceiver]:
     """Until the block ends. Raises ServerError where it cannot listen."""
+    refuse_taken_ports(port, port)
     command = [sys.executable, "-m", "benchmarks.observability.receiver", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -27,9 +27,11 @@ from benchmarks.observability.receiver import RunningReceiver
 from benchmarks.observability.served import Observation, ServerBench, observe
 from benchmarks.plan import Case, Protocol, Side
 from benchmarks.progress import progress
-from benchmarks.servers import RunningServer, serving
+from benchmarks.servers import RunningServer, ServerError, serving
+from benchmarks.session import Session
 
 PYTHON_MODEL = BENCHMARKS / "python" / "models" / "python_identity"
+ALONE = (SMALL_MODEL.name,)  # what is measured without the rival too
 TITLES: Mapping[Side, str] = {"atoll": "Atoll", "rival": "real Triton"}
 
 
@@ -56,13 +58,17 @@ class Cell:
 
 def order(sides: Sequence[Side], protocols: Sequence[Protocol], clients: Sequence[int], rounds: int) -> Iterator[Cell]:
     """All rates of one server within seconds of each other, every second round the other way round."""
+    wanted = [
+        (case, protocol, count)
+        for case, its_protocols in TRACED
+        for protocol in its_protocols
+        for count in clients
+        if protocol in protocols and case.side in sides and (case.model in ALONE or "rival" in sides)
+    ]
     for number in range(1, rounds + 1):
-        for case in TRACED:
-            for protocol in protocols:
-                for count in clients:
-                    cells = [Cell(number, case, mode, rate, protocol, count) for mode in MODES for rate in (0, *RATES)]
-                    if case.side in sides and (case.model != "python_identity" or "rival" in sides):
-                        yield from cells if number % 2 else reversed(cells)
+        for case, protocol, count in wanted:
+            cells = [Cell(number, case, mode, rate, protocol, count) for mode in MODES for rate in (0, *RATES)]
+            yield from cells if number % 2 else reversed(cells)
 
 
 def arguments(mode: Mode, folder: Path, url: str) -> str:
@@ -91,9 +97,11 @@ def lay_out(side: Side, target: Path) -> Path:
 
 @contextlib.contextmanager
 def tracing_servers(
-    commands: Mapping[Side, str], first_port: int, scratch: Path, output: Path, receiver: RunningReceiver
+    commands: Mapping[Side, str], first_port: int, scratch: Path, session: Session, receiver: RunningReceiver
 ) -> Iterator[dict[str, RunningServer]]:
-    """One for each side and mode: a mode is chosen at the start, a rate while it runs."""
+    """One for each side and mode: a mode is chosen at the start, a rate while it runs. Those that do not start are
+    failures, and the others are measured without them.
+    """
     with contextlib.ExitStack() as stack:
         servers: dict[str, RunningServer] = {}
         for side, command in commands.items():
@@ -105,7 +113,11 @@ def tracing_servers(
                 repository = lay_out(side, scratch / name)
                 full = f"{command} {arguments(mode, folder, receiver.url)}"
                 port = first_port + 3 * len(servers)
-                servers[name] = stack.enter_context(serving(side, full, repository, port, output / f"{name}.log"))
+                log = session.output / f"{name}.log"
+                try:
+                    servers[name] = stack.enter_context(serving(side, full, repository, port, log))
+                except ServerError as error:
+                    session.failures.append(str(error))
         yield servers
 
 
@@ -125,9 +137,27 @@ class TracingBench:
         receiver: RunningReceiver,
         scratch: Path,
     ) -> None:
-        self._benches = {name: ServerBench(name, servers, load, seconds, [receiver.pid]) for name in servers}
+        self._servers = dict(servers)
+        self._load = load
+        self._seconds = seconds
         self._receiver = receiver
         self._scratch = scratch
+        self._benches = self._new_benches()
+
+    def _new_benches(self) -> dict[str, ServerBench]:
+        return {
+            name: ServerBench(name, self._servers, self._load, self._seconds, [self._receiver.pid])
+            for name in self._servers
+        }
+
+    def leave_out_ended(self) -> None:
+        """Servers that have ended are neither asked nor counted any more."""
+        self._servers = {name: one for name, one in self._servers.items() if one.process.poll() is None}
+        self._benches = self._new_benches()
+
+    def has_server(self, cell: Cell) -> bool:
+        """Whether its server runs, as far as is known."""
+        return cell.server in self._servers
 
     def observe(self, cell: Cell) -> Observation:
         """Raises LoadError, also where a request failed, or where traces that should have been made never came."""
@@ -140,8 +170,11 @@ class TracingBench:
         _set(control, cell.rate)
         try:
             found = observe(bench, cell.round, condition, cell.case, (), subject, cell.protocol, cell.clients)
-        finally:
-            _set(control, 0)
+        except LoadError:
+            with contextlib.suppress(LoadError):  # what went wrong first is what counts
+                _set(control, 0)
+            raise
+        _set(control, 0)
         time.sleep(EXPORT_SECONDS)
         left = _emptied(folder) if cell.mode == "triton" else self._receiver.counts().since(before).spans
         if not cell.rate:
