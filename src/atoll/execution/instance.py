@@ -101,18 +101,18 @@ class ModelInstance:
         except InvalidArgumentError as error:
             several = [request for request in waiting if not request.filler]
             if len(several) < 2:
-                self._fail_all(waiting, error)
+                self._fail_all(waiting, error, start_ns)
                 return
             for request in several:  # what one of them did wrong must not hit its neighbours
                 alone = (request,) if self._sequences is None else self._sequences.alone(request, waiting)
                 self._run_together(alone, start_ns, by_submitter)
         except AtollError as error:
-            self._fail_all(waiting, error)
+            self._fail_all(waiting, error, start_ns)
         except Exception as error:
             logger.exception("instance '%s' failed to execute a batch", self.name, extra=_about(waiting))
-            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
+            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"), start_ns)
         except BaseException as error:  # an interrupt of the thread that drives; or sys.exit(), in a model's own code
-            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"))
+            self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"), start_ns)
             if by_submitter:
                 raise
             text = "instance '%s' executes code that would end its thread"
@@ -143,6 +143,8 @@ class ModelInstance:
             stamps.compute_input_end = joined_ns
             stamps.compute_output_start = executed_ns
             stamps.compute_end = stamps.request_end = end_ns
+            if request.trace is not None:
+                request.trace.executed(self.name, size, len(requests))
         # Before the answers go out: who has an answer finds its request counted.
         self._statistics.record_batch(requests, requests[0].timeline, size, by_submitter, fillers)
         # Not before: what is executed may be a model's own code, which waits for what it causes on this thread.
@@ -157,11 +159,15 @@ class ModelInstance:
         finally:
             let_go(outermost)
 
-    def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError) -> None:
+    def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError, start_ns: int) -> None:
         outermost = hold()
         try:
             for request in requests:
                 if request.state is not DONE and not request.filler:
+                    if request.trace is not None:
+                        request.timeline.compute_start = start_ns
+                        request.timeline.compute_end = monotonic_ns()
+                        request.trace.executed(self.name, sum([one.batch_size for one in requests]), len(requests))
                     self.fail(request, error, executed=True)
         finally:
             let_go(outermost)

@@ -133,13 +133,16 @@ class RequestModelInstance:
         """`answered` are those that are to be answered, where that is not all of them."""
         if answered is None:
             answered = requests
+        batch = _Batch(requests, begin_ns)
         for request in answered:
             request.move(EXECUTING)
             request.timeline.compute_start = begin_ns
             self._held[request] = None if self._responses is None else ResponseProgress(self._responses, begin_ns)
             request.on_cancel = self._backend.cancel
+            if request.trace is not None:
+                request.trace.executed(self.name, batch.size, len(answered))
         number = next(self._numbers)
-        self._batches[number] = _Batch(requests, begin_ns)
+        self._batches[number] = batch
         self._backend.begin(number, requests)
         if self._closed:  # meanwhile: nobody else answers these
             self.abandon(self._stopped())

@@ -219,10 +219,10 @@ class EnsembleRun:
             self._running[sender] = request
             try:
                 self._pool.submit_step(request)
-            except Exception:
+            except Exception as error:
                 self._running.pop(sender, None)
                 if request.trace is not None:
-                    request.trace.refused()
+                    request.trace.refused(error)
                 raise
 
     def _is_full(self, step: GraphStep, most: int) -> bool:
