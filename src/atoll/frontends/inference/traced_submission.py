@@ -34,9 +34,9 @@ class TracedSubmission:
         if carried is not None:
             carried.give(request)
             context = carried.context
+        read_ns = monotonic_ns()
         part = self._tracer.begin(request, context, client=True)
         if part is not None:
-            read_ns = monotonic_ns()
             word = "RECV" if self._protocol == "HTTP" else "WAITREAD"
             part.received(f"{self._protocol}_{word}_START", began_ns or read_ns)
             part.received(f"{self._protocol}_{word}_END", read_ns)

@@ -34,6 +34,16 @@ class TraceContext:
         """32 hexadecimal digits."""
         return self.traceparent[3:35]
 
+    @property
+    def parent_id(self) -> str:
+        """The client's span: 16 hexadecimal digits."""
+        return self.traceparent[36:52]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the client records its own part of the trace."""
+        return bool(int(self.traceparent[53:55], 16) & 1)
+
     @cached_property
     def text(self) -> str:
         """The headers as a JSON object: what a Python model's `get_context` returns."""

@@ -1,18 +1,19 @@
 """--trace-config, and the deprecated --trace-* options, as settings."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from atoll.errors import InvalidArgumentError
+from atoll.observability.tracing.export_settings import KEYS, check_setting, export_settings
 from atoll.observability.tracing.settings import LEVELS, TraceSettings, read_count, read_frequency, read_rate
 
 logger = logging.getLogger(__name__)
 
 MODES = ("triton", "opentelemetry")
 TRITON_KEYS = ("file", "log-frequency")
-OPENTELEMETRY_KEYS = ("url", "resource", "bsp_max_queue_size", "bsp_schedule_delay", "bsp_max_export_batch_size")
 GLOBAL_KEYS = ("level", "rate", "count", "mode")
 _LEVEL_WORDS: Mapping[str, tuple[str, ...]] = {
     "OFF": (),
@@ -23,24 +24,38 @@ _LEVEL_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def trace_settings(config: Sequence[str]) -> TraceSettings:
-    """Of what stands behind --trace-config, each time. The last one counts; of levels, each.
+def trace_settings(config: Sequence[str], environment: Mapping[str, str] = os.environ) -> TraceSettings:
+    """Of what stands behind --trace-config, each time. The last one counts; of levels and resources, each. In mode
+    opentelemetry `environment` says what the options do not.
 
     Raises InvalidArgumentError that says what to write instead.
     """
     given = _Given()
     for one in config:
         given.take(one)
-    settings = TraceSettings(levels=given.levels, **given.values)
-    _check(settings)
-    return settings
+    for mode, texts in given.texts.items():
+        if mode != given.mode:
+            for text in texts:
+                logger.warning("--trace-config=%s has no effect: the mode of the traces is %s", text, given.mode)
+    if given.mode == "triton":
+        settings = TraceSettings(levels=given.levels, **given.values, **given.triton)
+        _check_file(settings)
+        return settings
+    if not given.levels:
+        logger.warning("nothing is traced yet: no level is set: add --trace-config=level=TIMESTAMPS")
+    export = export_settings(given.opentelemetry, environment)
+    return TraceSettings(levels=given.levels, **given.values, export=export)
 
 
 class _Given:
     """What --trace-config says, one at a time."""
 
     def __init__(self) -> None:
+        self.mode = "triton"
         self.values: dict[str, Any] = {}
+        self.triton: dict[str, Any] = {}
+        self.opentelemetry: dict[str, list[str]] = {}
+        self.texts: dict[str, list[str]] = {mode: [] for mode in MODES}
         self.levels: tuple[str, ...] = ()
 
     def take(self, text: str) -> None:
@@ -57,9 +72,7 @@ class _Given:
         elif mode.lower() == "triton":
             self._take_triton(key, value, text)
         elif mode.lower() == "opentelemetry":
-            if key not in OPENTELEMETRY_KEYS:
-                raise _unknown(text, key, OPENTELEMETRY_KEYS)
-            logger.warning("--trace-config=%s has no effect: traces are written in the mode triton", text)
+            self._take_opentelemetry(key, value, text)
         else:
             raise InvalidArgumentError(f"--trace-config={text}: the modes are {' and '.join(MODES)}, not '{mode}'")
 
@@ -75,21 +88,26 @@ class _Given:
             self.values["count"] = _number(read_count, value, text)
         elif key != "mode":
             raise _unknown(text, key, GLOBAL_KEYS)
-        elif value.lower() == "opentelemetry":
-            raise InvalidArgumentError(
-                f"--trace-config={text}: this version does not export traces by OpenTelemetry; mode=triton writes "
-                "them to a file, and models get the trace context that clients send in either mode"
-            )
-        elif value.lower() != "triton":
+        elif value.lower() in MODES:
+            self.mode = value.lower()
+        else:
             raise InvalidArgumentError(f"--trace-config={text}: the modes are {' and '.join(MODES)}, not '{value}'")
 
     def _take_triton(self, key: str, value: str, text: str) -> None:
         if key == "file":
-            self.values["file"] = value
+            self.triton["file"] = value
         elif key == "log-frequency":
-            self.values["log_frequency"] = _number(read_frequency, value, text)
+            self.triton["log_frequency"] = _number(read_frequency, value, text)
         else:
             raise _unknown(text, key, TRITON_KEYS)
+        self.texts["triton"].append(text)
+
+    def _take_opentelemetry(self, key: str, value: str, text: str) -> None:
+        if key not in KEYS:
+            raise _unknown(text, key, KEYS)
+        check_setting(key, value, f"--trace-config={text}")
+        self.opentelemetry.setdefault(key, []).append(value)
+        self.texts["opentelemetry"].append(text)
 
 
 def _number(read: Callable[[str], int], value: str, text: str) -> int:
@@ -103,7 +121,7 @@ def _unknown(text: str, key: str, known: Sequence[str]) -> InvalidArgumentError:
     return InvalidArgumentError(f"--trace-config={text}: there is no '{key}' here; there are {', '.join(known)}")
 
 
-def _check(settings: TraceSettings) -> None:
+def _check_file(settings: TraceSettings) -> None:
     if not settings.file:
         if settings.levels:
             logger.warning("nothing is traced: a level is set, but no file: add --trace-config=triton,file=PATH")

@@ -21,6 +21,8 @@ MAX_PARTS = 100_000  # requests of one record: one that makes itself anew for ev
 MAX_TEXT = 64 << 20  # characters that one record notes: a stream need not end; what is beyond is left out
 PART_BYTES = 2048  # what a part takes without tensors and spans, about
 SPAN_BYTES = 512  # and a span of a model's own without its texts
+STAMP_BYTES = 128  # and one moment of which there may be many
+MAX_NAME = 256  # characters of the name of a model that may not be there
 
 _random_bits = Random().getrandbits  # not the module's own: a model may seed that
 
@@ -53,7 +55,9 @@ class Record:
         "_open",
         "_text",
         "_whole",
+        "began_ns",
         "context",
+        "ended_ns",
         "parts",
         "tensors",
         "timestamps",
@@ -74,6 +78,8 @@ class Record:
         self.tensors = tensors
         self.context = context
         self.trace_id = trace_id
+        self.began_ns = monotonic_ns()
+        self.ended_ns = 0
         self.parts: list[Part] = []  # the client's request first, and each before those that were made for it
         self._next_id = next_id
         self._collect = collect
@@ -105,11 +111,11 @@ class Record:
             first = len(kept)
             kept += [replace(span, parent=span.parent + first) if span.parent >= 0 else span for span in spans]
 
-    def begin(self, parent: "Part | None") -> "Part | None":
-        """One more request of it, whose `end` is to be called once. None where the others have all ended, or there are
-        too many of them.
+    def begin(self, parent: "Part | None", model_name: str) -> "Part | None":
+        """One more request of it, for that model; its `end` is to be called once. None where the others have all ended,
+        or there are too many of them.
         """
-        part = Part(self, self._next_id(), parent)
+        part = Part(self, self._next_id(), parent, model_name[:MAX_NAME])
         with self._lock:
             if self._whole or len(self.parts) >= MAX_PARTS:
                 return None
@@ -123,6 +129,7 @@ class Record:
             self._open -= 1
             self._whole = whole = not self._open
         if whole:
+            self.ended_ns = monotonic_ns()
             self._collect(self)
 
 
@@ -131,7 +138,9 @@ class Part:
 
     __slots__ = (
         "after",
+        "asked",
         "before",
+        "began_ns",
         "composed",
         "error",
         "execution",
@@ -147,10 +156,12 @@ class Part:
         "timeline",
     )
 
-    def __init__(self, record: Record, id: int, parent: "Part | None"):
+    def __init__(self, record: Record, id: int, parent: "Part | None", asked: str):
         self.record = record
         self.id = id
         self.parent = parent
+        self.asked = asked  # the model that it is for, whether there is one or not
+        self.began_ns = monotonic_ns()
         self.span_id = new_id(64) if record.trace_id else 0
         self.composed = False  # an ensemble's: it is not computed itself
         self.model: tuple[str, str] | None = None
@@ -175,7 +186,7 @@ class Part:
 
     def sent(self, name: str, ns: int) -> None:
         """A frontend has got so far with the answer."""
-        if self.record.grow(len(name)):
+        if self.record.grow(STAMP_BYTES):
             self.after.append((name, ns))
 
     def queued(self, request: InferenceRequest, model_name: str, version: str) -> None:

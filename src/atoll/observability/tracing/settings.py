@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from atoll.errors import InvalidArgumentError, UnsupportedError
+from atoll.observability.tracing.export_settings import ExportSettings
 
 TIMESTAMPS, TENSORS = "TIMESTAMPS", "TENSORS"
 LEVELS = (TIMESTAMPS, TENSORS)
@@ -24,7 +25,8 @@ _COUNT_RANGE = "[ -1, 2147483647 ]"
 @dataclass(frozen=True, slots=True)
 class TraceSettings:
     """`levels` empty: off. One of `rate` requests is traced, `count` of them in all (-1: no limit). `file` is written
-    when the server stops, or FILE.0, FILE.1, ... with `log_frequency` traces each.
+    when the server stops, or FILE.0, FILE.1, ... with `log_frequency` traces each. `export`: spans are made of them and
+    exported, and nothing is written to a file; a client's trace context then decides in place of rate and count.
     """
 
     levels: tuple[str, ...] = ()
@@ -32,18 +34,29 @@ class TraceSettings:
     count: int = -1
     log_frequency: int = 0
     file: str = ""
+    export: ExportSettings | None = None
 
     @property
     def samples(self) -> bool:
+        """Whether a request can be traced that brings no trace context."""
+        return bool(self.levels and self.rate and self.count and (self.file or self.export))
+
+    @property
+    def active(self) -> bool:
         """Whether any request can be traced."""
-        return bool(self.levels and self.rate and self.count and self.file)
+        return self.samples or bool(self.levels and self.export)
 
     def document(self) -> dict[str, Any]:
-        """As the protocol says it: numbers are strings, and only the levels are a list."""
-        return {
+        """As the protocol says it: numbers are strings, and the levels are a list."""
+        document: dict[str, Any] = {
             "trace_level": list(self.levels) or ["OFF"],
             "trace_rate": str(self.rate),
             "trace_count": str(self.count),
+        }
+        if self.export is not None:
+            return {**document, "trace_mode": "opentelemetry", **self.export.document()}
+        return {
+            **document,
             "log_frequency": str(self.log_frequency),
             "trace_file": self.file,
             "trace_mode": "triton",
@@ -77,7 +90,7 @@ def updated(
     specified = (specified | frozenset(update.values)) - update.cleared
     kept = {name: getattr(current if name in specified else fallback, name) for name in FIELDS.values()}
     settings = replace(fallback, **{**kept, **update.values})
-    if settings.levels and not settings.file:
+    if settings.levels and not settings.file and settings.export is None:
         raise InvalidArgumentError(NO_FILE)
     return settings, specified
 

@@ -41,7 +41,7 @@ class RequestTrace:
         if self.part is None:
             request.trace = self
             return
-        part = self.part.record.begin(self.part)
+        part = self.part.record.begin(self.part, request.model_name)
         if part is None:
             request.trace = RequestTrace(self.context)
             return

@@ -2,12 +2,14 @@
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
+from atoll.errors import UnavailableError
 from atoll.observability.tracing.context import TraceContext
 from atoll.observability.tracing.file import TraceFiles
-from atoll.observability.tracing.record import Part, Record
+from atoll.observability.tracing.record import Part, Record, new_id
 from atoll.observability.tracing.settings import TraceSettings, TraceUpdate, updated
 from atoll.observability.tracing.trace import RequestTrace, TracedSender
 from atoll.request import InferenceRequest
@@ -16,17 +18,30 @@ MAX_PENDING = 10_000  # traces that are kept for an indexed file; one of more wo
 MAX_PENDING_BYTES = 64 << 20  # and what they take
 
 
+class Destination(Protocol):
+    """Where records go that are whole."""
+
+    def write(self, records: Sequence[Record], indexed: bool) -> None:
+        """Take them; `indexed`: in a file of their own. Returns at once."""
+
+    def close(self) -> None:
+        """Write what is left, and end."""
+
+
 class Tracer:
-    """`active` is all that a request looks at while nothing is traced. Thread-safe."""
+    """`active` is all that a request looks at while nothing is traced. Thread-safe.
+
+    Raises UnavailableError where traces are to be exported and what that needs is not installed.
+    """
 
     def __init__(self, initial: TraceSettings | None = None):
         self._initial = initial or TraceSettings()
         self._lock = threading.Lock()
-        self._files = TraceFiles(self._initial.file)
+        self._destination = _destination(self._initial)
         self._ids = itertools.count(1)
-        self._all = _Sampler(self._initial, frozenset(), self._files)
+        self._all = _Sampler(self._initial, frozenset(), self._destination)
         self._models: dict[str, _Sampler] = {}
-        self.active = self._initial.samples
+        self.active = self._initial.active
 
     # ---- settings
 
@@ -49,8 +64,8 @@ class Tracer:
             }
             for sampler in (self._all, *self._models.values()):
                 sampler.end()
-            self._all = _Sampler(settings, specified, self._files)
-            self._models = {name: _Sampler(*made, self._files) for name, made in inherited.items()}
+            self._all = _Sampler(settings, specified, self._destination)
+            self._models = {name: _Sampler(*made, self._destination) for name, made in inherited.items()}
             self._look()
             return settings
 
@@ -62,14 +77,14 @@ class Tracer:
         if own is not None:
             own.end()
         if specified:
-            self._models[name] = _Sampler(settings, specified, self._files)
+            self._models[name] = _Sampler(settings, specified, self._destination)
         else:
             self._models.pop(name, None)
         self._look()
         return settings
 
     def _look(self) -> None:
-        self.active = any(one.settings.samples for one in (self._all, *self._models.values()))
+        self.active = any(one.settings.active for one in (self._all, *self._models.values()))
 
     # ---- requests
 
@@ -82,7 +97,7 @@ class Tracer:
         `end` when the answer has gone, or the request was refused. All others call `refused` of the trace then.
         """
         record = self._sampled(request.model_name, context) if self.active else None
-        part = None if record is None else record.begin(None)
+        part = None if record is None else record.begin(None, request.model_name)
         if record is None or part is None:
             if context is not None:
                 request.trace = RequestTrace(context)
@@ -95,16 +110,20 @@ class Tracer:
     def _sampled(self, model_name: str, context: TraceContext | None) -> Record | None:
         with self._lock:
             sampler = self._models.get(model_name, self._all)
-            if not sampler.takes():
+            if not sampler.takes(context):
                 return None
             self._look()
         levels = sampler.settings.levels
+        trace_id = 0
+        if sampler.settings.export is not None:
+            trace_id = new_id(128) if context is None else int(context.trace_id, 16)
         return Record(
             timestamps="TIMESTAMPS" in levels,
-            tensors="TENSORS" in levels,
+            tensors="TENSORS" in levels and not trace_id,
             context=context,
             next_id=self._ids.__next__,
             collect=self._collector(sampler),
+            trace_id=trace_id,
         )
 
     def _collector(self, sampler: "_Sampler") -> Callable[[Record], None]:
@@ -120,10 +139,25 @@ class Tracer:
             self.active = False
             for sampler in (self._all, *self._models.values()):
                 sampler.end()
-        self._files.close()
+        self._destination.close()
 
 
 _NOTHING = TraceUpdate({})
+
+
+def _destination(settings: TraceSettings) -> Destination:
+    if settings.export is None:
+        return TraceFiles(settings.file)
+    try:
+        from atoll.observability.tracing.span_exports import SpanExports
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("opentelemetry", "requests"):
+            raise
+        raise UnavailableError(
+            "--trace-config=mode=opentelemetry needs OpenTelemetry's libraries, which are not installed: "
+            "pip install 'atoll[opentelemetry]'"
+        ) from None
+    return SpanExports(settings.export)
 
 
 class _Sampler:
@@ -131,19 +165,25 @@ class _Sampler:
     the tracer's lock.
     """
 
-    def __init__(self, settings: TraceSettings, specified: frozenset[str], files: TraceFiles):
+    def __init__(self, settings: TraceSettings, specified: frozenset[str], destination: Destination):
         self.settings = settings  # with the count that is left
         self.specified = specified
-        self._files = files
+        self._destination = destination
         self._seen = 0
         self._pending: list[Record] = []
         self._weight = 0
-        self._at_once = not settings.log_frequency  # so that a server that dies leaves what it has traced
+        self._at_once = (
+            settings.export is not None or not settings.log_frequency
+        )  # so that a server that dies leaves what it has traced
         self._most = min(settings.log_frequency, MAX_PENDING)
 
-    def takes(self) -> bool:
-        """Whether the request that comes now is traced."""
+    def takes(self, context: TraceContext | None) -> bool:
+        """Whether the request that comes now is traced. What is exported is a part of the client's trace, so the client
+        decides where it has one.
+        """
         settings = self.settings
+        if context is not None and settings.export is not None:
+            return context.sampled and bool(settings.levels)
         if not settings.samples:
             return False
         self._seen += 1
@@ -163,7 +203,7 @@ class _Sampler:
     def write(self) -> None:
         """What is there, however little."""
         if self._pending:
-            self._files.write(self._pending, indexed=self.settings.log_frequency > 0)
+            self._destination.write(self._pending, indexed=self.settings.log_frequency > 0)
             self._pending = []
             self._weight = 0
 

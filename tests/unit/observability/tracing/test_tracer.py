@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import InvalidArgumentError
-from atoll.observability.tracing import file as files
 from atoll.observability.tracing import record as records
+from atoll.observability.tracing import record_thread
 from atoll.observability.tracing import tracer as tracers
 from atoll.observability.tracing.settings import TraceSettings, read_update
 from atoll.observability.tracing.trace import RequestTrace, join_made
@@ -235,7 +235,7 @@ def test_a_file_that_cannot_be_written_holds_up_nobody(tmp_path: Path, caplog: p
 
 
 def test_traces_for_which_the_disk_is_too_slow_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_WAITING", 0)
+    monkeypatch.setattr(record_thread, "MAX_WAITING", 0)
     one = tracer(tmp_path)
     run(one)
     one.close()
@@ -259,7 +259,7 @@ def test_traces_that_wait_take_a_bounded_room(tmp_path: Path, monkeypatch: pytes
         run(one, id=str(number))
     one.close()
     assert {entry["id"] for entry in read(tmp_path / "t.json.0")} == {1, 2}
-    monkeypatch.setattr(files, "MAX_WAITING_BYTES", records.PART_BYTES)
+    monkeypatch.setattr(record_thread, "MAX_WAITING_BYTES", records.PART_BYTES)
     other = tracer(tmp_path, levels=("TENSORS",), log_frequency=0)
     run(other)
     other.close()

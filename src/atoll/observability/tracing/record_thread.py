@@ -1,0 +1,77 @@
+"""The thread that makes of records what is kept of them: no request waits for a disk or a network."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from atoll.observability.tracing.record import Record
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 10_000  # records that may wait; more are left out
+MAX_WAITING_BYTES = 256 << 20  # and what they take
+
+Write = Callable[[Sequence[Record], bool, int], None]
+
+
+class RecordThread:
+    """Calls `write(records, indexed, lost)` for what is put in, in that order, on one thread; `lost`: how many records
+    had to be left out since the last call. Thread-safe.
+
+    The thread begins with the first record and ends with `close`.
+    """
+
+    def __init__(self, name: str, write: Write):
+        self._name = name
+        self._write = write
+        self._waiting: deque[tuple[Sequence[Record], bool, int]] = deque()
+        self._count = self._weight = 0
+        self._lost = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, records: Sequence[Record], indexed: bool) -> None:
+        """Have them written. Returns at once."""
+        weight = sum(record.weight for record in records)
+        with self._changed:
+            full = self._count + len(records) > MAX_WAITING or self._weight + weight > MAX_WAITING_BYTES
+            if self._closed or full:
+                self._lost += len(records)
+                return
+            self._count += len(records)
+            self._weight += weight
+            self._waiting.append((records, indexed, weight))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is left and end; False where that takes longer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is None:
+            return True
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                records, indexed, weight = self._waiting.popleft()
+                self._count -= len(records)
+                self._weight -= weight
+                lost, self._lost = self._lost, 0
+            try:
+                self._write(records, indexed, lost)
+            except Exception:
+                logger.exception("%d traces could not be written", len(records))
+            del records  # nothing is held while it waits
