@@ -137,6 +137,7 @@ class RequestModelInstance:
         for request in answered:
             request.move(EXECUTING)
             request.timeline.compute_start = begin_ns
+            request.timeline.compute_output_start = 0  # of an execution before this one
             self._held[request] = None if self._responses is None else ResponseProgress(self._responses, begin_ns)
             request.on_cancel = self._backend.cancel
             if request.trace is not None:
@@ -208,7 +209,7 @@ class RequestModelInstance:
         if error is None:
             surprise = self._check.surprise(outputs, request.output_names if final else None)
             if surprise:
-                logger.warning("%s", surprise, extra=about(request.id))
+                logger.warning("%s", surprise, extra=about(request.id, self._model_name, self._version))
         response = InferenceResponse(self._model_name, self._version, request.id, outputs, parameters, error)
         if final:
             self._end(request, error)
@@ -250,6 +251,8 @@ class RequestModelInstance:
         self.pace.observe(execution_ns)
         for request in done.requests:
             stamps = request.timeline
+            if stamps.compute_start != done.begin_ns:
+                continue  # given back, and in its next execution already
             stamps.compute_start = start_ns
             stamps.compute_input_end = now_ns - infer_ns
             stamps.compute_output_start = now_ns

@@ -99,6 +99,26 @@ def test_many_responses_and_an_end_without_one(one: One) -> None:
     assert (len(heard.responses), heard.finals) == (3, 1)
 
 
+def test_a_request_that_is_executed_again_is_counted_once_and_with_the_times_of_the_last_execution(one: One) -> None:
+    request, heard = one.request()
+    one.instance.begin([request])
+    one.fake.reschedule(request)
+    one.instance.begin([request])  # before its first execution is over
+    one.fake.release(1)
+    one.fake.reschedule(request)
+    one.fake.release(2)
+    one.instance.begin([request])
+    one.fake.respond(request)  # before its last one is
+    one.fake.release(3)
+    counted = one.harness.statistics.snapshot(0)
+    assert heard.finals == counted.success.count == counted.inference_count == 1
+    assert counted.execution_count == 3
+    assert counted.compute_input.ns >= 0
+    assert counted.compute_output.ns == 0
+    stamps = request.timeline
+    assert counted.compute_infer.ns == stamps.request_end - counted.queue.ns - stamps.queue_start
+
+
 def test_outputs_that_nobody_expects_are_sent_and_said_once(one: One, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         request, heard = one.request()

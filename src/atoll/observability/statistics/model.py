@@ -357,6 +357,6 @@ class StatisticsRecorder:
                 if self._measures.first_responses
                 else None,
                 measures=self._measures,
-                summaries=self._summaries.snapshot() if self._summaries is not None else None,
+                summaries=self._summaries.snapshot(time.monotonic_ns()) if self._summaries is not None else None,
                 refusals=dict(self._refusals),
             )

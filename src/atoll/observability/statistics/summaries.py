@@ -54,6 +54,6 @@ class Summaries:
         """The response cache did not have it."""
         self._stages[6].add(took, now)
 
-    def snapshot(self) -> SummaryStatistics:
+    def snapshot(self, now: int) -> SummaryStatistics:
         """As they are now."""
-        return SummaryStatistics(*(RecentDurations(stage.count, stage.snapshot()) for stage in self._stages))
+        return SummaryStatistics(*(RecentDurations(stage.count, stage.snapshot(now)) for stage in self._stages))

@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from operator import sub
-from time import monotonic_ns
 from typing import Final
 
 from atoll.observability.statistics.distribution import NS_BOUNDS, Distribution
@@ -13,7 +12,9 @@ SLOT_NS: Final = WINDOW_NS // SLOTS
 
 
 class RecentDistribution:
-    """Counts in slots of twelve seconds, of which the last five and the running one are looked at. Not thread-safe."""
+    """Counts in slots of twelve seconds, of which the last four and the running one are looked at: what came 48 s ago is
+    still there, what came 60 s ago is not. Times are monotonic nanoseconds. Not thread-safe.
+    """
 
     __slots__ = ("_counts", "_ends_ns", "_slots", "_sum", "count")
 
@@ -37,9 +38,8 @@ class RecentDistribution:
         self._slots = [*self._slots[past:], *[tuple(self._counts)] * past]
         self._ends_ns = now_ns - now_ns % SLOT_NS + SLOT_NS
 
-    def snapshot(self) -> Distribution:
+    def snapshot(self, now_ns: int) -> Distribution:
         """What came in the last minute; `total`, unlike the counts, is of all that ever came, as in a summary."""
-        now_ns = monotonic_ns()
         if now_ns >= self._ends_ns:
             self._turn(now_ns)
         return Distribution(NS_BOUNDS, tuple(map(sub, self._counts, self._slots[0])), self._sum)
