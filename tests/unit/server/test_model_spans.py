@@ -96,6 +96,31 @@ class TritonPythonModel:
             return [None]
         return [answer(value(requests[0]))]
 """
+EXPORTING = """
+import json
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+class TritonPythonModel:
+    def initialize(self, args):
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracer = provider.get_tracer("m")
+    def execute(self, requests):
+        return [self.each(request) for request in requests]
+    def each(self, request):
+        carrier = json.loads(request.trace().get_context() or "{}")
+        context = TraceContextTextMapPropagator().extract(carrier)
+        with self.tracer.start_as_current_span("work", context=context):
+            pass
+        [span] = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        parent = f"{span.parent.span_id:016x}" if span.parent else "none"
+        note(NOTES, f"{span.context.trace_id:032x} {parent}\\n")
+        return answer(value(request))
+"""
 HOSTILE = """
 def each(request):
     import atoll.backends.python.hosted as hosted
@@ -108,10 +133,9 @@ def each(request):
 class RecordingTrace:
     """A Trace, and the sender of its request, which is a batch of one."""
 
-    text = None
-
-    def __init__(self, number: int = 7):
+    def __init__(self, number: int = 7, text: str | None = None):
         self.number = number
+        self.text = text
         self.noted: list[list[ModelSpan]] = []
         self.joined: list[InferenceRequest] = []
         self.responses: list[InferenceResponse] = []
@@ -127,7 +151,10 @@ class RecordingTrace:
     def composed(self) -> None:
         pass
 
-    def refused(self) -> None:
+    def executed(self, instance: str, batch_size: int, requests: int) -> None:
+        pass
+
+    def refused(self, error: BaseException | None = None) -> None:
         pass
 
     def note(self, spans: Sequence[ModelSpan]) -> None:
@@ -147,9 +174,9 @@ class RecordingTrace:
         return [[(one.name, one.parent) for one in spans] for spans in self.noted]
 
 
-def ask(server: atoll.Server, model: str, number: int = 7, first: float = 1) -> RecordingTrace:
+def ask(server: atoll.Server, model: str, number: int = 7, first: float = 1, text: str | None = None) -> RecordingTrace:
     """A request that is traced under that number, answered; 0: its context only travels along."""
-    trace = RecordingTrace(number)
+    trace = RecordingTrace(number, text)
     inputs = {"IN": Tensor.from_numpy("IN", np.array([first], np.float32))}
     request = InferenceRequest(model, inputs, trace, id="r")
     typed: Trace = trace
@@ -214,6 +241,19 @@ def test_spans_are_noted_before_the_final_response(tmp_path: Path, placement: st
 
         again = ask(server, "again")
         assert again.shape == [[(f"execution {n}", -1), ("inner", 0)] for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_spans_of_the_opentelemetry_sdk_have_the_context_as_their_parent(tmp_path: Path, placement: str) -> None:
+    notes = write_python(tmp_path, "exporting", EXPORTING, parameters={"isolation": placement})
+    ids = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with serving(tmp_path) as server:
+        for number in (7, 0):
+            ask(server, "exporting", number, text=f'{{"traceparent":"00-{ids[0]}-{ids[1]}-01","tracestate":"a=b"}}')
+        ask(server, "exporting", 0)
+    first, second, alone = notes.read_text().splitlines()
+    assert first == second == " ".join(ids)
+    assert alone.endswith(" none")
 
 
 def test_a_process_that_says_nonsense_of_its_spans_is_ended(tmp_path: Path) -> None:
