@@ -3,6 +3,7 @@
 import logging
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import Protocol
 
 logger = logging.getLogger("atoll.model")
@@ -15,16 +16,25 @@ def log_level(name: str) -> int:
     return _LEVELS.get(name, logging.INFO)
 
 
-def log_as_model(instance: str, level: str, message: str, file: str, line: int, request_id: str = "") -> None:
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """In whose name lines are written: of an instance, of this version of a model."""
+
+    instance: str
+    model: str
+    version: str
+
+
+def log_as_model(speaker: Speaker, level: str, message: str, file: str, line: int, request_id: str = "") -> None:
     """Write a line, unless its level is off. `request_id`: of the request that the model executes, if it is one alone
     and has an id.
     """
     number = log_level(level)
     if logger.isEnabledFor(number):
-        about = {"instance": instance}
+        about = {"instance": speaker.instance, "model": speaker.model, "version": speaker.version}
         if request_id:
             about["request_id"] = request_id
-        arguments = (instance, message)
+        arguments = (speaker.instance, message)
         logger.handle(logger.makeRecord(logger.name, number, file, line, "[%s] %s", arguments, None, extra=about))
 
 

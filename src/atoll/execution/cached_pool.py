@@ -153,7 +153,7 @@ class CachedPool:
             self._fail(request, error)
         except Exception as error:
             text = "model '%s': a request could not be looked up"
-            logger.exception(text, self._model_name, extra=about(request.id))
+            logger.exception(text, self._model_name, extra=about(request.id, self._model_name, self._version))
             self._fail(request, InternalError(f"{type(error).__name__}: {error}"))
         finally:
             self._looked()

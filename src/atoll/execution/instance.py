@@ -109,14 +109,14 @@ class ModelInstance:
         except AtollError as error:
             self._fail_all(waiting, error, start_ns)
         except Exception as error:
-            logger.exception("instance '%s' failed to execute a batch", self.name, extra=_about(waiting))
+            logger.exception("instance '%s' failed to execute a batch", self.name, extra=self._about(waiting))
             self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"), start_ns)
         except BaseException as error:  # an interrupt of the thread that drives; or sys.exit(), in a model's own code
             self._fail_all(waiting, InternalError(f"{type(error).__name__}: {error}"), start_ns)
             if by_submitter:
                 raise
             text = "instance '%s' executes code that would end its thread"
-            logger.exception(text, self.name, extra=_about(waiting))
+            logger.exception(text, self.name, extra=self._about(waiting))
 
     def _execute(self, requests: Sequence[InferenceRequest], start_ns: int, by_submitter: bool) -> None:
         plan = self._plan
@@ -180,12 +180,12 @@ class ModelInstance:
         self._statistics.record_failure(request, request.timeline.request_end, failure_reason(error, executed), error)
         request.sender.send(InferenceResponse(self._plan.model_name, self._version, request.id, error=error), True)
 
+    def _about(self, requests: Sequence[InferenceRequest]) -> dict[str, str]:
+        ids = (request.id for request in requests if not request.filler)
+        return about_all(ids, self._plan.model_name, self._version)
+
     def close(self) -> None:
         """Free the backend's part. No `run` runs or follows."""
         if self.permit is not None:
             self.permit.close()
         self._backend.close()
-
-
-def _about(requests: Sequence[InferenceRequest]) -> dict[str, str]:
-    return about_all(request.id for request in requests if not request.filler)

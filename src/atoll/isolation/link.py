@@ -18,7 +18,7 @@ from atoll.isolation.services import Services
 from atoll.isolation.settings import IsolationSettings
 from atoll.isolation.slowness import kill_for_slowness
 from atoll.isolation.told_spans import note_spans
-from atoll.model_log import hear_verbosity, is_verbose
+from atoll.model_log import Speaker, hear_verbosity, is_verbose
 from atoll.request import Defer, InferenceRequest, Trace
 from atoll.tensor import Buffer
 from atoll.timers import Timer
@@ -79,7 +79,7 @@ class Link:
                 prefix=settings.prefix,
                 on_retract=self._retract,
             )
-            self._services = Services(self, engine, processes.executor, spec.name)
+            self._services = Services(self, engine, processes.executor, Speaker(spec.name, spec.model, spec.version))
             self._channel = Channel(
                 self.child.data,
                 self._exchange,

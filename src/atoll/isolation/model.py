@@ -111,6 +111,7 @@ class IsolatedModel:
         return ChildSpec(
             name=placement.name,
             model=self._source.name,
+            version=str(self._source.version),
             python=self._recipe.python or (sys.executable,),
             environment=environment,
             host=HOST,

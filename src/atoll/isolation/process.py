@@ -55,6 +55,7 @@ class ChildSpec:
     memory_limit: int = 0
     working_directory: str = ""
     policy: HostPolicy | None = None  # the cores that it keeps to, whoever starts it
+    version: str = ""  # of the model, for the log
     single_threaded: bool = False  # no thread of ours runs in it, so that it may fork: nobody answers for it
 
 

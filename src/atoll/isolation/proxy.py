@@ -83,8 +83,8 @@ class IsolatedInstance:
             link.begin(batch, requests)
         except Exception as error:
             failure = error if isinstance(error, AtollError) else InternalError(f"{type(error).__name__}: {error}")
-            if failure is not error:
-                ids = about_all(request.id for request in requests)
+            if failure is not error and link is not None:
+                ids = about_all((request.id for request in requests), link.spec.model, link.spec.version)
                 logger.exception("a batch could not be given to instance '%s'", self.name, extra=ids)
             answers = self._get_answers()
             answers.released(batch, 0)

@@ -11,7 +11,7 @@ from atoll.backends.api import Engine
 from atoll.errors import OVERLOADED, AtollError, InternalError, InvalidArgumentError, OverloadedError
 from atoll.isolation import wire
 from atoll.isolation.wire import Packet
-from atoll.model_log import log_as_model
+from atoll.model_log import Speaker, log_as_model
 from atoll.observability.tracing.trace import join_made
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Trace
 from atoll.tensor import Buffer, Tensor
@@ -43,13 +43,13 @@ class Peer(Protocol):
 
 
 class Services:
-    """For one process. `name` is that of its instance, for the log."""
+    """For one process. `speaker`: in whose name its lines stand in the log."""
 
-    def __init__(self, peer: Peer, engine: Engine, executor: Callable[[], ThreadPoolExecutor], name: str):
+    def __init__(self, peer: Peer, engine: Engine, executor: Callable[[], ThreadPoolExecutor], speaker: Speaker):
         self._peer = peer
         self._engine = engine
         self._executor = executor
-        self._name = name
+        self._speaker = speaker
         self._calls: dict[int, InferenceRequest] = {}
 
     # ---- requests to other models
@@ -183,7 +183,7 @@ class Services:
         if what == "log":
             line = facts.get("line")
             log_as_model(
-                self._name,
+                self._speaker,
                 str(facts.get("level")),
                 str(facts.get("text", "")),
                 str(facts.get("file", "")),

@@ -55,9 +55,9 @@ class Watch:
 
     def _log(self, lines: list[str]) -> None:
         spec = self.child.spec
-        name = spec.name if spec.name.startswith(spec.model) else f"{spec.model}: {spec.name}"
         for line in lines:
-            logger.info("[%s] %s", name, line, extra={"model": spec.model, "instance": spec.name})
+            known = {"model": spec.model, "version": spec.version, "instance": spec.name}
+            logger.info("[%s] %s", spec.name, line, extra=known)
 
     # ---- answers
 

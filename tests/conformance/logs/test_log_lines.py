@@ -17,7 +17,7 @@ from tests.conformance.questions import ask
 from tests.conformance.recording import read_record
 
 RECORDED = read_record("log_lines")
-INSTANCE = "[speaker_0] "  # Atoll says which instance speaks
+INSTANCE = "[speaker:1] [speaker_0] "  # Atoll says which instance speaks
 
 
 def test_each_scenario_has_its_record() -> None:

@@ -63,22 +63,22 @@ def verbose(server: ServerProcess, level: int) -> None:
 
 @pytest.mark.parametrize("model", WHERE)
 def test_each_line_carries_the_id_of_its_request_and_no_other(server: ServerProcess, model: str) -> None:
-    label = f"[request id: one] [{model}_0] "
+    label = f"[request id: one] [{model}:1] [{model}_0] "
     assert said(server, model, "one") == [f"{label}info for 'one'", f"{label}end for 'one'"]
-    plain = f"[{model}_0] "
+    plain = f"[{model}:1] [{model}_0] "
     assert said(server, model, "") == [f"{plain}info for ''", f"{plain}end for ''"]
 
 
 @pytest.mark.parametrize("model", WHERE)
 def test_what_it_fails_with_carries_it_too(server: ServerProcess, model: str) -> None:
     lines = said(server, model, "bad one", end="Failed to process")
-    assert all(line.startswith(f"[request id: bad one] [{model}_0] ") for line in lines)
+    assert all(line.startswith(f"[request id: bad one] [{model}:1] [{model}_0] ") for line in lines)
     assert lines[-1].endswith("ValueError: told to fail by 'bad one'")
 
 
 @pytest.mark.parametrize("model", WHERE)
 def test_details_are_switched_while_the_model_runs(server: ServerProcess, model: str) -> None:
-    detail = f"[request id: x] [{model}_0] detail for 'x'"
+    detail = f"[request id: x] [{model}:1] [{model}_0] detail for 'x'"
     assert detail not in said(server, model, "x")
     verbose(server, 1)
     assert detail in said(server, model, "x")
@@ -92,5 +92,5 @@ def test_the_verbose_log_tells_of_requests_that_fail(server: ServerProcess) -> N
     server.exchange("POST", "/v2/models/thread/infer", body=body, headers={"X-Request-Id": "unused"})
     server.exchange("POST", "/v2/models/thread/infer", body=b"{", headers={"X-Request-Id": "used"})
     verbose(server, 0)
-    server.wait_for_log('"[request id: used] Infer failed: ')
-    server.wait_for_log('"[request id: wrong\\nE1121] Infer failed: ')
+    server.wait_for_log('"[request id: used] [thread:1] Infer failed: ')
+    server.wait_for_log('"[request id: wrong\\nE1121] [thread:1] Infer failed: ')

@@ -19,9 +19,11 @@ def test_both_streams_reach_the_log_in_order_with_the_instances_name(nursery: Nu
     assert nursery.lines == [f"[echo_0_0] {stream} {i}" for i in range(100) for stream in ("out", "err")]
 
 
-def test_an_instance_whose_name_hides_its_model_is_logged_with_both(nursery: Nursery) -> None:
-    nursery.start("print('hello'); os._exit(0)", name="first").reason()
-    assert nursery.lines == ["[echo: first] hello"]
+def test_a_line_knows_its_model_and_version_too(nursery: Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    nursery.start("print('hello'); os._exit(0)", name="first", version="2").reason()
+    assert nursery.lines == ["[first] hello"]
+    found = [vars(one) for one in caplog.records if one.getMessage() == "[first] hello"]
+    assert [(one["model"], one["version"], one["instance"]) for one in found] == [("echo", "2", "first")]
 
 
 def test_a_last_line_without_an_end_is_shown(nursery: Nursery) -> None:

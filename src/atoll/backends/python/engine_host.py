@@ -11,7 +11,7 @@ from atoll.backends.python.channel_host import call_parameters
 from atoll.backends.python.utils import InferenceRequest, InferenceResponse, TritonError
 from atoll.backends.python.utils.current import request_in_context
 from atoll.errors import AtollError, InvalidArgumentError
-from atoll.model_log import log_as_model
+from atoll.model_log import Speaker, log_as_model
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.request import InferenceResponse as EngineResponse
 from atoll.request import Trace
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class EngineHost:
     """A ModelHost (host.py); the metrics that are made through it belong to it. `close` drops them."""
 
-    def __init__(self, engine: Engine, instance: str):
+    def __init__(self, engine: Engine, speaker: Speaker):
         self._engine = engine
-        self._instance = instance  # in whose name it speaks
+        self._speaker = speaker
         self._changed = threading.Condition()
 
     # ---- other models
@@ -94,7 +94,7 @@ class EngineHost:
 
     def log(self, level: str, message: str, file: str, line: int) -> None:
         """See `ModelHost.log`."""
-        log_as_model(self._instance, level, message, file, line, request_in_context())
+        log_as_model(self._speaker, level, message, file, line, request_in_context())
 
     def create_metric_family(self, name: str, description: str, kind: str) -> int:
         """See `ModelHost.create_metric_family`."""

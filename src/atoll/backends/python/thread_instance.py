@@ -23,6 +23,7 @@ from atoll.backends.python.utils import Tensor as PbTensor
 from atoll.backends.python.utils.current import offer_host
 from atoll.backends.python.utils.span_recorder import SpanRecorder
 from atoll.errors import AtollError
+from atoll.model_log import Speaker
 from atoll.request import InferenceRequest as EngineRequest
 from atoll.request import ModelSpan
 from atoll.tensor import DataType, Tensor
@@ -44,7 +45,7 @@ class ThreadInstance:
     def __init__(self, setup: Mapping[str, Any], placement: Placement, engine: Engine):
         self._setup = setup
         self._placement = placement
-        self._host = EngineHost(engine, placement.name)
+        self._host = EngineHost(engine, Speaker(placement.name, setup["name"], str(setup["version"])))
         folder = str(Path(setup["file"]).parent)
         self._take_back = offer_host(self._host, folder, placement.name, server=engine)  # to threads that it starts
         self._answers: Answers | None = None

@@ -187,7 +187,7 @@ class EnsembleRun:
     def _explained(self, error: Exception) -> AtollError:
         """A step's error as the ensemble's: of the same kind, with the real server's words before it."""
         if not isinstance(error, AtollError):
-            ids = about(self._request.id)
+            ids = about(self._request.id, self._pool.name, self._pool.version)
             logger.exception("ensemble '%s' failed to run a request", self._pool.name, extra=ids)
             error = InternalError(f"{type(error).__name__}: {error}")
         explained = copy(error)

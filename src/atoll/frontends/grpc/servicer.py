@@ -156,7 +156,7 @@ class Servicer:
                 again = partial(self.model_infer, call, message, attempt + 1, regions=regions)
                 return call_again(self._waking, error, parsed.model_name, attempt, call, again)
             if logger.isEnabledFor(logging.DEBUG):
-                tell_failure(error, self._id_in(message))
+                self._tell(error, message)
             failure = grpc_error(error)
             if failure.trailing:
                 call.set_trailing_metadata(failure.trailing)
@@ -166,11 +166,16 @@ class Servicer:
                 del failure  # no circle: its traceback holds this frame, and that the request
         return sender.answer_or_wait(request)
 
-    def _id_in(self, message: bytes) -> str:
+    def _tell(self, error: AtollError, message: bytes) -> None:
+        """The log takes details: it is worth to look at the message once more."""
+        request_id = name = version = ""
         try:
-            return self._codec.parse(message).id
+            parsed = self._codec.parse(message)
+            request_id, name, version = parsed.id, parsed.model_name, model_version(parsed.model_version)
+            version = self._server.model(name, version).version
         except AtollError:
-            return ""
+            pass  # as far as it can be known
+        tell_failure(error, request_id, name, version)
 
 
 class UnarySender:
@@ -224,9 +229,9 @@ class UnarySender:
         if response is None:
             return grpc_error(InternalError("the model ended the request without a response"))
         if response.error is not None:
-            tell_failure(response.error, response.id)
+            tell_failure(response.error, response.id, response.model_name, response.model_version)
             return grpc_error(response.error)
         try:
             return self._codec.encode(response)
         except Exception as bug:
-            return grpc_error(encoding_failed(bug, response.model_name, response.id))
+            return grpc_error(encoding_failed(bug, response.model_name, response.model_version, response.id))

@@ -47,7 +47,8 @@ def _trailing(error: AtollError) -> Metadata:
     return (("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000)))
 
 
-def encoding_failed(bug: Exception, model_name: str, request_id: str) -> InternalError:
+def encoding_failed(bug: Exception, model_name: str, version: str, request_id: str) -> InternalError:
     """The error of a response that cannot be encoded; where that happened stands in the log."""
-    logger.exception("the response of model '%s' cannot be encoded", model_name, extra=about(request_id))
+    ids = about(request_id, model_name, version)
+    logger.exception("the response of model '%s' cannot be encoded", model_name, extra=ids)
     return InternalError(f"the response cannot be encoded: {type(bug).__name__}: {bug}")

@@ -201,13 +201,13 @@ class Stream:
                 return
             except Exception as bug:
                 text = "a request that had waited for model '%s' failed"
-                logger.exception(text, entry.model_name, extra=about(entry.id))
+                logger.exception(text, entry.model_name, extra=about(entry.id, entry.model_name, entry.version))
                 error = InternalError(f"{type(bug).__name__}: {bug}")
         self._end_with(entry, error)
 
     def _end_with(self, entry: "Entry", error: AtollError) -> None:
         entry.error = error
-        tell_failure(error, entry.id)
+        tell_failure(error, entry.id, entry.model_name, entry.version)
         self.put(entry, encode_stream_error(text_of(error), entry.id))
         self.end(entry)
 
@@ -333,9 +333,9 @@ class Entry:
             try:
                 return self._stream.service.codec.encode_in_stream(response, final)
             except Exception as bug:
-                error = encoding_failed(bug, response.model_name, self.id)
+                error = encoding_failed(bug, response.model_name, response.model_version, self.id)
         self.error = error
-        tell_failure(error, self.id)
+        tell_failure(error, self.id, self.model_name, self.version)
         if self._stream.response_error(error):
             return None
         return encode_stream_end(response.model_name, self.id, final, text_of(error))

@@ -21,7 +21,8 @@ def call_endpoint(route: Route, exchange: Exchange, body: memoryview) -> Answer 
     except AtollError as error:
         return answers.refusal_of(error, plain=route.plain_errors)
     except Exception:
-        ids = about(exchange.head.request_id())
+        places = exchange.head.arguments
+        ids = about(exchange.head.request_id(), places.get("model", ""), places.get("version", ""))
         logger.exception("%s %s failed", route.method, route.path, extra=ids)
         return answers.refusal(500, "internal error while answering the request; the server's log has the details")
 

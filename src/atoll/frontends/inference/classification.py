@@ -40,7 +40,8 @@ class _ClassifyingSender:
         except AtollError as error:
             return InferenceResponse(name, version, request_id, error=error)
         except Exception as bug:
-            logger.exception("classifying the outputs of model '%s' failed", name, extra=about(request_id))
+            ids = about(request_id, name, version)
+            logger.exception("classifying the outputs of model '%s' failed", name, extra=ids)
             text = f"classifying the outputs failed: {type(bug).__name__}: {bug}"
             return InferenceResponse(name, version, request_id, error=InternalError(text))
         return InferenceResponse(name, version, request_id, outputs, response.parameters)

@@ -68,7 +68,8 @@ class _PlacingSender:
             return _failed(response, error.with_traceback(None))  # which would hold this frame, and the region with it
         except Exception as bug:
             text = "the outputs of model '%s' cannot be written to shared memory"
-            logger.exception(text, response.model_name, extra=about(response.id))
+            ids = about(response.id, response.model_name, response.model_version)
+            logger.exception(text, response.model_name, extra=ids)
             reason = f"{type(bug).__name__}: {bug}"
             return _failed(response, InternalError(f"writing the outputs to shared memory failed: {reason}"))
 

@@ -58,9 +58,11 @@ def _escape_in_block(found: re.Match[str]) -> str:
     return "\t" if found.group() == "\t" else _escape(found)
 
 
-def about(request_id: str) -> dict[str, str]:
-    """For `logging`'s `extra`: the line is about the request with this id, "" if its client gave it none."""
-    return {"request_id": request_id}
+def about(request_id: str, model: str, version: str = "") -> dict[str, str]:
+    """For `logging`'s `extra`: the line is about the request with this id, "" if its client gave it none, to this
+    model; `version` is "" where it is not known.
+    """
+    return {"request_id": request_id, "model": model, "version": version}
 
 
 def with_detail(lines: str) -> dict[str, str]:
@@ -74,11 +76,11 @@ def report(text: object) -> tuple[str, dict[str, str]]:
     return first, with_detail(rest) if rest.strip() else {}
 
 
-def about_all(request_ids: Iterable[str]) -> dict[str, str]:
-    """The same for a line about several requests; of many, the first ones."""
+def about_all(request_ids: Iterable[str], model: str, version: str) -> dict[str, str]:
+    """The same for a line about several requests to a model; of many, the first ones."""
     ids = [one or UNKNOWN_ID for one in request_ids]
     more = len(ids) - _NAMED
-    return {"request_id": ", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")}
+    return about(", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else ""), model, version)
 
 
 class LineFormatter(logging.Formatter):
@@ -119,8 +121,8 @@ class LineFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line: time, level, pid, file, line, message; and request_id, model, instance and exception, where
-    they are known.
+    """A JSON object a line: time, level, pid, file, line, message; and request_id, model, version, instance, detail and
+    exception, where they are known.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -136,7 +138,7 @@ class JsonFormatter(logging.Formatter):
         instance = getattr(record, "instance", None)
         if instance:
             document["message"] = document["message"].removeprefix(f"[{instance}] ")
-        for name in ("request_id", "model", "instance", "detail"):
+        for name in ("request_id", "model", "version", "instance", "detail"):
             value = getattr(record, name, None)
             if value:
                 document[name] = str(value)
@@ -177,16 +179,20 @@ def _severity(record: logging.LogRecord) -> str:
 
 
 def _text_of(record: logging.LogRecord) -> str:
-    """What is said, with the id of the request that it is about in front, as the real server has it."""
+    """What is said, with the id of the request that it is about in front, as the real server has it, and behind that
+    the model and its version.
+    """
     arguments = record.args
     if record.msg == "%s" and isinstance(arguments, tuple) and len(arguments) == 1 and isinstance(arguments[0], Block):
         return arguments[0]
     text = record.getMessage()
+    model, version = getattr(record, "model", ""), getattr(record, "version", "")
+    name = f"[{model}:{version}] " if model and version else f"[{model}] " if model else ""
     request_id = getattr(record, "request_id", None)
     if request_id is None:
-        return text
+        return name + text
     label = f"[request id: {request_id or UNKNOWN_ID}] "
-    return text if text.startswith(label) else label + text
+    return label + name + text.removeprefix(label)
 
 
 def _exception_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:

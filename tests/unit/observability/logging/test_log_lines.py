@@ -82,7 +82,7 @@ def test_escaped_text_is_one_line_and_says_the_same(text: str) -> None:
 @given(st.text(), st.text(max_size=20))
 def test_no_text_makes_a_second_line(text: str, request_id: str) -> None:
     for formatter in (LineFormatter(), LineFormatter(iso8601=True), JsonFormatter()):
-        line = formatter.format(record("%s", text, **about(request_id)))
+        line = formatter.format(record("%s", text, **about(request_id, "")))
         assert len(line.splitlines()) == 1
         line.encode()
 
@@ -117,12 +117,19 @@ def test_unescaped_where_that_is_switched_off() -> None:
 @pytest.mark.parametrize(
     ("text", "extra", "expected"),
     [
-        ("hello", about("me"), '"[request id: me] hello"'),
-        ("hello", about(""), '"[request id: <id_unknown>] hello"'),
-        ("[request id: me] hello", about("me"), '"[request id: me] hello"'),
-        ("hello", about_all(["a", "", "c"]), '"[request id: a, <id_unknown>, c] hello"'),
-        ("hello", about_all(map(str, range(10))), '"[request id: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more] hello"'),
-        ("hello", about('x"\n'), '"[request id: x\\"\\n] hello"'),
+        ("hello", about("me", "m", "1"), '"[request id: me] [m:1] hello"'),
+        ("hello", about("me", "m"), '"[request id: me] [m] hello"'),
+        ("hello", about("me", ""), '"[request id: me] hello"'),
+        ("hello", about("", "m", "1"), '"[request id: <id_unknown>] [m:1] hello"'),
+        ("[request id: me] hello", about("me", "m", "1"), '"[request id: me] [m:1] hello"'),
+        ("hello", about_all(["a", "", "c"], "m", "1"), '"[request id: a, <id_unknown>, c] [m:1] hello"'),
+        (
+            "hello",
+            about_all(map(str, range(10)), "m", "1"),
+            '"[request id: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more] [m:1] hello"',
+        ),
+        ("hello", about('x"\n', 'm"\n', "\x1b"), '"[request id: x\\"\\n] [m\\"\\n:\\u001B] hello"'),
+        ("hello", {"model": "m", "version": "1"}, '"[m:1] hello"'),
     ],
     ids=str,
 )
@@ -147,7 +154,7 @@ def test_only_a_block_keeps_its_lines() -> None:
 
 
 def test_json_has_everything_in_members() -> None:
-    line = JsonFormatter().format(record("[m_0] hello", level=logging.DEBUG, instance="m_0", model="m", **about("me")))
+    line = JsonFormatter().format(record("[m_0] hello", level=logging.DEBUG, instance="m_0", **about("me", "m", "2")))
     document = json.loads(line)
     assert document.pop("pid") > 0
     assert document == {
@@ -158,6 +165,7 @@ def test_json_has_everything_in_members() -> None:
         "message": "hello",
         "request_id": "me",
         "model": "m",
+        "version": "2",
         "instance": "m_0",
     }
     document = json.loads(JsonFormatter().format(failed("why")))

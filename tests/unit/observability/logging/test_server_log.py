@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from atoll.errors import InvalidArgumentError
-from atoll.model_log import hear_verbosity, is_verbose, log_as_model
+from atoll.model_log import Speaker, hear_verbosity, is_verbose, log_as_model
 from atoll.observability.logging.server_log import ServerLog, configure_logs, server_log
 from atoll.observability.logging.settings import LogSettings
 
@@ -160,13 +160,13 @@ def test_what_asyncio_tells_of_stands_in_it_too() -> None:
 def test_models_speak_in_their_instances_name() -> None:
     stream = io.StringIO()
     with logging_to(stream, verbose_level=1):
-        log_as_model("m_0", "VERBOSE", "detail", "/models/m/1/model.py", 12)
-        log_as_model("m_0", "ERROR", "no\nway", "/models/m/1/model.py", 13, "mine")
+        log_as_model(Speaker("m_0", "m", "3"), "VERBOSE", "detail", "/models/m/1/model.py", 12)
+        log_as_model(Speaker("m_0", "m", "3"), "ERROR", "no\nway", "/models/m/1/model.py", 13, "mine")
     first, second = stream.getvalue().splitlines()
     assert first[0] == "I"
-    assert first.endswith('model.py:12] "[m_0] detail"')
+    assert first.endswith('model.py:12] "[m:3] [m_0] detail"')
     assert second[0] == "E"
-    assert second.endswith('model.py:13] "[request id: mine] [m_0] no\\nway"')
+    assert second.endswith('model.py:13] "[request id: mine] [m:3] [m_0] no\\nway"')
 
 
 def test_who_runs_models_elsewhere_hears_of_verbosity() -> None:

@@ -139,12 +139,13 @@ class EventStream:
     def break_off(self, size: int) -> None:
         """So many bytes wait for the client, which is too much."""
         head = self._exchange.head
+        request_id = (self.request.id if self.request is not None else "") or head.request_id()
         logger.warning(
             "a client of model '%s' is %d bytes behind what is generated for it, more than there is room for: "
             "its stream is broken off",
             head.arguments["model"],
             size,
-            extra=about((self.request.id if self.request is not None else "") or head.request_id()),
+            extra=about(request_id, head.arguments["model"], head.arguments.get("version", "")),
         )
         self.withdraw()
         self.request = None
@@ -177,7 +178,8 @@ def _document(response: InferenceResponse) -> tuple[int, bytes]:
             error = refused
         except Exception:
             text = "encoding a response of model '%s' failed"
-            logger.exception(text, response.model_name, extra=about(response.id))
+            ids = about(response.id, response.model_name, response.model_version)
+            logger.exception(text, response.model_name, extra=ids)
             error = InternalError("internal error while encoding the response")
     return _status_of(error), encode_error(str(error))
 

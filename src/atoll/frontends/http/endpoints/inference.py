@@ -87,7 +87,7 @@ class InferEndpoint:
         if isinstance(error, AtollError):
             answer: Answer | None = answers.refusal_of(error)
         elif error is not None or inflated.cancelled():
-            ids = about(exchange.head.request_id())
+            ids = _about(exchange)
             logger.error("decompressing a request failed", exc_info=error, extra=ids)
             answer = answers.refusal(500, "internal error while decompressing the request")
         else:
@@ -166,14 +166,18 @@ class InferEndpoint:
         if isinstance(error, ModelAsleepError):
             return self._sleepy.retry(error, self._infer, exchange, body, attempt)
         places = exchange.head.arguments
+        version = places.get("version", "")
         try:
-            if self._server.model(places["model"], places.get("version", "")).decoupled:
-                return _told(UnsupportedError(_DECOUPLED), exchange, request_id, plain=True)
+            model = self._server.model(places["model"], version)
+            version = model.version
+            if model.decoupled:
+                return _told(UnsupportedError(_DECOUPLED), exchange, request_id, version, plain=True)
         except ModelAsleepError:
             pass  # it is there, and would refuse this too
         except AtollError as missing:
-            return _told(missing, exchange, request_id, plain=True)  # in no variable: its traceback holds this frame
-        return _told(error, exchange, request_id, plain=error.code is Code.UNAVAILABLE)
+            # in no variable: its traceback holds this frame
+            return _told(missing, exchange, request_id, version, plain=True)
+        return _told(error, exchange, request_id, version, plain=error.code is Code.UNAVAILABLE)
 
     def encode(self, response: InferenceResponse, form: OutputForm) -> tuple[list[Buffer], bytes]:
         """The body's parts and the header lines that describe them. Raises AtollError."""
@@ -199,15 +203,22 @@ def _made_of(tensors: Iterable[Tensor]) -> int:
     return sum(one.array().nbytes for one in tensors if one.buffer is None)
 
 
-def _told(error: AtollError, exchange: Exchange, request_id: str, *, plain: bool) -> Answer:
-    tell_failure(error, request_id or exchange.head.request_id())
+def _about(exchange: Exchange) -> dict[str, str]:
+    """What is known of a request by its head."""
+    places = exchange.head.arguments
+    return about(exchange.head.request_id(), places["model"], places.get("version", ""))
+
+
+def _told(error: AtollError, exchange: Exchange, request_id: str, version: str, *, plain: bool) -> Answer:
+    head = exchange.head
+    tell_failure(error, request_id or head.request_id(), head.arguments["model"], version)
     return answers.refusal_of(error, plain=plain)
 
 
 def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:
     if deflated.cancelled() or deflated.exception() is not None:
         error = None if deflated.cancelled() else deflated.exception()
-        logger.error("compressing a response failed", exc_info=error, extra=about(exchange.head.request_id()))
+        logger.error("compressing a response failed", exc_info=error, extra=_about(exchange))
         answer = answers.refusal(500, "internal error while compressing the response")
     else:
         answer.parts = [deflated.result()]
@@ -243,7 +254,8 @@ class HttpSender:
         if response is None:
             response = InferenceResponse("", "", error=InternalError("the model ended the request without a response"))
         if response.error is not None:
-            tell_failure(response.error, response.id or exchange.head.request_id())
+            name = response.model_name or exchange.head.arguments["model"]
+            tell_failure(response.error, response.id or exchange.head.request_id(), name, response.model_version)
             exchange.answer(answers.refusal_of(response.error, plain=True))
             return
         try:
@@ -252,7 +264,8 @@ class HttpSender:
             exchange.answer(answers.refusal_of(error, plain=True))
             return
         except Exception:
-            ids = about(response.id or exchange.head.request_id())
+            request_id = response.id or exchange.head.request_id()
+            ids = about(request_id, response.model_name, response.model_version)
             logger.exception("encoding a response of model '%s' failed", response.model_name, extra=ids)
             exchange.answer(answers.refusal(500, "internal error while encoding the response"))
             return
