@@ -2,6 +2,7 @@
 model, models that fail to load and that were unloaded; and a little traffic for it.
 """
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tests.conformance.process import ServerProcess, start_atoll
 
 MODELS = ("pair", "cached", "failing", "stream")
 """Those that are served and asked; beside them `broken`, which cannot be loaded, and `gone`, which was unloaded."""
+
+_numbers = itertools.count()
 
 _PAIR = """
 backend: "onnxruntime" max_batch_size: 8 version_policy { all { } }
@@ -24,7 +27,7 @@ output [ {{ name: "OUTPUT0" data_type: {type} dims: [ 2 ] }} ]
 {more}
 """
 _STREAM = """
-backend: "python" model_transaction_policy { decoupled: true }
+backend: "python" version_policy { all { } } model_transaction_policy { decoupled: true }
 input [ { name: "INPUT0" data_type: TYPE_INT32 dims: [ 1 ] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_INT32 dims: [ 1 ] } ]
 """
@@ -50,7 +53,8 @@ def write_repository(root: Path) -> Path:
     cached = _VECTOR.format(type="TYPE_FP32", more="response_cache { enable: true }")
     _write(root, "cached", cached, {"1/model.onnx": floats})
     _write(root, "failing", _VECTOR.format(type="TYPE_INT32", more=""), {"1/model.onnx": failing_model(2)})
-    _write(root, "stream", _STREAM, {"1/model.py": _STREAM_CODE.encode()})
+    code = _STREAM_CODE.encode()
+    _write(root, "stream", _STREAM, {"1/model.py": code, "2/model.py": code})
     _write(root, "broken", _VECTOR.format(type="TYPE_FP32", more=""), {"1/model.onnx": b"no model"})
     _write(root, "gone", _VECTOR.format(type="TYPE_FP32", more=""), {"1/model.onnx": floats})
     return root
@@ -88,7 +92,7 @@ def start_live(folder: Path) -> ServerProcess:
 
 def send_traffic(server: ServerProcess, rounds: int = 5) -> None:
     """Each round asks every model and version, wrongly too; some requests at once."""
-    for number in range(rounds):
+    for number in itertools.islice(_numbers, rounds):  # others than ever before: the cache has not seen them
         asked = [threading.Thread(target=_ask_pair, args=(server, version)) for version in ("1", "2", "1")]
         for one in asked:
             one.start()
@@ -96,11 +100,17 @@ def send_traffic(server: ServerProcess, rounds: int = 5) -> None:
             one.join()
         for values in ("[1, 2]", f"[{number}, 3]"):
             _ask(server, "cached", "", f'{{"name":"INPUT0","datatype":"FP32","shape":[2],"data":{values}}}', 200)
-        _ask(server, "failing", "", '{"name":"INPUT0","datatype":"INT32","shape":[2],"data":[5,6]}', 500)
+        send_failing(server)
         stream = server.exchange("POST", "/v2/models/stream/generate_stream", body=b'{"INPUT0": [7]}')
         assert stream.status == 200, stream.body
         for version in ("1", "2"):
             _ask(server, "pair", version, '{"name":"INPUT0","datatype":"FP32","shape":[1,4],"data":[0,0,0,0]}', 400)
+
+
+def send_failing(server: ServerProcess, count: int = 1) -> None:
+    """Requests whose execution fails."""
+    for _ in range(count):
+        _ask(server, "failing", "", '{"name":"INPUT0","datatype":"INT32","shape":[2],"data":[5,6]}', 500)
 
 
 def _ask_pair(server: ServerProcess, version: str) -> None:

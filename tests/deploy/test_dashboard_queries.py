@@ -41,7 +41,7 @@ def document_queries() -> list[Query]:
 def fillings() -> Iterator[dict[str, str]]:
     """Values of the variables, as Grafana would fill them in: each model in its turn."""
     usual = {"__rate_interval": "1m", "__range": "5m", "__interval": "15s", "job": "atoll", "instance": ".*"}
-    for model in MODELS:
+    for model in (*MODELS, "broken"):
         yield {**usual, "model": model, "version": ".*", "baseline": "1", "candidate": "2"}
 
 
@@ -113,5 +113,5 @@ def test_values_of_the_variables_are_the_models_and_versions(scraped: Scraped) -
     }
     assert found["atoll-fleet: variable job"] == {"atoll"}
     assert found["atoll-fleet: variable instance"] == {scraped.server.metrics}
-    assert found["atoll-model: variable model"] == set(MODELS)
+    assert found["atoll-model: variable model"] == {*MODELS, "broken", "gone"}
     assert found["atoll-versions: variable candidate"] == {"1", "2"}

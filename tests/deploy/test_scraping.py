@@ -9,6 +9,7 @@ from tests.conformance.models import write_onnx_repository
 from tests.conformance.process import start_atoll
 from tests.deploy.conftest import Scraped, shipped_config
 from tests.deploy.expressions import names
+from tests.deploy.live import send_failing
 from tests.deploy.prometheus import Programs, PrometheusServer
 from tests.deploy.test_dashboard_queries import NOT_HERE
 from tests.deploy.test_rules import rules
@@ -77,6 +78,7 @@ def test_alerts_see_the_model_that_does_not_load_and_the_one_that_fails(scraped:
         found = scraped.prometheus.query(f'ALERTS{{alertstate="{state}"}}')
         return {(one["metric"]["alertname"], one["metric"].get("model", "")) for one in found}
 
+    send_failing(scraped.server, 60)
     wanted = {("AtollModelUnavailable", "broken"), ("AtollErrorRatioHigh", "failing")}
     scraped.prometheus.wait(lambda: wanted <= raised("pending"), "alerts about broken and failing models")
     scraped.prometheus.wait(lambda: ("AtollModelLoadFailed", "broken") in raised("firing"), "a firing alert")
@@ -111,8 +113,12 @@ def test_a_server_with_keys_and_tls_is_scraped_by_the_secured_configuration(prog
         (config.parent / "atoll-metrics.key").write_text("wrong")
         (config.parent / "atoll-ca.pem").write_bytes(certificate.read_bytes())
         with PrometheusServer(programs, config, tmp_path / "prometheus") as prometheus:
-            prometheus.wait(lambda: prometheus.targets("atoll")[0]["health"] == "down", "a refused scrape")
+
+            def health() -> list[str]:
+                return [one["health"] for one in prometheus.targets("atoll")]
+
+            prometheus.wait(lambda: health() == ["down"], "a refused scrape")
             assert "401" in prometheus.targets("atoll")[0]["lastError"]
             (config.parent / "atoll-metrics.key").write_text(key)  # read anew for each scrape
-            prometheus.wait(lambda: prometheus.targets("atoll")[0]["health"] == "up", "a scrape with the key")
+            prometheus.wait(lambda: health() == ["up"], "a scrape with the key")
             assert prometheus.query('nv_inference_request_success{model="simple"}')
