@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
+from atoll.errors import Code
 from atoll.frontends.dashboard.window import Window
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
@@ -11,7 +12,10 @@ from atoll.models.record import ASLEEP, UNLOADED
 
 QUEUE_PART: Final = 0.5  # of a request's time: beyond it most of the time is spent in waiting
 MIN_REQUESTS: Final = 10  # that say something about where the time goes
+MIN_WAITING: Final = 4  # and more than two batches: a batcher lets as many wait on purpose
+CLIENTS_FAULT_PART: Final = 0.05  # of a model's requests: somebody's broken client, below that somebody's attempts
 _QUIET: Final = frozenset({"", UNLOADED[1], ASLEEP})
+_CLIENTS_FAULTS: Final = frozenset({Code.INVALID_ARG.name, Code.NOT_FOUND.name, Code.UNSUPPORTED.name})
 _MOST: Final = 4  # reasons that are named
 
 
@@ -37,9 +41,9 @@ def level_of(entry: IndexEntry, failure: str, lately: Window | None, pending: in
     if lately is not None:
         if sum(_of_note(lately.failures).values()):
             return Level.FAILING
-        if lately.refusals:
+        if _refuses(lately):
             return Level.REFUSING
-        if lately.succeeded >= MIN_REQUESTS and pending and _queue_part(lately) > QUEUE_PART:
+        if _waits(lately, pending):
             return Level.WAITING
     if entry.state in (ModelState.LOADING.value, ModelState.UNLOADING.value):
         return Level.CHANGING
@@ -63,6 +67,22 @@ def concern(level: Level, failure: str, lately: Window | None, pending: int) -> 
     if level is Level.WAITING:
         return f"Requests spend {_queue_part(lately):.0%} of their time in the queue, where {pending} are waiting now"
     return ""
+
+
+def _refuses(lately: Window) -> bool:
+    refused = sum(lately.refusals.values())
+    own = sum(count for reason, count in lately.refusals.items() if reason not in _CLIENTS_FAULTS)
+    return own > 0 or refused > CLIENTS_FAULT_PART * (lately.succeeded + refused)
+
+
+def _waits(lately: Window, pending: int) -> bool:
+    batch = lately.inferences / max(lately.executions, 1)
+    return (
+        lately.succeeded >= MIN_REQUESTS
+        and pending >= MIN_WAITING
+        and pending > 2 * batch
+        and _queue_part(lately) > QUEUE_PART
+    )
 
 
 def _queue_part(lately: Window) -> float:

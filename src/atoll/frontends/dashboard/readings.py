@@ -7,8 +7,8 @@ from typing import Any, Final
 from atoll.caching.store import CacheReading
 from atoll.devices.cpu_meter import CpuReading
 from atoll.devices.nvml import GpuReading
+from atoll.devices.process_meter import ProcessReading
 from atoll.frontends.dashboard.concerns import Level, concern, level_of
-from atoll.frontends.dashboard.process_meter import ProcessReading
 from atoll.frontends.dashboard.window import Window, batch_sizes, compute_ns, window
 from atoll.models.index import IndexEntry
 from atoll.observability.statistics.distribution import Distribution
@@ -25,10 +25,13 @@ ModelKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class MachineReading:
-    """Of the machine, of the server's process and of what the server keeps for all models."""
+    """Of the machine, of the server's process and of what the server keeps for all models. `cores`: the process's CPU
+    time in the last interval, 1.0 is one core all the time; None before there was one.
+    """
 
-    cpu: CpuReading | None
-    process: ProcessReading
+    cpu: CpuReading | None = None
+    process: ProcessReading | None = None
+    cores: float | None = None
     gpus: Sequence[GpuReading] = ()
     cache: CacheReading | None = None
     pool_used: int = 0
@@ -189,8 +192,8 @@ def machine_shown(one: MachineReading) -> Row:
         "cpu": None if one.cpu is None else one.cpu.utilization,
         "memory_used": None if one.cpu is None else one.cpu.memory_used,
         "memory_total": None if one.cpu is None else one.cpu.memory_total,
-        "process_cores": one.process.cores,
-        "process_memory": one.process.resident_bytes,
+        "process_cores": one.cores,
+        "process_memory": None if one.process is None else one.process.resident_bytes,
         "pool_used": one.pool_used,
         "pool_total": one.pool_total,
         "cache": None

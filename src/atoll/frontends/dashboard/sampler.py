@@ -9,10 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from atoll.devices.cpu_meter import CpuMeter
-from atoll.frontends.dashboard.process_meter import ProcessMeter
+from atoll.devices.gpu_meter import GpuMeter
+from atoll.devices.process_meter import ProcessMeter
 from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, Row, key_of, ordered, rows
 from atoll.frontends.dashboard.window import same_counts
 from atoll.observability.statistics.model import ModelStatistics
@@ -53,9 +54,7 @@ class Sampler:
         self._lock = threading.Lock()
         self._past: deque[Past] = deque()
         self._latest: Sample | None = None
-        self._cpu: CpuMeter | None = None
-        self._gpus: Any = None
-        self._process: ProcessMeter | None = None
+        self._meters: Meters | None = None
 
     def look(self) -> Sample:
         """How it is now, or was less than a second ago. Takes some milliseconds with hundreds of models: not for an
@@ -87,14 +86,14 @@ class Sampler:
                 _let_others()
         self._keep(now, statistics)
         return Sample(
-            ordered(found), self._machine(), server.recent_errors(), window_s, now - self._began, server.ready()
+            ordered(found), self._machine(now), server.recent_errors(), window_s, now - self._began, server.ready()
         )
 
     def _forget(self, now: float) -> None:
         past = self._past
         if past and now - past[-1][0] > FORGOTTEN_S:
             past.clear()
-            self._process = None
+            self._meters = None
         while len(past) > 1 and now - past[0][0] > WINDOW_S:
             past.popleft()
 
@@ -122,20 +121,37 @@ class Sampler:
         then, statistics = self._past[0]
         return now - then, statistics
 
-    def _machine(self) -> MachineReading:
-        server = self._server
-        if self._cpu is None:
-            self._cpu = CpuMeter(LEAST_S)
-        if self._process is None:
-            self._process = ProcessMeter()
-        pool = server.memory_pool
+    def _machine(self, now: float) -> MachineReading:
+        if self._meters is None:
+            self._meters = Meters(now)
+        return self._meters.read(self._server, now)
+
+
+class Meters:
+    """Of the machine and the process. Made when somebody looks: before, nothing here was measured."""
+
+    def __init__(self, now: float):
+        self._cpu = CpuMeter(LEAST_S)
+        self._gpus = GpuMeter(LEAST_S)
+        self._process = ProcessMeter()
+        self._read_at = now
+        self._spent_s: float | None = None
+
+    def read(self, server: "Server", now: float) -> MachineReading:
+        """Uses are those since the reading before."""
+        process = self._process.read()
+        cores = None
+        if process is not None and self._spent_s is not None and now > self._read_at:
+            cores = (process.cpu_s - self._spent_s) / (now - self._read_at)
+        self._read_at, self._spent_s = now, None if process is None else process.cpu_s
         return MachineReading(
             self._cpu.read(),
-            self._process.read(),
-            (),
+            process,
+            cores,
+            self._gpus.read(),
             server.response_cache,
-            pool.used_bytes,
-            pool.total_bytes,
+            server.memory_pool.used_bytes,
+            server.memory_pool.total_bytes,
         )
 
 
