@@ -7,7 +7,7 @@ and counted, so that no request fails, and no process grows, for being traced.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from threading import Lock
+from threading import RLock
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from atoll.model_spans import Attribute, Row
 
 LEFT_OUT = "spans left out"
-_OWN_TEXT = 64  # characters for the span that says how many
+_RESERVED_TEXT = 8192  # characters: for the span that says how many, and one that begins within another's beginning
 
 _innermost: ContextVar[OpenSpan | None] = ContextVar("atoll_model_span", default=None)
 
 
 class OpenSpan:
-    """One span, from its beginning. `outer`: what was open round it in its context, of whichever request."""
+    """One span, from its beginning. `outer`: what was open round it in its context, of whichever request; `parent`: of
+    its own.
+    """
 
-    __slots__ = ("attributes", "end_ns", "error", "index", "name", "outer", "parent", "recorder", "start_ns")
+    __slots__ = ("attributes", "end_ns", "error", "name", "outer", "parent", "recorder", "start_ns")
 
     def __init__(self, recorder: SpanRecorder, name: str):
         self.recorder = recorder
         self.name = name
         self.start_ns = monotonic_ns()
         self.end_ns = 0
-        self.index = -1
-        self.parent = -1
+        self.parent: OpenSpan | None = None
         self.attributes: dict[str, Attribute] = {}
         self.error = ""
         self.outer: OpenSpan | None = None
@@ -45,9 +46,9 @@ class SpanRecorder:
     __slots__ = ("_first_left_out_ns", "_left_out", "_lock", "_room", "_spans", "closed")
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # the collector of garbage may end a generator, and with it a span, at any moment
         self._spans: list[OpenSpan] = []
-        self._room = MAX_TEXT - _OWN_TEXT
+        self._room = MAX_TEXT - _RESERVED_TEXT
         self._left_out = 0
         self._first_left_out_ns = 0
         self.closed = False
@@ -58,9 +59,10 @@ class SpanRecorder:
         outer = _innermost.get()
         while outer is not None and outer.recorder.closed:  # of a request that is over: never ended
             outer = outer.outer
-        span.outer = parent = outer
-        while parent is not None and parent.recorder is not self:
-            parent = parent.outer
+        span.outer = outer
+        while outer is not None and outer.recorder is not self:
+            outer = outer.outer
+        span.parent = outer
         with self._lock:
             if self.closed:
                 return None
@@ -68,9 +70,6 @@ class SpanRecorder:
                 self._first_left_out_ns = self._first_left_out_ns or span.start_ns
                 self._left_out += 1
                 return None
-            span.index = len(self._spans)
-            if parent is not None:
-                span.parent = parent.index
             for key, value in attributes.items():
                 self._keep(span, key, value)
             self._spans.append(span)
@@ -103,13 +102,21 @@ class SpanRecorder:
         one says how many. Later calls give none.
         """
         with self._lock:
-            now_ns = monotonic_ns()
-            spans, self._spans = self._spans, []
-            left_out, self._left_out = self._left_out, 0
             self.closed = True
+            now_ns = monotonic_ns()
+            spans, self._spans = self._spans[:MAX_SPANS], []
+            left_out, self._left_out = self._left_out, 0
+            index = {span: number for number, span in enumerate(spans)}
             rows: list[Row] = [
-                (one.name, one.start_ns, one.end_ns or now_ns, one.parent, dict(one.attributes), one.error)
-                for one in spans
+                (
+                    span.name,
+                    span.start_ns,
+                    span.end_ns or now_ns,
+                    -1 if span.parent is None else index.get(span.parent, -1),
+                    dict(span.attributes),
+                    span.error,
+                )
+                for span in spans
             ]
         if left_out:
             rows.append((LEFT_OUT, self._first_left_out_ns, now_ns, -1, {"count": left_out}, ""))

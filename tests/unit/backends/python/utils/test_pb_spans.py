@@ -326,3 +326,22 @@ def test_a_request_that_is_made_for_this_one_adds_to_the_same_spans() -> None:
     with trace.span("asks"), made.trace().span("of the made one"):
         pass
     assert shape(spans()) == [("asks", -1), ("of the made one", 0)]
+
+
+def test_a_span_may_end_while_another_one_is_being_noted() -> None:
+    """The collector of garbage closes generators at any moment, on whichever thread it runs."""
+    trace, spans = traced()
+
+    def parts() -> Iterator[int]:
+        with trace.span("parts"), trace.span("inner"):
+            yield 1
+
+    def run() -> None:
+        generator = parts()
+        next(generator)
+        assert trace.recorder is not None
+        with trace.recorder._lock:
+            generator.close()
+
+    contextvars.copy_context().run(run)
+    assert all(one.end_ns < monotonic_ns() for one in spans())
