@@ -14,11 +14,6 @@ _LARGEST: Mapping[str, int] = {
     "bsp_schedule_delay": 86_400_000,
     "bsp_max_export_batch_size": 1_000_000,
 }
-_VARIABLES: Mapping[str, str] = {
-    "bsp_max_queue_size": "OTEL_BSP_MAX_QUEUE_SIZE",
-    "bsp_schedule_delay": "OTEL_BSP_SCHEDULE_DELAY",
-    "bsp_max_export_batch_size": "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +94,20 @@ def export_settings(given: Mapping[str, list[str]], environment: Mapping[str, st
 
     Raises InvalidArgumentError that names the variable.
     """
+    variables = {
+        "bsp_max_queue_size": ("OTEL_BSP_MAX_QUEUE_SIZE", environment.get("OTEL_BSP_MAX_QUEUE_SIZE")),
+        "bsp_schedule_delay": ("OTEL_BSP_SCHEDULE_DELAY", environment.get("OTEL_BSP_SCHEDULE_DELAY")),
+        "bsp_max_export_batch_size": (
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+            environment.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+        ),
+    }
     numbers = {}
-    for key, variable in _VARIABLES.items():
+    for key, (variable, value) in variables.items():
         if key in given:
             numbers[key] = int(given[key][-1])
-        elif environment.get(variable):
-            check_setting(key, environment[variable], f"the environment's {variable}={environment[variable]}")
-            numbers[key] = int(environment[variable])
+        elif value:
+            check_setting(key, value, f"the environment's {variable}={value}")
+            numbers[key] = int(value)
     url = given.get("url", [""])[-1]
     return ExportSettings(url=url, resource=tuple(given.get("resource", ())), **numbers)

@@ -1,7 +1,6 @@
 """The exporter of the library, watched: what it takes and loses is counted, what a receiver answers is bounded."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,6 @@ COMPLAINT_INTERVAL_S = 60.0
 MAX_ANSWER = 1 << 20  # bytes that a receiver may answer; it has nothing to say beyond a few
 MAX_REASON = 500
 _CHUNK = 16_384
-_SESSIONS_OF_OTHERS = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
-)
 
 
 class WatchedExporter(SpanExporter):
