@@ -29,10 +29,7 @@ class WatchedExporter(SpanExporter):
     """
 
     def __init__(self, url: str):
-        own = any(os.environ.get(name) for name in _SESSIONS_OF_OTHERS)
-        self._exporter = OTLPSpanExporter(
-            endpoint=with_scheme(url) if url else None, session=None if own else _Session()
-        )
+        self._exporter = OTLPSpanExporter(endpoint=with_scheme(url) if url else None, session=_Session())
         self._place = without_password(url) or "where the environment says"
         self._lines = _Lines(OTLPSpanExporter.__module__)
         self._lock = threading.Lock()
