@@ -5,8 +5,10 @@ from pathlib import Path
 
 from tests.conformance.model_folders import DECOUPLED, write_model
 
-FAILS, RAISES = -1, -2
-"""What a request's first number may be: its response is an error; the execution of its whole batch fails."""
+FAILS, RAISES, DIES = -1, -2, -4
+"""What a request's first number may be: its response is an error; the execution of its whole batch fails; so does the
+process that executes it.
+"""
 
 PLAIN = """
 import os, time
@@ -26,7 +28,10 @@ class TritonPythonModel:
         while os.path.exists(GATE):
             time.sleep(0.002)
         os.unlink(GATE + ".entered")
-        if any(numbers(request).flat[0] == -2 for request in requests):
+        first = [numbers(request).flat[0] for request in requests]
+        if -4 in first:
+            os._exit(3)
+        if -2 in first:
             raise ValueError("told to raise")
         return [self.answer(request) for request in requests]
 
