@@ -158,13 +158,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("trace-count", int, None, "Deprecated: --trace-config=count=COUNT.", "Traces", minimum=-1),
     Option("trace-log-frequency", int, None, "Deprecated: --trace-config=triton,log-frequency=COUNT.", "Traces", minimum=0),
     Option("allow-metrics", bool, True, "Listen for Prometheus.", "Metrics"),
-    Option("allow-gpu-metrics", bool, True, "Report GPUs.", "Metrics", no_effect="GPUs are not measured yet"),
-    Option("metrics-config", list, (), "A setting of the metrics, as KEY=VALUE; may be given several times. counter_latencies=false leaves out the counters of durations.", "Metrics"),
+    Option("allow-gpu-metrics", bool, True, "Report GPUs: their use, memory, power and energy.", "Metrics"),
+    Option("metrics-config", list, (), "A setting of the metrics, as KEY=VALUE; may be given several times. counter_latencies=false leaves out the counters of durations, summary_latencies=true adds quantiles of the last minute, summary_quantiles=0.5:0.05,... says which, histogram_latencies=true adds the histogram of first responses.", "Metrics"),
     Option("allow-cpu-metrics", bool, True, "Report the machine's CPU and memory.", "Metrics"),
     Option("metrics-address", str, "", "Address on which metrics listen; that of HTTP if not given.", "Metrics"),
     Option("metrics-port", int, 8002, "Port on which metrics listen; 0 lets the system choose.", "Metrics", minimum=0, maximum=MAX_PORT),
     Option("metrics-use-ssl", bool, False, "Encrypt the metrics with TLS, with the files of HTTP's options, and demand a client certificate where HTTP does.", "Metrics", source=OURS),
-    Option("metrics-interval-ms", float, 2000.0, "Milliseconds between two measurements of the machine's CPU.", "Metrics", minimum=1),
+    Option("metrics-interval-ms", float, 2000.0, "Milliseconds between two measurements of the machine's CPU and GPUs.", "Metrics", minimum=1),
 )
 # fmt: on
 

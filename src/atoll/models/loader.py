@@ -48,7 +48,7 @@ from atoll.models.placing import Placing
 from atoll.models.request_validation import request_spec, validate
 from atoll.models.response_caching import ResponseCaching, ensemble_identity
 from atoll.models.side_by_side import work_side_by_side
-from atoll.observability.metrics.rendering import metric_labels
+from atoll.observability.metrics.labels import metric_labels
 from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 from atoll.observability.statistics.measures import measures
 from atoll.observability.statistics.model import StatisticsRecorder

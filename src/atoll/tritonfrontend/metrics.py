@@ -27,7 +27,7 @@ class MetricsOptions:
 
 
 class Metrics(Service):
-    """GET /metrics. What it measures of the machine is said by the server's options cpu_metrics, metrics_interval and
+    """GET /metrics. What is on it is said by the server's options cpu_metrics, gpu_metrics, metrics_interval and
     metrics_configuration.
     """
 
@@ -39,6 +39,7 @@ class Metrics(Service):
         return {
             **super()._listen_options(),
             "allow_cpu_metrics": options.cpu_metrics,
+            "allow_gpu_metrics": options.gpu_metrics,
             "metrics_interval_ms": float(options.metrics_interval),
             "metrics_config": metrics_texts(options),
         }

@@ -106,7 +106,6 @@ _OPTION_OF = {
     "buffer_manager_thread_count": "buffer-manager-thread-count",
     "enable_peer_access": "enable-peer-access",
     "repo_agent_directory": "repoagent-directory",
-    "gpu_metrics": "allow-gpu-metrics",
 }
 _NO_EFFECT = {option.name: option.no_effect for option in OPTIONS}
 WITHOUT_EFFECT: Mapping[str, str] = {name: _NO_EFFECT[option] for name, option in _OPTION_OF.items()}
@@ -155,11 +154,12 @@ def engine_options(options: Options) -> dict[str, Any]:
         "host_policy": tuple(_settings("host_policies", options.host_policies)),
         "min_supported_compute_capability": None if least == _DEFAULTS["min_supported_compute_capability"] else least,
         "model_load_gpu_limit": tuple(_gpu_limit(one) for one in options.model_load_device_limits),
+        "metrics_config": tuple(metrics_texts(options)),
     }
 
 
 def metrics_settings(options: Options) -> MetricsSettings:
-    """What `metrics_configuration` says. Raises InvalidArgumentError, UnsupportedError."""
+    """What `metrics_configuration` says. Raises InvalidArgumentError."""
     return MetricsSettings.from_texts(metrics_texts(options))
 
 

@@ -124,7 +124,9 @@ class Server(Unpicklable):
         self._log = log
         if options.metrics:
             interval_s = options.metrics_interval / 1000
-            self._page = MetricsPage(engine, cpu=options.cpu_metrics, interval_s=interval_s, settings=settings)
+            self._page = MetricsPage(
+                engine, cpu=options.cpu_metrics, gpu=options.gpu_metrics, interval_s=interval_s, settings=settings
+            )
         self._engine = engine
 
     def __enter__(self) -> Self:

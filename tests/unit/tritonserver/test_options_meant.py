@@ -83,8 +83,8 @@ def test_a_repository_is_needed() -> None:
 
 def test_what_has_no_effect_is_known() -> None:
     assert ignored(options()) == {}
-    changed = options(gpu_metrics=False, cuda_memory_pool_sizes={0: 1}, cache_directory="/caches")
-    assert ignored(changed).keys() == {"gpu_metrics", "cuda_memory_pool_sizes", "cache_directory"}
+    changed = options(cuda_memory_pool_sizes={0: 1}, cache_directory="/caches")
+    assert ignored(changed).keys() == {"cuda_memory_pool_sizes", "cache_directory"}
 
 
 def test_limits_of_gpus_are_the_engines() -> None:

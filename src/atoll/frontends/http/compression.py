@@ -65,9 +65,9 @@ def inflate(data: Buffer, limit: int) -> bytearray:
     return result
 
 
-def deflate(parts: Iterable[Buffer], coding: str) -> bytes:
-    """The parts, compressed into one."""
-    encoder = zlib.compressobj(wbits=_WINDOW_BITS[coding])
+def deflate(parts: Iterable[Buffer], coding: str, level: int = zlib.Z_DEFAULT_COMPRESSION) -> bytes:
+    """The parts, compressed into one. `level`: from 1, the quickest, to 9."""
+    encoder = zlib.compressobj(level, wbits=_WINDOW_BITS[coding])
     pieces = [encoder.compress(part) for part in parts]
     pieces.append(encoder.flush())
     return b"".join(pieces)

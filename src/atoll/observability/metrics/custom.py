@@ -9,12 +9,14 @@ import re
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableError, UnsupportedError
-from atoll.observability.metrics.rendering import SERVER_FAMILIES, escape_label
+from atoll.observability.metrics import text_format
+from atoll.observability.metrics.names import SERVER_FAMILIES
+from atoll.observability.metrics.text_format import EVERYTHING, braces, header
 
 KINDS = ("counter", "gauge", "histogram")
 MAX_FAMILIES = 1_000  # of a server; each is a few lines of the page that somebody reads every few seconds
@@ -22,6 +24,7 @@ MAX_METRICS = 10_000  # of a family: more are labels that take a new value with 
 MAX_HANDLES = 100_000  # numbers that are in use at once, of metrics
 MAX_LABELS = 64
 MAX_BUCKETS = 1_000
+_TOGETHER = 50  # metrics whose values are copied at once
 MAX_TEXT = 4_096  # characters of a name, a description, a label's value
 
 _FAMILY_NAME = re.compile(r"(?!__)[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -257,49 +260,37 @@ class CustomMetrics:
     def render(self) -> str:
         """The families that have metrics, by name, in the Prometheus text format, version 0.0.4; "" where there are
         none."""
-        lines: list[str] = []
+        return "".join(self.texts(lambda: None))
+
+    def texts(self, pace: Callable[[], None]) -> Iterator[str]:
+        """The same in pieces. `pace` is called between short pieces of work, while nothing is locked: models that
+        count do not wait for whoever reads.
+        """
         with self._lock:
             self._forget_dropped()
-            for _, family in sorted(self._names.items()):
-                if family.series:
-                    if family.description:
-                        lines.append(f"# HELP {family.name} {_help(family.description)}")
-                    lines.append(f"# TYPE {family.name} {family.kind}")
-                    for _, series in sorted(family.series.items()):
-                        lines += _lines(family, series)
-        return "\n".join([*lines, ""]) if lines else ""
+            families = [(one, list(one.series.values())) for _, one in sorted(self._names.items()) if one.series]
+        for family, series in families:
+            yield header(family.name, family.description, family.kind)
+            series.sort(key=lambda one: one.labels)
+            for start in range(0, len(series), _TOGETHER):
+                pace()
+                some = series[start : start + _TOGETHER]
+                with self._lock:
+                    values = [(one.value, tuple(one.counts)) for one in some]
+                found = zip(some, values, strict=True)
+                yield "".join([_lines(family, one, value, counts) for one, (value, counts) in found])
 
 
-def _lines(family: _Family, series: _Series) -> list[str]:
+def _lines(family: _Family, series: _Series, value: float, counts: Sequence[int]) -> str:
+    name, labels = family.name, braces(series.labels)
     if family.kind != "histogram":
-        return [f"{family.name}{_braces(series.labels)} {_number(series.value)}"]
-    bounds = [*map(_number, series.bounds), "+Inf"]
-    totals = list(accumulate(series.counts))
-    found = [
-        f"{family.name}_bucket{_braces((*series.labels, ('le', bound)))} {total}"
-        for bound, total in zip(bounds, totals, strict=True)
+        return f"{name}{labels} {text_format.number(value)}\n"
+    totals = list(accumulate(counts))
+    buckets = [
+        f"{name}_bucket{braces((*series.labels, ('le', bound)))} {total}\n"
+        for bound, total in zip([*map(text_format.number, series.bounds), EVERYTHING], totals, strict=True)
     ]
-    return [
-        *found,
-        f"{family.name}_sum{_braces(series.labels)} {_number(series.value)}",
-        f"{family.name}_count{_braces(series.labels)} {totals[-1]}",
-    ]
-
-
-def _braces(labels: Labels) -> str:
-    return "{" + ",".join(f'{name}="{escape_label(value)}"' for name, value in labels) + "}" if labels else ""
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if math.isnan(value):
-        return "NaN"
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-
-
-def _help(text: str) -> str:
-    return escape_label(text).replace('\\"', '"')  # quotes stand as they are there
+    return f"{''.join(buckets)}{name}_sum{labels} {text_format.number(value)}\n{name}_count{labels} {totals[-1]}\n"
 
 
 def _key(labels: Mapping[str, str], kind: str) -> Labels:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableError, UnsupportedError
 from atoll.observability.metrics import custom as custom_metrics
 from atoll.observability.metrics.custom import CustomMetrics
-from atoll.observability.metrics.rendering import SERVER_FAMILIES, render
-from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.metrics.names import SERVER_FAMILIES
 
 ME, OTHER = object(), object()
 
@@ -154,22 +153,6 @@ def test_one_name_is_one_family_of_one_kind_for_all(metrics: CustomMetrics) -> N
 def test_the_servers_own_names_are_taken(metrics: CustomMetrics, name: str) -> None:
     with pytest.raises(AlreadyExistsError, match="Family name already exists"):
         metrics.create_family(ME, name, "", "counter")
-
-
-def test_the_servers_own_names_are_all_known() -> None:
-    class Pool:
-        total_bytes = used_bytes = 1
-
-    class Cpu:
-        utilization = memory_total = memory_used = 1
-
-    class Cache:
-        hits = misses = lookup_ns = insertion_ns = utilization = entries = evictions = 1
-
-    models = [ModelStatistics("m", "1", cached=True)]
-    page = render(models, Cpu(), Pool(), Cache())  # type: ignore[arg-type]
-    written = set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
-    assert written | {"nv_model_load_duration_secs"} == SERVER_FAMILIES
 
 
 @pytest.mark.parametrize(("first", "second"), [("h", "h_count"), ("h_sum", "h"), ("h", "h_bucket")])
