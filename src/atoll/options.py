@@ -151,7 +151,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("vertex-ai-thread-count", int, 0, "Event loops for Vertex AI, with a thread each; 0 is the one loop that all share.", "Vertex AI", minimum=0, maximum=256),
     Option("vertex-ai-default-model", str, "", "The model of requests that name none; not needed where only one is loaded.", "Vertex AI"),
     Option("grpc-header-forward-pattern", str, "", "Regular expression: the metadata of gRPC calls in whose names it is found, whatever their case, become parameters of the inference request.", "gRPC"),
-    Option("trace-config", list, (), "A setting of the traces, as KEY=VALUE (level=OFF, TIMESTAMPS or TENSORS; rate; count; mode=triton) or triton,file=PATH or triton,log-frequency=COUNT; may be given several times.", "Traces"),
+    Option("trace-config", list, (), "A setting of the traces, as KEY=VALUE (level=OFF, TIMESTAMPS or TENSORS; rate; count; mode=triton or opentelemetry), triton,KEY=VALUE (file; log-frequency) or opentelemetry,KEY=VALUE (url; resource=NAME=VALUE; bsp_max_queue_size; bsp_schedule_delay; bsp_max_export_batch_size); may be given several times.", "Traces"),
     Option("trace-file", str, "", "Deprecated: --trace-config=triton,file=PATH.", "Traces"),
     Option("trace-level", list, (), "Deprecated: --trace-config=level=LEVEL.", "Traces"),
     Option("trace-rate", int, None, "Deprecated: --trace-config=rate=COUNT.", "Traces", minimum=0),
