@@ -111,7 +111,7 @@ class StatisticsRecorder:
         self._labels = dict(labels or {})
         self._load_ns = 0
         self._lock = threading.Lock()
-        self._last_inference_ms = 0
+        self._last_inference_ns = 0
         self._inferences = 0
         self._executions = 0
         self._submitter_executions = 0
@@ -140,7 +140,11 @@ class StatisticsRecorder:
         self._compute_counts = [0] * (len(self._compute_bounds) + 1)
         self._first_counts = [0] * (len(self._first_bounds) + 1)
         self._first_ns = 0
-        self._summaries = Summaries() if measures.summaries else None
+        self._summaries = (
+            Summaries((self._request_bounds, self._request_counts), (self._queue_bounds, self._queue_counts))
+            if measures.summaries
+            else None
+        )
 
     @property
     def times_first_responses(self) -> bool:
@@ -156,36 +160,41 @@ class StatisticsRecorder:
         input_ns = timeline.compute_input_end - timeline.compute_start
         infer_ns = timeline.compute_output_start - timeline.compute_input_end
         output_ns = timeline.compute_end - timeline.compute_output_start
-        queue_ns = success_ns = 0
-        start, end = timeline.compute_start, timeline.request_end
-        request_bounds, request_counts = self._request_bounds, self._request_counts
-        queue_bounds, queue_counts = self._queue_bounds, self._queue_counts
-        count = len(requests)
         with self._lock:
-            for request in requests:
-                stamps = request.timeline
-                queued = start - stamps.queue_start
-                queue_ns += queued
-                queue_counts[bisect_left(queue_bounds, queued)] += 1
-                took = end - stamps.request_start
-                success_ns += took
-                request_counts[bisect_left(request_bounds, took)] += 1
-            self._compute_counts[bisect_left(self._compute_bounds, input_ns + infer_ns + output_ns)] += count
-            self._submitter_executions += by_submitter
-            self._succeeded += count
-            self._success_ns += success_ns
-            self._queue_ns += queue_ns
-            self._compute_input_ns += input_ns * count
-            self._compute_infer_ns += infer_ns * count
-            self._compute_output_ns += output_ns * count
+            if len(requests) == 1:  # the most frequent, unless there are many at once: it need not pay for a loop
+                self._count_request(requests[0].timeline, input_ns, infer_ns, output_ns)
+            else:
+                self._count_requests(requests, timeline, input_ns, infer_ns, output_ns)
+            if by_submitter:
+                self._submitter_executions += 1
             self._inferences += size - fillers
             self._count_execution(size, input_ns, infer_ns, output_ns)
-            if self._summaries is not None:
-                for request in requests:
-                    stamps = request.timeline
-                    self._summaries.add(
-                        end, end - stamps.request_start, start - stamps.queue_start, input_ns, infer_ns, output_ns
-                    )
+
+    def _count_requests(
+        self, requests: Sequence[InferenceRequest], timeline: Timeline, input_ns: int, infer_ns: int, output_ns: int
+    ) -> None:
+        """Those of one batch, which have been computed together."""
+        start, end, count = timeline.compute_start, timeline.request_end, len(requests)
+        if self._summaries is not None:
+            self._summaries.add(end, input_ns, infer_ns, output_ns, count)
+        queue_ns = success_ns = 0
+        request_bounds, request_counts = self._request_bounds, self._request_counts
+        queue_bounds, queue_counts = self._queue_bounds, self._queue_counts
+        for request in requests:
+            stamps = request.timeline
+            queued = start - stamps.queue_start
+            queue_ns += queued
+            queue_counts[bisect_left(queue_bounds, queued)] += 1
+            took = end - stamps.request_start
+            success_ns += took
+            request_counts[bisect_left(request_bounds, took)] += 1
+        self._compute_counts[bisect_left(self._compute_bounds, input_ns + infer_ns + output_ns)] += count
+        self._succeeded += count
+        self._success_ns += success_ns
+        self._queue_ns += queue_ns
+        self._compute_input_ns += input_ns * count
+        self._compute_infer_ns += infer_ns * count
+        self._compute_output_ns += output_ns * count
 
     def record_execution(self, size: int, input_ns: int, infer_ns: int) -> None:
         """A batch of `size` items was executed whose requests succeed or fail one by one."""
@@ -208,6 +217,8 @@ class StatisticsRecorder:
         took = stamps.request_end - stamps.request_start
         queued = max(stamps.request_end - stamps.queue_start - lookup_ns, 0)
         with self._lock:
+            if self._summaries is not None:
+                self._summaries.add_hit(stamps.request_end, lookup_ns)
             self._hits += 1
             self._hit_ns += lookup_ns
             self._succeeded += 1
@@ -215,8 +226,6 @@ class StatisticsRecorder:
             self._queue_ns += queued
             self._request_counts[bisect_left(self._request_bounds, took)] += 1
             self._queue_counts[bisect_left(self._queue_bounds, queued)] += 1
-            if self._summaries is not None:
-                self._summaries.add_hit(stamps.request_end, took, queued, lookup_ns)
 
     def record_cache_miss(self, ns: int) -> None:
         """A request that was not in the response cache has been executed. `ns`: the lookup, and keeping the answer."""
@@ -239,6 +248,8 @@ class StatisticsRecorder:
             self._count_execution(request.batch_size, input_ns, infer_ns, output_ns)
 
     def _count_request(self, stamps: Timeline, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        if self._summaries is not None:
+            self._summaries.add(stamps.request_end, input_ns, infer_ns, output_ns)
         took = stamps.request_end - stamps.request_start
         queued = stamps.compute_start - stamps.queue_start
         self._succeeded += 1
@@ -250,11 +261,9 @@ class StatisticsRecorder:
         self._request_counts[bisect_left(self._request_bounds, took)] += 1
         self._queue_counts[bisect_left(self._queue_bounds, queued)] += 1
         self._compute_counts[bisect_left(self._compute_bounds, input_ns + infer_ns + output_ns)] += 1
-        if self._summaries is not None:
-            self._summaries.add(stamps.request_end, took, queued, input_ns, infer_ns, output_ns)
 
     def _count_execution(self, size: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
-        self._last_inference_ms = time.time_ns() // 1_000_000
+        self._last_inference_ns = time.time_ns()
         self._executions += 1
         batch = self._batches.get(size)
         if batch is None:
@@ -320,20 +329,27 @@ class StatisticsRecorder:
         knows.
         """
         with self._lock:
+            success, queue = Duration(self._succeeded, self._success_ns), Duration(self._succeeded, self._queue_ns)
+            executed = self._succeeded - self._hits
+            compute_input = Duration(executed, self._compute_input_ns)
+            compute_infer = Duration(executed, self._compute_infer_ns)
+            compute_output = Duration(executed, self._compute_output_ns)
+            hits, misses = Duration(self._hits, self._hit_ns), Duration(self._misses, self._miss_ns)
+            stages = (success, queue, compute_input, compute_infer, compute_output, hits, misses)
             return ModelStatistics(
                 name=self.name,
                 version=self.version,
-                last_inference_ms=self._last_inference_ms,
+                last_inference_ms=self._last_inference_ns // 1_000_000,
                 inference_count=self._inferences,
                 execution_count=self._executions,
-                success=Duration(self._succeeded, self._success_ns),
+                success=success,
                 fail=Duration(self._failed, self._fail_ns),
-                queue=Duration(self._succeeded, self._queue_ns),
-                compute_input=Duration(self._succeeded - self._hits, self._compute_input_ns),
-                compute_infer=Duration(self._succeeded - self._hits, self._compute_infer_ns),
-                compute_output=Duration(self._succeeded - self._hits, self._compute_output_ns),
-                cache_hit=Duration(self._hits, self._hit_ns),
-                cache_miss=Duration(self._misses, self._miss_ns),
+                queue=queue,
+                compute_input=compute_input,
+                compute_infer=compute_infer,
+                compute_output=compute_output,
+                cache_hit=hits,
+                cache_miss=misses,
                 batch_stats=tuple(
                     BatchStatistics(size, Duration(n, i), Duration(n, x), Duration(n, o))
                     for size, (n, i, x, o) in sorted(self._batches.items())
@@ -357,6 +373,6 @@ class StatisticsRecorder:
                 if self._measures.first_responses
                 else None,
                 measures=self._measures,
-                summaries=self._summaries.snapshot(time.monotonic_ns()) if self._summaries is not None else None,
+                summaries=None if self._summaries is None else self._summaries.snapshot(time.monotonic_ns(), stages),
                 refusals=dict(self._refusals),
             )

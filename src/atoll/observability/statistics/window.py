@@ -1,45 +1,39 @@
-"""How durations were distributed lately: over the last minute, as Triton's summaries are."""
+"""How counts have grown lately: over the last minute, as Triton's summaries are."""
 
-from bisect import bisect_left
+from collections.abc import Sequence
 from operator import sub
 from typing import Final
-
-from atoll.observability.statistics.distribution import NS_BOUNDS, Distribution
 
 WINDOW_NS: Final = 60 * 10**9
 SLOTS: Final = 5
 SLOT_NS: Final = WINDOW_NS // SLOTS
 
 
-class RecentDistribution:
-    """Counts in slots of twelve seconds, of which the last four and the running one are looked at: what came 48 s ago is
-    still there, what came 60 s ago is not. Times are monotonic nanoseconds. Not thread-safe.
+class Window:
+    """Of lists of counts that somebody else adds to, who calls `turn` before. Time is in slots of twelve seconds, of
+    which the last four and the running one are looked at: what came 48 s ago is still there, what came 60 s ago is not.
+    Times are monotonic nanoseconds. Not thread-safe.
     """
 
-    __slots__ = ("_counts", "_ends_ns", "_slots", "_sum", "count")
+    __slots__ = ("_counts", "_ends_ns", "_slots")
 
-    def __init__(self) -> None:
-        self._counts = [0] * (len(NS_BOUNDS) + 1)  # since it was made
-        self._slots = [tuple(self._counts)] * SLOTS  # what it was at the end of each of the last slots, oldest first
-        self._sum = 0
+    def __init__(self, counts: Sequence[list[int]]):
+        self._counts = counts
+        self._slots = [self._now()] * SLOTS  # what they were at the end of each of the last slots, oldest first
         self._ends_ns = 0
-        self.count = 0
 
-    def add(self, value_ns: int, now_ns: int, times: int = 1) -> None:
-        """This was so long, `times` times."""
-        if now_ns >= self._ends_ns:
-            self._turn(now_ns)
-        self._counts[bisect_left(NS_BOUNDS, value_ns)] += times
-        self._sum += value_ns * times
-        self.count += times
+    def _now(self) -> tuple[tuple[int, ...], ...]:
+        return tuple([tuple(counts) for counts in self._counts])
 
-    def _turn(self, now_ns: int) -> None:
+    def turn(self, now_ns: int) -> None:
+        """What is counted from now on came at this moment."""
+        if now_ns < self._ends_ns:
+            return
         past = min((now_ns - self._ends_ns) // SLOT_NS + 1, SLOTS)
-        self._slots = [*self._slots[past:], *[tuple(self._counts)] * past]
+        self._slots = [*self._slots[past:], *[self._now()] * past]
         self._ends_ns = now_ns - now_ns % SLOT_NS + SLOT_NS
 
-    def snapshot(self, now_ns: int) -> Distribution:
-        """What came in the last minute; `total`, unlike the counts, is of all that ever came, as in a summary."""
-        if now_ns >= self._ends_ns:
-            self._turn(now_ns)
-        return Distribution(NS_BOUNDS, tuple(map(sub, self._counts, self._slots[0])), self._sum)
+    def lately(self, now_ns: int) -> list[tuple[int, ...]]:
+        """By how much each list's counts have grown."""
+        self.turn(now_ns)
+        return [tuple(map(sub, now, then)) for now, then in zip(self._counts, self._slots[0], strict=True)]
