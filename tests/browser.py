@@ -6,10 +6,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_S = 600
+expect.set_options(timeout=30_000)  # ms: a machine may be slow
 
 
 def find_browser() -> str:
