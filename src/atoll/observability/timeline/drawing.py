@@ -71,7 +71,7 @@ def draw(trace: TraceTree, style: Style) -> list[str]:
         plan = _Plan(start, end, _label_columns(rows, style), style)
         lines += [plan.axis(), *(plan.line(row) for row in rows)]
     else:
-        lines += [_cut("  " + row.label, style) for row in rows if not row.kind]
+        lines += [_cut(_indent(row.depth) + row.label, style) for row in rows if not row.kind]
         lines.append(_cut("  no moments are noted of it", style))
     if left_out:
         lines.append(_cut(f"  {left_out} more rows are left out; --json has them all", style))

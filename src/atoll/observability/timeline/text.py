@@ -49,7 +49,7 @@ def fitted(text: str, columns: int, *, ellipsis: str = "…") -> str:
             if left < 0:
                 break
             kept.append(character)
-        text = ("".join(kept) + ellipsis)[-columns:] if columns < len(ellipsis) else "".join(kept) + ellipsis
+        text = "".join(kept) + ellipsis[:columns]
     return text + " " * (columns - width(text))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from atoll.observability.timeline import entries as room
 from atoll.observability.timeline.entries import ARRAY_END, BrokenFileError, read_entries
@@ -40,12 +40,14 @@ def readable(data: bytes, size: int = 1 << 16) -> tuple[list[Any], BrokenFileErr
     return found, None
 
 
+@settings(max_examples=50)
 @given(files, strategies.integers(1, 40), strategies.sampled_from([None, 1]), strategies.booleans())
 def test_an_array_is_read_in_pieces_of_any_size(made: list[Any], size: int, indent: int | None, ascii_: bool) -> None:
     data = json.dumps(made, indent=indent, ensure_ascii=ascii_).encode("utf-8", "surrogatepass")
     assert whole(data, size) == [*json.loads(data.decode("utf-8", "replace")), ARRAY_END]
 
 
+@settings(max_examples=50)
 @given(strategies.lists(strategies.dictionaries(strategies.text(), values, max_size=3), max_size=5), strategies.data())
 def test_of_a_file_that_is_cut_off_what_is_whole_is_read(made: list[Any], data: strategies.DataObject) -> None:
     text = json.dumps(made)
