@@ -183,6 +183,7 @@ def _serve(repository: Path) -> list[str]:
     return [sys.executable, "-m", "atoll", "serve", str(repository), "--http-address=127.0.0.1", *ports]
 
 
+@pytest.mark.slow
 def test_a_server_on_a_terminal(tmp_path: Path) -> None:
     for number in range(8):
         write_model(tmp_path, f"m{number}", number)
@@ -220,6 +221,7 @@ def test_a_server_on_a_terminal(tmp_path: Path) -> None:
         assert any(re.fullmatch(rf"I\d{{4}} .*successfully loaded 'm{number}' version 1 .*", line) for line in lines)
 
 
+@pytest.mark.slow
 def test_a_server_in_a_pipe_draws_nothing(tmp_path: Path) -> None:
     write_model(tmp_path, "m", 1)
     process = subprocess.Popen(_serve(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -42,6 +42,7 @@ def plant(model: Path, tree: list[tuple[str, str | None]]) -> None:
 @pytest.mark.parametrize("external", [False, True])
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREES)
+@pytest.mark.slow
 def test_nothing_outside_is_ever_yielded(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, external: bool, tree: list[tuple[str, str | None]]
 ) -> None:

@@ -160,6 +160,7 @@ PATHS = st.lists(NAMES, max_size=4).map("/".join) | st.text(max_size=12)
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(PATHS, st.binary(max_size=4), max_size=5))
+@pytest.mark.slow
 def test_either_exactly_these_files_or_nothing(tmp_path: Path, files: dict[str, bytes]) -> None:
     around = set(tmp_path.parent.iterdir())
     parent = tmp_path / "parent"

@@ -17,6 +17,8 @@ from atoll.repositories.agents.chain import AgentChain
 from atoll.repositories.agents.registry import agent_names
 from atoll.repositories.local import LocalRepository
 
+pytestmark = pytest.mark.slow  # pip installs the package
+
 PAGE = Path(__file__).parents[3] / "docs" / "repository-agents.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 

@@ -51,6 +51,7 @@ def test_a_load_finds_what_changed_in_the_repository(repository: Path) -> None:
         assert factor_of(server, "m0") == 9
 
 
+@pytest.mark.slow
 def test_an_override_stays_until_the_model_is_loaded_without(repository: Path) -> None:
     with explicit(repository) as server:
         server.load_model("m0", config=json.dumps({"max_batch_size": 3}))
@@ -148,6 +149,7 @@ def test_an_unload_is_not_undone_by_a_request_that_waited(repository: Path, monk
         assert not server.models()
 
 
+@pytest.mark.slow
 def test_a_name_of_two_namespaces_stays_ambiguous(tmp_path: Path) -> None:
     write_model(tmp_path / "a", "twin", 2, weight_bytes=8 * MIB)
     write_model(tmp_path / "b", "twin", 3, weight_bytes=8 * MIB)

@@ -408,6 +408,7 @@ def test_an_ensemble_that_is_loaded_anew_answers_what_it_has(
     assert answer.result(PATIENCE_S) == 30
 
 
+@pytest.mark.slow
 def test_loads_unloads_and_requests_may_come_at_once(repository: Path) -> None:
     """Whatever the order, an answer is right or says that the model is not there."""
     done = threading.Event()

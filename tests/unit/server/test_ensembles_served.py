@@ -268,6 +268,7 @@ def test_a_client_that_hangs_up_is_heard_by_the_step_that_runs(tmp_path: Path) -
         eventually(lambda: server.in_flight() == 0, "nothing is left")
 
 
+@pytest.mark.slow
 def test_a_step_whose_process_dies_ends_the_request_and_not_the_ensemble(tmp_path: Path) -> None:
     write_python(tmp_path, "add", ADD, parameters=THREAD)
     write_python(tmp_path, "mortal", MORTAL)

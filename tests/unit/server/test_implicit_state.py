@@ -104,6 +104,7 @@ def test_a_state_may_be_an_output_for_clients_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wall", ["thread", "process"])
+@pytest.mark.slow
 def test_warm_up_and_a_process_of_its_own(tmp_path: Path, wall: str) -> None:
     one = '{ key: "IN" value { data_type: TYPE_FP32 dims: [1] zero_data: true } }'
     given = '{ key: "S_IN" value { data_type: TYPE_FP32 dims: [1] random_data: true } }'

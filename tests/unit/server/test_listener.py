@@ -166,6 +166,7 @@ print(listener.http_port, flush=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_script_that_waits_ends_in_order(number: signal.Signals) -> None:
     program = PROGRAM + "listener.wait()\nprint('the end', server.live())"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
@@ -176,6 +177,7 @@ def test_a_script_that_waits_ends_in_order(number: signal.Signals) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_a_script_that_does_not_wait_just_ends() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False

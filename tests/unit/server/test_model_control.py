@@ -134,6 +134,7 @@ def test_a_changed_file_is_loaded(server: atoll.Server, repository: Path) -> Non
     assert before.lifecycle.state.value == "UNAVAILABLE"
 
 
+@pytest.mark.slow
 def test_no_request_fails_while_models_follow_each_other(server: atoll.Server, repository: Path) -> None:
     server.load_model("m")
     stop = threading.Event()

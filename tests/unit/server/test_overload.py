@@ -216,6 +216,7 @@ def each(request):
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
+@pytest.mark.slow
 def test_what_models_ask_of_each_other_is_not_the_servers_but_the_models_own(tmp_path: Path, isolation: str) -> None:
     there = {"isolation": isolation}
     write_python(tmp_path, "calling", CALLING, parameters=there, instances=2)

@@ -205,6 +205,7 @@ def test_every_name_is_there() -> None:
         assert all(hasattr(module, name) for name in module.__all__)
 
 
+@pytest.mark.slow
 def test_importing_it_imports_no_library_of_frontends_or_backends() -> None:
     heavy = {"torch", "cupy", "jax", "grpc", "uvloop", "httptools", "onnxruntime"}
     code = f"import sys, atoll.tritonserver; print([m for m in sys.modules if m.split('.')[0] in {heavy}])"

@@ -55,6 +55,7 @@ fi
     return install
 
 
+@pytest.mark.slow
 def test_a_build_that_takes_too_long_is_ended_and_leaves_nothing(bench, fake_uv: FakeUv) -> None:  # type: ignore[no-untyped-def]
     bench.require("numpy")
     bench.settings["environment-timeout-seconds"] = "3"

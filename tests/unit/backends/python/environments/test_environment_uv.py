@@ -49,6 +49,7 @@ def test_a_flood_is_bounded(tmp_path: Path) -> None:
     assert ended.text.splitlines()[-2] == "4999"
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys; child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); child.wait()"
