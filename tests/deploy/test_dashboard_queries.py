@@ -9,23 +9,10 @@ import pytest
 from tests.deploy.conftest import Scraped
 from tests.deploy.dashboards import PATHS, Query, queries, read
 from tests.deploy.expressions import names
-from tests.deploy.live import MODELS
+from tests.deploy.live import MODELS, NOT_HERE
 from tests.deploy.prometheus import Series
 
 ALL_QUERIES = [query for path in PATHS for query in queries(read(path))]
-FROM_PROMETHEUS = {"job", "instance"}  # labels of every target
-GPU_LABELS = frozenset({"gpu_uuid", *FROM_PROMETHEUS})
-
-NOT_HERE = {
-    "nv_gpu_utilization": GPU_LABELS,
-    "nv_gpu_memory_used_bytes": GPU_LABELS,
-    "nv_gpu_memory_total_bytes": GPU_LABELS,
-    "nv_gpu_power_usage": GPU_LABELS,
-    "nv_gpu_power_limit": GPU_LABELS,
-}
-"""Metrics that no machine without a GPU has, and their labels."""
-
-
 DOCUMENT = PATHS[0].parents[3] / "docs" / "monitoring.md"
 
 
@@ -115,3 +102,22 @@ def test_values_of_the_variables_are_the_models_and_versions(scraped: Scraped) -
     assert found["atoll-fleet: variable instance"] == {scraped.server.metrics}
     assert found["atoll-model: variable model"] == {*MODELS, "broken", "gone"}
     assert found["atoll-versions: variable candidate"] == {"1", "2"}
+
+
+def test_panels_show_of_known_traffic_what_it_was(scraped: Scraped) -> None:
+    known = {query.where: query for query in ALL_QUERIES}
+
+    def shown(where: str, model: str) -> float:
+        [values] = [values for values in fillings() if values["model"] == model]
+        [one] = scraped.prometheus.query(known[where].filled(values))
+        return float(one["value"][1])
+
+    assert shown("atoll-model: Error ratio A", "failing") == pytest.approx(1)
+    assert shown("atoll-model: Error ratio A", "pair") == 0
+    assert 0 < shown("atoll-model: Cache hits A", "cached") < 1
+    assert 0 < shown("atoll-model: Share of waiting A", "pair") < 1
+    assert 1 <= shown("atoll-model: Mean batch A", "pair") <= 8
+    # of version 1 two requests are answered while one is refused, of version 2 one
+    assert shown("atoll-versions: Refused A", "pair") == pytest.approx(1 / 3, abs=0.01)
+    assert shown("atoll-versions: Refused B", "pair") == pytest.approx(1 / 2, abs=0.01)
+    assert shown("atoll-versions: Errors against the baseline A", "pair") == 0

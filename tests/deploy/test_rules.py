@@ -2,35 +2,23 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.conftest import DEPLOY
 from tests.deploy.expressions import names
 from tests.deploy.prometheus import Programs
+from tests.deploy.rules import FOLDER, PATHS, Json, rules
 
-FOLDER = DEPLOY / "prometheus"
-RULES = sorted((FOLDER / "rules").glob("*.yml"))
 UNIT_TESTS = FOLDER / "atoll_test.yml"
 DOCUMENT = FOLDER.parents[1] / "docs" / "monitoring.md"
 SEVERITIES = {"critical", "warning", "info"}
-
-Json = dict[str, Any]
-
-
-def rules(kind: str) -> list[Json]:
-    """Those that have the member `kind`: "alert" or "record"."""
-    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"] if kind in rule]
-
 
 ALERTS = rules("alert")
 every_alert = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 
 
 def test_promtool_accepts_the_rules(programs: Programs) -> None:
-    programs.check("check", "rules", *map(str, RULES))
+    programs.check("check", "rules", *map(str, PATHS))
 
 
 def test_promtool_accepts_the_configurations(programs: Programs, tmp_path: Path) -> None:

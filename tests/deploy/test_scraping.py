@@ -9,10 +9,9 @@ from tests.conformance.models import write_onnx_repository
 from tests.conformance.process import start_atoll
 from tests.deploy.conftest import Scraped, shipped_config
 from tests.deploy.expressions import names
-from tests.deploy.live import send_failing
+from tests.deploy.live import NOT_HERE, send_failing
 from tests.deploy.prometheus import Programs, PrometheusServer
-from tests.deploy.test_dashboard_queries import NOT_HERE
-from tests.deploy.test_rules import rules
+from tests.deploy.rules import rules
 
 HISTOGRAMS = (
     "atoll_inference_request_duration_seconds",
