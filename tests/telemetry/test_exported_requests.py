@@ -52,6 +52,32 @@ input [{ name: "IN" data_type: TYPE_INT32 dims: [ -1 ] }]
 output [{ name: "OUT" data_type: TYPE_INT32 dims: [ -1 ] }]
 instance_group [{ count: 1 kind: KIND_CPU }]
 """
+_TELLING = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        trace = request.trace()
+        tensor = pb_utils.get_input_tensor_by_name(request, "IN")
+        with trace.span("prepare", {"rows": 1}) as span:
+            span.set_attribute("language", "en")
+            with trace.span("look up"):
+                made = pb_utils.InferenceRequest(
+                    model_name="nobody", inputs=[tensor], requested_output_names=["OUT"], trace=trace
+                )
+                assert made.exec().has_error()
+        try:
+            with trace.span("give up"):
+                raise ValueError("too hard")
+        except ValueError:
+            pass
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", tensor.as_numpy())])
+"""
+_THREAD = 'parameters { key: "isolation" value { string_value: "thread" } }'
 
 
 @dataclass
@@ -78,6 +104,8 @@ def exporting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporting]:
     folder = tmp_path_factory.mktemp("exporting")
     models = scenarios.write_models(folder / "models")
     write_model(models, "slow", _SLOW_CONFIG, _SLOW)
+    write_model(models, "telling", _SLOW_CONFIG, _TELLING)
+    write_model(models, "telling_in_a_thread", _SLOW_CONFIG + _THREAD, _TELLING)
     with running() as receiver:
         settings = ("mode=opentelemetry", "level=TIMESTAMPS", "rate=1", f"opentelemetry,url={receiver.url}")
         more = ("opentelemetry,bsp_schedule_delay=50", "opentelemetry,resource=team=vision")
@@ -173,6 +201,24 @@ def test_a_refused_request_is_told_with_its_text(exporting: Exporting) -> None:
     assert {(span.status, span.message) for span in spans} == {
         ("ERROR", "unexpected inference input 'WRONG' for model 'echo'")
     }
+
+
+@pytest.mark.parametrize("model", ["telling", "telling_in_a_thread"])
+def test_what_a_python_model_says_is_below_compute_and_a_call_in_vain_below_the_model(
+    exporting: Exporting, model: str
+) -> None:
+    infer(exporting.server, model, model)
+    spans = exporting.spans_of(model, 9)
+    own = {"prepare": {"look up": {}}, "give up": {}}
+    root = check(spans)
+    assert tree(spans, root) == {model: {"queue": {}, "batch": {"compute": own}, "nobody": {}}}
+    assert named(spans, "prepare").attributes == {"rows": 1, "language": "en"}
+    assert (named(spans, "give up").status, root.status) == ("ERROR", "UNSET")
+    assert "too hard" in named(spans, "give up").message
+    assert (named(spans, "nobody").status, named(spans, "nobody").message) == (
+        "ERROR",
+        "Request for unknown model: 'nobody' is not found",
+    )
 
 
 def test_cancelled_requests_are_told_as_that_running_or_queued(exporting: Exporting) -> None:

@@ -85,9 +85,9 @@ class Services:
             self._calls[call] = request
             try:
                 self._engine.submit(request)
-            except AtollError:
+            except AtollError as error:
                 if request.trace is not None:
-                    request.trace.refused()
+                    request.trace.refused(error)
                 raise
         except AtollError as error:
             self._calls.pop(call, None)

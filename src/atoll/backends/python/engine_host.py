@@ -63,7 +63,7 @@ class EngineHost:
             self._engine.submit(engine_request)
         except AtollError as error:
             if engine_request.trace is not None:
-                engine_request.trace.refused()
+                engine_request.trace.refused(error)
             receive(InferenceResponse([], TritonError(refusal_text(name, error))), True)
         return _Call(engine_request)
 

@@ -142,6 +142,7 @@ class Part:
         "before",
         "began_ns",
         "composed",
+        "ended_ns",
         "error",
         "execution",
         "id",
@@ -162,6 +163,7 @@ class Part:
         self.parent = parent
         self.asked = asked  # the model that it is for, whether there is one or not
         self.began_ns = monotonic_ns()
+        self.ended_ns = 0
         self.span_id = new_id(64) if record.trace_id else 0
         self.composed = False  # an ensemble's: it is not computed itself
         self.model: tuple[str, str] | None = None
@@ -231,14 +233,16 @@ class Part:
 
     def end(self) -> None:
         """Nothing more is noted."""
+        self.ended_ns = monotonic_ns()
         self.record.end()
 
     def refused(self, error: BaseException | None = None) -> None:
         """No model has taken the request: that was its end."""
         if error is not None:
             self.failed(error)
+        self.ended_ns = monotonic_ns()
         if self.timeline is not None:
-            self.timeline.request_end = monotonic_ns()
+            self.timeline.request_end = self.ended_ns
         self.record.end()
 
 

@@ -49,7 +49,7 @@ def spans(record: Record) -> list[Span]:
             root = _request(part, record)
             made.append(root)
             parent = root.id
-        made += _of_part(part, parent, record)
+        made += _of_part(part, parent)
     return made
 
 
@@ -80,10 +80,10 @@ def _bounded(stamps: list[Stamp]) -> list[Stamp]:
     return stamps if len(stamps) <= MAX_EVENTS else stamps[:half] + stamps[-half:]
 
 
-def _of_part(part: Part, parent: int, record: Record) -> Iterator[Span]:
+def _of_part(part: Part, parent: int) -> Iterator[Span]:
     timeline = part.timeline or Timeline()
     start_ns = timeline.request_start or part.began_ns
-    end_ns = max(start_ns, timeline.request_end or record.ended_ns)
+    end_ns = max(start_ns, timeline.request_end or part.ended_ns)
     error = part.error or None
     name, version = part.model or (part.asked, "")
     events = [("REQUEST_START", timeline.request_start), ("QUEUE_START", timeline.queue_start)]
