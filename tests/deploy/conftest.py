@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.process import ServerProcess
+from tests.deploy.gpu_page import served_gpus
 from tests.deploy.live import send_traffic, start_live
 from tests.deploy.prometheus import Programs, PrometheusServer, find_programs
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+GPU_JOB = "atoll-gpus"
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +40,18 @@ def shipped_config(name: str, folder: Path, target: str) -> Path:
     return path
 
 
+def with_gpus(config: Path, target: str) -> Path:
+    """The configuration with one more job."""
+    job = f'  - job_name: {GPU_JOB}\n    static_configs:\n      - targets: ["{target}"]\n'
+    config.write_text(config.read_text() + job)
+    return config
+
+
 @dataclass(frozen=True)
 class Scraped:
-    """A Prometheus that has scraped a live server under traffic; `start`: when it began, in seconds since 1970."""
+    """A Prometheus that has scraped a live server under traffic, and a page about GPUs. `start`: when it began, in
+    seconds since 1970.
+    """
 
     prometheus: PrometheusServer
     server: ServerProcess
@@ -54,7 +65,11 @@ def scraped(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Ite
         send_traffic(server)  # what is counted by a label for the first time has to rise afterwards
         start = time.time()
         config = shipped_config("prometheus.yml", folder, server.metrics)
-        with PrometheusServer(programs, config, folder / "prometheus") as prometheus:
+        with (
+            served_gpus() as gpus,
+            PrometheusServer(programs, with_gpus(config, gpus), folder / "prometheus") as prometheus,
+        ):
+            prometheus.wait_for_scrapes(GPU_JOB, 1)
             prometheus.wait_for_scrapes("atoll", 1)
             for _ in range(2):
                 send_traffic(server)

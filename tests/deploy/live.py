@@ -12,17 +12,6 @@ from tests.conformance.process import ServerProcess, start_atoll
 MODELS = ("pair", "cached", "failing", "stream")
 """Those that are served and asked; beside them `broken`, which cannot be loaded, and `gone`, which was unloaded."""
 
-_GPU = frozenset({"gpu_uuid", "job", "instance"})
-
-NOT_HERE = {
-    "nv_gpu_utilization": _GPU,
-    "nv_gpu_memory_used_bytes": _GPU,
-    "nv_gpu_memory_total_bytes": _GPU,
-    "nv_gpu_power_usage": _GPU,
-    "nv_gpu_power_limit": _GPU,
-}
-"""Metrics that no machine without a GPU has, and their labels."""
-
 _numbers = itertools.count()
 
 _PAIR = """
