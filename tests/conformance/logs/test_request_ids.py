@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import tritonclient.grpc
 from tests.conformance.process import ServerProcess, start_atoll, wait_until
+from tritonclient.utils import InferenceServerException
 
 WHERE = {"process": "", "thread": "", "coroutine": "async "}
 MODEL = """
@@ -94,3 +96,43 @@ def test_the_verbose_log_tells_of_requests_that_fail(server: ServerProcess) -> N
     verbose(server, 0)
     server.wait_for_log('"[request id: used] [thread:1] Infer failed: ')
     server.wait_for_log('"[request id: wrong\\nE1121] [thread:1] Infer failed: ')
+
+
+def change(server: ServerProcess, **settings: object) -> None:
+    assert server.exchange("POST", "/v2/logging", body=json.dumps(settings).encode()).status == 200
+
+
+def test_in_json_each_has_its_model_and_version(server: ServerProcess) -> None:
+    change(server, log_format="json", log_verbose_level=1)
+    before = len(server.log_text())
+    for path in ("thread/infer", "thread/versions/1/generate", "nothing/versions/7/infer"):
+        server.exchange("POST", f"/v2/models/{path}", body=b'{"id": "wrong"}')
+    with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        for model in ("coroutine", "nobody"):
+            with pytest.raises(InferenceServerException):
+                client.infer(model, [], request_id="over gRPC")
+        told: list[object] = []
+        client.start_stream(lambda result, error: told.append(error))
+        client.async_stream_infer("process", [], request_id="in a stream")
+        wait_until(lambda: bool(told), "the stream's error", server)
+        client.stop_stream()
+    tensor = {"name": "IN", "datatype": "FP32", "shape": [1], "data": [1]}
+    body = json.dumps({"id": "right", "inputs": [tensor]}).encode()
+    assert server.exchange("POST", "/v2/models/process/infer", body=body).status == 200
+    wait_until(lambda: "end for 'right'" in server.log_text()[before:], "the model's lines", server)
+    change(server, log_format="default", log_verbose_level=0)
+    lines = [json.loads(line) for line in server.log_text()[before:].splitlines() if line.startswith("{")]
+    about = [
+        (one["request_id"], one["model"], one.get("version"), one.get("instance"))
+        for one in lines
+        if "request_id" in one
+    ]
+    assert about == [
+        ("wrong", "thread", "1", None),
+        ("wrong", "thread", "1", None),
+        ("wrong", "nothing", "7", None),
+        ("over gRPC", "coroutine", "1", None),
+        ("over gRPC", "nobody", None, None),
+        ("in a stream", "process", "1", None),
+        *[("right", "process", "1", "process_0")] * 3,
+    ]

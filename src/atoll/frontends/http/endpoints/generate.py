@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from atoll.errors import InvalidArgumentError, ModelAsleepError
+from atoll.errors import AtollError, InvalidArgumentError, ModelAsleepError
 from atoll.frontends.access_log import facts_of
 from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.mailbox import Mailbox
@@ -15,6 +15,7 @@ from atoll.frontends.http.endpoints.generate_senders import EventStream, OneResp
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Route
 from atoll.frontends.http.waking import SleepyModels
+from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.inference.load_metrics import load_metrics_line
 from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.protocol.generate import decode_generate
@@ -68,11 +69,14 @@ class GenerateEndpoints:
         """Raises AtollError. None: the answer follows, perhaps when the model has been loaded for it."""
         head = exchange.head
         name, version = head.arguments["model"], head.arguments.get("version", "")
+        request_id, told_version = "", version
         try:
             model = self._server.model(name, version)
+            told_version = model.version
             if head.content_coding not in ("", "identity"):
                 raise InvalidArgumentError("Unsupported content-encoding, only 'identity' is supported.")
             decoded = decode_generate(body, model.config)
+            request_id = decoded.id
             sender = sender_class(self, exchange)
             request = InferenceRequest(
                 name,
@@ -96,4 +100,7 @@ class GenerateEndpoints:
                 model.submit(request)
         except ModelAsleepError as asleep:
             return self._sleepy.retry(asleep, partial(self._submit, sender_class), exchange, body, attempt)
+        except AtollError as error:
+            tell_failure(error, request_id or head.request_id(), name, told_version)
+            raise
         return None

@@ -7,6 +7,7 @@ from atoll.errors import AtollError, Code, InternalError
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, MIB
+from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.listening.buffering import BufferBudget, BufferShare, default_buffer_bytes
 from atoll.observability.logging.lines import about
 from atoll.protocol.generate_answer import encode_document, encode_error, event
@@ -49,7 +50,7 @@ class OneResponse:
         if self._exchange.gone or self.request is None:
             return
         if response is not None and self._document is None:
-            self._status, self._document = _document(response)
+            self._status, self._document = _document(response, self._exchange)
         elif response is not None or (final and self._document is None):
             self._document = encode_error(_NOT_ONE)  # the status stays, as in the real server
             self.request.cancel()  # what else it would say is not wanted
@@ -113,7 +114,7 @@ class EventStream:
         exchange = self._exchange
         if exchange.gone or self.request is None:
             return
-        status, document = (200, b"") if response is None else _document(response)
+        status, document = (200, b"") if response is None else _document(response, exchange)
         if not self._begun and (final or response is not None):
             self._begun = True
             exchange.begin(status, EVENTS + self._endpoints.load_metrics(exchange))
@@ -168,7 +169,7 @@ class EventStream:
         self._endpoints.waiting.streams.discard(self)
 
 
-def _document(response: InferenceResponse) -> tuple[int, bytes]:
+def _document(response: InferenceResponse, exchange: Exchange) -> tuple[int, bytes]:
     """The status that an answer has which begins with this response, and what it says."""
     error = response.error
     if error is None:
@@ -181,6 +182,8 @@ def _document(response: InferenceResponse) -> tuple[int, bytes]:
             ids = about(response.id, response.model_name, response.model_version)
             logger.exception(text, response.model_name, extra=ids)
             error = InternalError("internal error while encoding the response")
+    request_id = response.id or exchange.head.request_id()
+    tell_failure(error, request_id, response.model_name or exchange.head.arguments["model"], response.model_version)
     return _status_of(error), encode_error(str(error))
 
 
