@@ -1,6 +1,8 @@
 """A receiver of traces: takes exports over OTLP/HTTP, decodes the official messages, and keeps what they said."""
 
+import base64
 import gzip
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -69,7 +72,7 @@ class Receiver:
         if status == 200:
             if headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            spans = list(_spans(ExportTraceServiceRequest.FromString(body)))
+            spans = list(_spans(_message(headers.get("content-type", ""), body)))
             with self._changed:
                 self.spans += spans
                 self._changed.notify_all()
@@ -90,6 +93,19 @@ class Receiver:
 
     def trace(self, id: str) -> list[Span]:
         return [span for span in self.spans if span.trace == id]
+
+
+def _message(content_type: str, body: bytes) -> ExportTraceServiceRequest:
+    """Of protobuf; or of JSON, as the real server sends it, where ids are hexadecimal and not base64."""
+    if "json" not in content_type:
+        return ExportTraceServiceRequest.FromString(body)
+    document = json.loads(body, object_hook=_with_ids)
+    return json_format.ParseDict(document, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
+def _with_ids(entry: dict[str, Any]) -> dict[str, Any]:
+    ids = entry.keys() & {"traceId", "spanId", "parentSpanId"}
+    return {**entry, **{name: base64.b64encode(bytes.fromhex(entry[name])).decode() for name in ids}}
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
