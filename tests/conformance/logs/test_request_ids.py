@@ -105,8 +105,12 @@ def change(server: ServerProcess, **settings: object) -> None:
 def test_in_json_each_has_its_model_and_version(server: ServerProcess) -> None:
     change(server, log_format="json", log_verbose_level=1)
     before = len(server.log_text())
-    for path in ("thread/infer", "thread/versions/1/generate", "nothing/versions/7/infer"):
-        server.exchange("POST", f"/v2/models/{path}", body=b'{"id": "wrong"}')
+    for path, rest in (
+        ("thread/infer", ', "inputs": []'),
+        ("thread/generate", ""),
+        ("nothing/versions/7/infer", ', "inputs": []'),
+    ):
+        server.exchange("POST", f"/v2/models/{path}", body=f'{{"id": "wrong"{rest}}}'.encode())
     with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
         for model in ("coroutine", "nobody"):
             with pytest.raises(InferenceServerException):
