@@ -290,6 +290,16 @@ def _flat(value: Any, name: str = "") -> dict[str, float]:
     return {name: value}
 
 
+def test_memory_is_told_of_models_with_processes_of_their_own(traffic: Traffic) -> None:
+    for model, known in (("plain", True), ("many", True), (ONNX, False), (FUNCTION, False), ("chain", False)):
+        (document,), (message,) = traffic.on.document(model), traffic.on.message(model)
+        for usage in (document["memory_usage"], message["memory_usage"]):
+            assert [(one["type"], one["id"]) for one in usage] == [("CPU", 0)] * known
+            assert all(one["byte_size"] > 1 << 20 for one in usage)
+        page = series_of(families(traffic.on.server))
+        assert ("atoll_model_memory_bytes" in page[model, "1"].numbers) is known
+
+
 def test_the_whole_list_is_that_of_each_model(traffic: Traffic) -> None:
     together = {(one["name"], one["version"]) for one in traffic.on.document()}
     assert together == {(one["name"], one["version"]) for one in traffic.on.message()}
