@@ -1,13 +1,25 @@
 """The metrics page, read as Prometheus reads it."""
 
+import time
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.conformance.process import HOST, ServerProcess
 from tests.conformance.wire import Exchange
 
 
+PORT_S = 20.0  # that the real server's metrics port may take longer than the others
+
+
 def page(server: ServerProcess) -> Exchange:
-    return Exchange.ask(HOST, server.ports["metrics"], "GET", "/metrics")
+    deadline = time.monotonic() + PORT_S
+    while True:
+        try:
+            return Exchange.ask(HOST, server.ports["metrics"], "GET", "/metrics")
+        except ConnectionRefusedError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def families(server: ServerProcess) -> dict[str, Metric]:
