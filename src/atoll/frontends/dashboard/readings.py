@@ -143,7 +143,8 @@ def _percentiles(durations: Distribution) -> Row:
     """In milliseconds, None where there were no requests."""
     if not any(durations.counts):
         return {"p50": None, "p95": None, "p99": None}
-    return {f"p{part}": durations.quantile(part / 100) / 1e6 for part in (50, 95, 99)}
+    p50, p95, p99 = durations.quantiles((0.5, 0.95, 0.99))
+    return {"p50": p50 / 1e6, "p95": p95 / 1e6, "p99": p99 / 1e6}
 
 
 def batch_groups(batches: Mapping[int, int]) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import le
 from typing import TypeVar
 
 from atoll.observability.statistics.distribution import Distribution
@@ -12,9 +13,12 @@ _K = TypeVar("_K", int, str)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Of one model version, over `seconds`. `batches`: executions by batch size. Durations in ns."""
+    """Of one model version, over `seconds`. `succeeded`: requests that were answered. `batches`: executions by batch
+    size. Durations in ns.
+    """
 
     seconds: float
+    succeeded: int
     durations: Distribution
     queue_ns: int
     compute_ns: int
@@ -24,11 +28,6 @@ class Window:
     failures: Mapping[str, int]
     refusals: Mapping[str, int]
     batches: Mapping[int, int]
-
-    @property
-    def succeeded(self) -> int:
-        """Requests that were answered."""
-        return self.durations.count
 
 
 def window(now: ModelStatistics, earlier: ModelStatistics | None, seconds: float) -> Window:
@@ -42,6 +41,7 @@ def window(now: ModelStatistics, earlier: ModelStatistics | None, seconds: float
         durations = now.request_durations.since(earlier.request_durations)
     return Window(
         seconds,
+        now.success.count - earlier.success.count,
         durations,
         now.queue.ns - earlier.queue.ns,
         compute_ns(now) - compute_ns(earlier),
@@ -83,7 +83,7 @@ def _continues(now: ModelStatistics, earlier: ModelStatistics) -> bool:
         return False
     if sum(now.failures.values()) < sum(earlier.failures.values()):
         return False
-    return all(then <= here for then, here in zip(before.counts, after.counts, strict=True))
+    return all(map(le, before.counts, after.counts))
 
 
 def _grown(now: Mapping[_K, int], earlier: Mapping[_K, int]) -> dict[_K, int]:
