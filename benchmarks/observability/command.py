@@ -187,6 +187,6 @@ def _measure_traces(
             try:
                 with session.one(cell.words, f"[{number}/{len(cells)}] "):
                     results.observed.append(bench.observe(cell))
-            except ServerError as error:  # the others go on without it
+            except ServerError as error:
                 session.failures.append(f"{cell.words}: {error}")
-                bench.leave_out_ended()
+            bench.leave_out_ended()  # the others go on without it

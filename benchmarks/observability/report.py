@@ -111,7 +111,7 @@ def _page_row(one: PageCost) -> list[str]:
         "active" if one.active else "idle",
         "gzip" if one.gzip else "-",
         f"{one.sent / 1000:,.1f}",
-        f"{one.lines:,}",
+        f"{one.lines:,}" if one.lines else "-",
         figure(found.median),
         f"{figure(found.low)} to {figure(found.high)}",
         figure(one.cpu_ms),

@@ -152,8 +152,10 @@ class TracingBench:
 
     def leave_out_ended(self) -> None:
         """Servers that have ended are neither asked nor counted any more."""
-        self._servers = {name: one for name, one in self._servers.items() if one.process.poll() is None}
-        self._benches = self._new_benches()
+        running = {name: one for name, one in self._servers.items() if one.process.poll() is None}
+        if running != self._servers:
+            self._servers = running
+            self._benches = self._new_benches()
 
     def has_server(self, cell: Cell) -> bool:
         """Whether its server runs, as far as is known."""
@@ -175,10 +177,10 @@ class TracingBench:
                 _set(control, 0)
             raise
         _set(control, 0)
-        time.sleep(EXPORT_SECONDS)
-        left = _emptied(folder) if cell.mode == "triton" else self._receiver.counts().since(before).spans
         if not cell.rate:
             return found
+        time.sleep(EXPORT_SECONDS)
+        left = _emptied(folder) if cell.mode == "triton" else self._receiver.counts().since(before).spans
         traced = found.sample.requests / cell.rate
         if not left and traced > 2 * LOG_FREQUENCY:
             raise LoadError(f"{cell.server} left no traces of {traced:,.0f} requests: see its log")
