@@ -21,7 +21,17 @@ HISTOGRAMS = {
     "atoll_inference_queue_duration_seconds": ("queue",),
     "atoll_inference_compute_duration_seconds": ("compute_input", "compute_infer", "compute_output"),
 }
+SUMMARIES = {
+    "nv_inference_request_summary_us": "success",
+    "nv_inference_queue_summary_us": "queue",
+    "nv_inference_compute_input_summary_us": "compute_input",
+    "nv_inference_compute_infer_summary_us": "compute_infer",
+    "nv_inference_compute_output_summary_us": "compute_output",
+    "nv_cache_hit_summary_per_model": "cache_hit",
+    "nv_cache_miss_summary_per_model": "cache_miss",
+}
 BATCH_SIZES = "atoll_inference_batch_size"
+FIRST_RESPONSES = "nv_inference_first_response_histogram_ms"
 
 
 @dataclass
@@ -42,11 +52,14 @@ class Histogram:
 
 @dataclass
 class Series:
-    """All that the page has of one model version: numbers by name, those with a reason too, and histograms."""
+    """All that the page has of one model version: numbers by name, those with a reason too, histograms, and of
+    summaries the counts and sums.
+    """
 
     numbers: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     histograms: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    summaries: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
 
     def expect_sum(self) -> None:
         """The page agrees with itself, whenever it was made."""
@@ -67,8 +80,9 @@ def series_of(families: Mapping[str, Metric]) -> dict[tuple[str, str], Series]:
         for sample in family.samples:
             if {"model", "version"} <= sample.labels.keys() and "state" not in sample.labels:
                 one = found[sample.labels["model"], sample.labels["version"]]
-                if family.type == "histogram":
-                    _put(one.histograms[family.name], sample)
+                if family.type in ("histogram", "summary"):
+                    kept = one.histograms if family.type == "histogram" else one.summaries
+                    _put(kept[family.name], sample)
                 elif "reason" in sample.labels:  # by the family's name: the parser adds _total to a counter's samples
                     one.reasons[family.name][sample.labels["reason"]] = sample.value
                 else:
@@ -120,6 +134,9 @@ def expect_agreement(document: Mapping[str, Any], series: Series) -> None:
                 == (stats[f"cache_{kind}"]["count"])
             )
             assert numbers[f"nv_cache_{kind}_duration_per_model"] == stats[f"cache_{kind}"]["ns"] // 1000
+    for name, summary in series.summaries.items():
+        assert summary.count == stats[SUMMARIES[name]]["count"]
+        assert summary.sum == stats[SUMMARIES[name]]["ns"] // 1000
     assert numbers.get("atoll_model_memory_bytes", 0) > 0 or not document["memory_usage"]
 
 
@@ -143,3 +160,5 @@ def expect_what_was_sent(document: Mapping[str, Any], series: Series, sent: Sent
         if one[counted]["count"]
     }
     assert places == sent.responses
+    if FIRST_RESPONSES in series.histograms:
+        assert series.histograms[FIRST_RESPONSES].count == sent.responses[0, "data"]

@@ -9,6 +9,8 @@ import pytest
 from tests.conformance.metrics import families
 from tests.conformance.process import wait_until
 from tests.conformance.statistics.adding_up import (
+    FIRST_RESPONSES,
+    SUMMARIES,
     Series,
     expect_agreement,
     expect_statistics_sum,
@@ -20,11 +22,12 @@ from tests.conformance.statistics.traffic import DOORS, FUNCTION, ONNX, Sent, Tr
 from tritonclient.grpc import service_pb2 as pb
 
 ROUNDS = 12
+EVERYTHING = ("histogram_latencies=true", "summary_latencies=true")
 
 
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
-    with served(tmp_path_factory.mktemp("adding-up")) as made:
+    with served(tmp_path_factory.mktemp("adding-up"), metrics_config=EVERYTHING) as made:
         made.ledger.note("warm", success=10, items=10)  # its warm-up
         yield made
 
@@ -113,6 +116,10 @@ def test_responses_by_their_place(traffic: Traffic, door: str) -> None:
     traffic.stream(door, "many", 1, 2, 3)
     traffic.stream(door, "many", 1, 2, ENDS_EMPTY)
     check(traffic, "many")
+    series = series_of(families(traffic.on.server))
+    assert series["many", "1"].histograms[FIRST_RESPONSES].count > 0
+    assert FIRST_RESPONSES not in series["plain", "1"].histograms
+    assert series["many", "1"].summaries.keys() < SUMMARIES.keys() == series["cached", "1"].summaries.keys()
 
 
 def test_warm_up_counts_as_requests(traffic: Traffic) -> None:

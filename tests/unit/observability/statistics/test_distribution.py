@@ -51,9 +51,12 @@ def test_a_quantile_is_in_the_bucket_of_the_value_that_it_stands_for(values: lis
 
 
 @given(VALUES.filter(bool), st.lists(st.floats(0, 1), min_size=2))
-def test_larger_parts_have_larger_quantiles(values: list[int], parts: list[float]) -> None:
-    found = [distribution(values).quantile(part) for part in sorted(parts)]
-    assert found == sorted(found)
+def test_larger_parts_have_larger_quantiles_and_several_at_once_are_the_same(
+    values: list[int], parts: list[float]
+) -> None:
+    counted = distribution(values)
+    found = counted.quantiles(sorted(parts))
+    assert found == sorted(found) == [counted.quantile(part) for part in sorted(parts)]
 
 
 def test_no_values_have_no_quantile() -> None:

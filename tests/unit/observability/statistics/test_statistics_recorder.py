@@ -63,7 +63,8 @@ def expect_sum(found: ModelStatistics) -> None:
         assert found.summaries.request.count == found.success.count
         assert found.summaries.compute_infer.count == executed
         assert found.summaries.cache_miss.count == found.cache_miss.count
-        assert found.summaries.request.lately.total == found.success.ns
+        for stage, counted in (("request", found.success), ("queue", found.queue), ("cache_miss", found.cache_miss)):
+            assert getattr(found.summaries, stage).lately.total == counted.ns
 
 
 def test_a_batch_counts_for_each_of_its_requests() -> None:
