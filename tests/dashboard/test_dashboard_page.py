@@ -172,7 +172,7 @@ def test_every_field_and_button_has_a_name(page: Page) -> None:
     assert not nameless
 
 
-SIZES = ((1360, 900), (800, 900), (390, 800))
+SIZES = ((1360, 900), (1080, 900), (800, 900), (390, 800))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
