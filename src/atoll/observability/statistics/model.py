@@ -93,6 +93,15 @@ def failure_reason(error: Exception, executed: bool) -> str:
 class StatisticsRecorder:
     """The counters of one model version. Thread-safe; plain integers: recording costs about a microsecond a batch."""
 
+    __slots__ = (  # so many fields are slower in a dictionary, by a tenth of the whole
+        "_batches", "_cached", "_compute_bounds", "_compute_counts", "_compute_infer_ns", "_compute_input_ns",
+        "_compute_output_ns", "_errors", "_executions", "_fail_ns", "_failed", "_failures", "_first_bounds",
+        "_first_counts", "_first_ns", "_hit_ns", "_hits", "_inferences", "_labels", "_last_inference_ns",
+        "_load_ns", "_lock", "_measures", "_miss_ns", "_misses", "_queue_bounds", "_queue_counts", "_queue_ns",
+        "_refusals", "_request_bounds", "_request_counts", "_submitter_executions", "_succeeded", "_success_ns",
+        "_summaries", "name", "responses", "version",
+    )  # fmt: skip
+
     def __init__(
         self,
         name: str,

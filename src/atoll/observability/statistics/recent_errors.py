@@ -29,13 +29,14 @@ class RecentErrors:
     """Of one server. Thread-safe: what is appended to a deque is there for all threads at once."""
 
     def __init__(self) -> None:
-        self._errors: deque[RecentError] = deque(maxlen=MOST)
+        # The fields of a RecentError: making one takes longer than all the rest, and few are ever looked at.
+        self._errors: deque[tuple[float, str, str, str, str, str]] = deque(maxlen=MOST)
 
     def note(self, model: str, version: str, request_id: str, reason: str, error: AtollError) -> None:
         """A request has ended like that."""
         text = str(error)[:MAX_TEXT]
-        self._errors.append(RecentError(time.time(), model, version, request_id[:MAX_TEXT], reason, text))
+        self._errors.append((time.time(), model, version, request_id[:MAX_TEXT], reason, text))
 
     def latest(self) -> tuple[RecentError, ...]:
         """The newest first."""
-        return tuple(reversed(self._errors.copy()))
+        return tuple([RecentError(*fields) for fields in reversed(self._errors.copy())])

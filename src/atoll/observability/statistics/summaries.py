@@ -52,19 +52,22 @@ class Summaries:
 
     def add(self, now: int, compute_input: int, compute_infer: int, compute_output: int, times: int = 1) -> None:
         """So many requests were executed together, and succeeded."""
-        self._window.turn(now)
+        if now >= self._window.ends_ns:
+            self._window.turn(now)
         self._input[bisect_left(NS_BOUNDS, compute_input)] += times
         self._infer[bisect_left(NS_BOUNDS, compute_infer)] += times
         self._output[bisect_left(NS_BOUNDS, compute_output)] += times
 
     def add_hit(self, now: int, lookup: int) -> None:
         """A request was answered from the response cache."""
-        self._window.turn(now)
+        if now >= self._window.ends_ns:
+            self._window.turn(now)
         self._hit[bisect_left(NS_BOUNDS, lookup)] += 1
 
     def add_miss(self, now: int, took: int) -> None:
         """The response cache did not have it."""
-        self._window.turn(now)
+        if now >= self._window.ends_ns:
+            self._window.turn(now)
         self._miss[bisect_left(NS_BOUNDS, took)] += 1
 
     def snapshot(self, now: int, durations: Sequence[Duration]) -> SummaryStatistics:

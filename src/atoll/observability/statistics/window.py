@@ -10,28 +10,29 @@ SLOT_NS: Final = WINDOW_NS // SLOTS
 
 
 class Window:
-    """Of lists of counts that somebody else adds to, who calls `turn` before. Time is in slots of twelve seconds, of
-    which the last four and the running one are looked at: what came 48 s ago is still there, what came 60 s ago is not.
-    Times are monotonic nanoseconds. Not thread-safe.
+    """Of lists of counts that somebody else adds to. Before, `turn` must be called, if `ends_ns` has come.
+
+    Time is in slots of twelve seconds, of which the last four and the running one are looked at: what came 48 s ago is
+    still there, what came 60 s ago is not. Times are monotonic nanoseconds. Not thread-safe.
     """
 
-    __slots__ = ("_counts", "_ends_ns", "_slots")
+    __slots__ = ("_counts", "_slots", "ends_ns")
 
     def __init__(self, counts: Sequence[list[int]]):
         self._counts = counts
         self._slots = [self._now()] * SLOTS  # what they were at the end of each of the last slots, oldest first
-        self._ends_ns = 0
+        self.ends_ns = 0
 
     def _now(self) -> tuple[tuple[int, ...], ...]:
         return tuple([tuple(counts) for counts in self._counts])
 
     def turn(self, now_ns: int) -> None:
         """What is counted from now on came at this moment."""
-        if now_ns < self._ends_ns:
+        if now_ns < self.ends_ns:
             return
-        past = min((now_ns - self._ends_ns) // SLOT_NS + 1, SLOTS)
+        past = min((now_ns - self.ends_ns) // SLOT_NS + 1, SLOTS)
         self._slots = [*self._slots[past:], *[self._now()] * past]
-        self._ends_ns = now_ns - now_ns % SLOT_NS + SLOT_NS
+        self.ends_ns = now_ns - now_ns % SLOT_NS + SLOT_NS
 
     def lately(self, now_ns: int) -> list[tuple[int, ...]]:
         """By how much each list's counts have grown."""
