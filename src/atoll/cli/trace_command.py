@@ -76,7 +76,9 @@ def run(namespace: argparse.Namespace) -> int:
     elif left_out := counts.matched - counts.shown:
         more = "--limit=0 shows all of them" if not namespace.slowest else "--slowest says how many are shown"
         _tell(f"{left_out} more {'trace is' if left_out == 1 else 'traces are'} left out: {more}")
-    return max(reading.status, 0 if counts.matched or not counts.read else 1)
+    if reading.unreadable:
+        return 2
+    return 1 if reading.broken or (counts.read and not counts.matched) else 0
 
 
 def _limit(namespace: argparse.Namespace) -> int:
@@ -141,7 +143,7 @@ class _Reading:
 
     def __init__(self, names: list[str]):
         self._names = names
-        self.status = 0
+        self.unreadable = self.broken = False
 
     def traces(self) -> Iterator[TraceTree]:
         """Of all files."""
@@ -154,7 +156,8 @@ class _Reading:
             with _opened(name) as file:
                 yield from self._read(file, name)
         except OSError as error:
-            self._fail(name, error.strerror or str(error), 2)
+            self.unreadable = True
+            _fail(name, error.strerror or str(error))
 
     def _read(self, file: BinaryIO, name: str) -> Iterator[TraceTree]:
         skipped = Skipped()
@@ -165,19 +168,17 @@ class _Reading:
                 yield trace
         except BrokenFileError as error:
             if found:
-                self._fail(name, f"{error}. What stands before that is shown", 1)
+                self.broken = True
+                _fail(name, f"{error}. What stands before that is shown")
             else:
-                self._fail(name, f"{error}. No trace stands before that", 2)
+                self.unreadable = True
+                _fail(name, f"{error}. No trace stands before that")
             return
         if not found:
-            self._fail(name, "no trace is in it: expected what --trace-config=triton,file=FILE makes a server write", 2)
+            self.unreadable = True
+            _fail(name, "no trace is in it: expected what --trace-config=triton,file=FILE makes a server write")
         elif skipped.entries or skipped.stamps:
             _tell(f"{_told(name)}: {skipped.entries} entries and {skipped.stamps} moments in it are none, and left out")
-
-    def _fail(self, name: str, what: str, status: int) -> None:
-        self.status = max(self.status, status)
-        sys.stdout.flush()
-        print(f"error: {_told(name)}: {what}", file=sys.stderr)
 
 
 @contextmanager
@@ -208,6 +209,11 @@ def _told(name: str) -> str:
 
 def _traces(count: int) -> str:
     return "1 trace" if count == 1 else f"{count} traces"
+
+
+def _fail(name: str, what: str) -> None:
+    sys.stdout.flush()
+    print(f"error: {_told(name)}: {what}", file=sys.stderr)
 
 
 def _tell(text: str) -> None:

@@ -81,7 +81,7 @@ def _is_id(value: int) -> bool:
 
 def _note(part: _Part, entry: Mapping[str, Any], skipped: Skipped) -> int:
     """Add what an entry says; returns by how much the part has grown."""
-    before = part.weight
+    before = len(part.stamps) + len(part.tensors)
     said = False
     if "model_name" in entry:
         said = True
@@ -105,7 +105,7 @@ def _note(part: _Part, entry: Mapping[str, Any], skipped: Skipped) -> int:
             part.left_out += 1
     if not said:
         skipped.entries += 1
-    return part.weight - before
+    return len(part.stamps) + len(part.tensors) - before
 
 
 def _stamp(part: _Part, stamp: object, skipped: Skipped) -> None:
