@@ -119,6 +119,18 @@ def test_a_request_that_is_executed_again_is_counted_once_and_with_the_times_of_
     assert counted.compute_infer.ns == stamps.request_end - counted.queue.ns - stamps.queue_start
 
 
+def test_the_end_of_an_execution_before_is_not_that_of_the_one_that_answers(one: One) -> None:
+    request, _ = one.request()
+    one.instance.begin([request])
+    one.fake.reschedule(request)
+    one.instance.begin([request])
+    begun_ns = request.timeline.compute_start
+    one.fake.release(1)
+    one.fake.respond(request)
+    assert request.timeline.compute_start == begun_ns
+    assert one.harness.statistics.snapshot(0).compute_output.ns == 0
+
+
 def test_outputs_that_nobody_expects_are_sent_and_said_once(one: One, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         request, heard = one.request()
