@@ -7,7 +7,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conformance.process import HOST, ServerProcess
 from tests.conformance.wire import Exchange
 
-
 PORT_S = 20.0  # that the real server's metrics port may take longer than the others
 
 

@@ -53,19 +53,20 @@ class ModelTexts:
 
     def parts(self, models: Sequence[CountedModel], pace: Pace) -> Iterator[bytes]:
         """Pieces of the page, in their order."""
-        rows = {model.recorder: self._row(model, pace) for model in models}
-        self._kept = rows  # those of models that are not there any more are gone
-        kept = list(rows.values())
+        rows = [self._row(model, pace) for model in models]
+        for gone in self._kept.keys() - {model.recorder for model in models}:
+            del self._kept[gone]
+            pace()
         for column, first in enumerate(self._headers):
             written = False
-            for start in range(0, len(kept), _TOGETHER):
+            for start in range(0, len(rows), _TOGETHER):
                 pace()
-                part = b"".join([row.texts[column] for row in kept[start : start + _TOGETHER]])
+                part = b"".join([row.texts[column] for row in rows[start : start + _TOGETHER]])
                 if part:
                     yield part if written else first + part
                     written = True
-        yield from self._gauge(PENDING, [(rows[one.recorder], one.pending) for one in models], pace)
-        yield from self._gauge(IN_FLIGHT, [(rows[one.recorder], one.in_flight) for one in models], pace)
+        yield from _gauge(PENDING, models, rows, lambda model: model.pending(), pace)
+        yield from _gauge(IN_FLIGHT, models, rows, lambda model: model.in_flight(), pace)
 
     def _row(self, model: CountedModel, pace: Pace) -> _Kept:
         pace()
@@ -80,15 +81,22 @@ class ModelTexts:
         for family in self._families:
             texts.append(family.lines(statistics, labels, self._settings).encode())
             pace()
-        return _Kept(revision, labels, tuple(texts))
+        # one by one: freeing all the old ones at once would hold other threads up
+        row = self._kept[recorder] = _Kept(revision, labels, tuple(texts))
+        return row
 
-    def _gauge(
-        self, family: tuple[str, str], reads: Sequence[tuple[_Kept, Callable[[], int]]], pace: Pace
-    ) -> Iterator[bytes]:
-        name, description = family
-        lines = [header(name, description, "gauge")] if reads else []
-        for row, read in reads:
-            lines.append(f"{name}{{{row.labels.all}}} {read()}\n")
-            pace()
-        if lines:
-            yield "".join(lines).encode()
+
+def _gauge(
+    family: tuple[str, str],
+    models: Sequence[CountedModel],
+    rows: Sequence[_Kept],
+    read: Callable[[CountedModel], int],
+    pace: Pace,
+) -> Iterator[bytes]:
+    name, description = family
+    lines = [header(name, description, "gauge")] if models else []
+    for model, row in zip(models, rows, strict=True):
+        lines.append(f"{name}{{{row.labels.all}}} {read(model)}\n")
+        pace()
+    if lines:
+        yield "".join(lines).encode()

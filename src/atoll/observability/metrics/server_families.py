@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from atoll.observability.metrics.text_format import braces, family, header, number
 
+_TOGETHER: Final = 50  # models whose lines are written at once
 STATES: Final = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
 
 
@@ -157,10 +158,15 @@ def _state_lines(labels: tuple[str, str], found: set[str]) -> list[str]:
 
 
 def event_families(models: Iterable[EventsReading]) -> Iterator[str]:
-    """How often models were loaded and unloaded."""
-    known = [(braces([("model", one.name)]), one) for one in models]
+    """How often models were loaded and unloaded. In small pieces."""
+    known = list(models)
     for name, description, read in _EVENTS:
-        yield family(name, description, "counter", [f"{name}{labels} {read(one)}\n" for labels, one in known])
+        beginning = header(name, description, "counter")
+        for start in range(0, len(known), _TOGETHER):
+            some = known[start : start + _TOGETHER]
+            lines = [f"{name}{braces([('model', one.name)])} {read(one)}\n" for one in some]
+            yield beginning + "".join(lines)
+            beginning = ""
 
 
 def memory_family(sizes: Mapping[tuple[str, str], int]) -> str:
