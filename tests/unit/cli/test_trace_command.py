@@ -13,8 +13,10 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import atoll
 from atoll.cli import trace_command
 from atoll.cli.main import main
 
@@ -195,3 +197,25 @@ def test_on_a_terminal_it_is_as_wide_as_that_and_coloured() -> None:
     assert max(map(len, plain.splitlines())) == 72
     ascii_only = on_a_terminal(72, PYTHONIOENCODING="ascii")
     assert ascii_only.isascii()
+
+
+def test_what_a_server_has_written_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "trace.json")
+    settings = [f"triton,file={file}", "rate=1", "level=TIMESTAMPS", "level=TENSORS"]
+    tensors: dict[str, Any] = {"inputs": {"X": ("FP32", [-1])}, "outputs": {"Y": ("FP32", [-1])}}
+    with atoll.Server(trace_config=settings) as server:
+        server.add_model("echo", lambda X: X, **tensors)  # noqa: N803 - the input's name
+        for number in range(3):
+            server.infer("echo", {"X": np.array([number, 7], np.float32)}, request_id=f"r{number}")
+    assert main(["trace", file, "--request-id=r1", "-v"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("trace 2 · echo version 1 · request id r1 ")
+    rows = [" ".join(line.split()[:2]) for line in lines[2:6]]
+    assert rows[0].split()[0] == "queue"
+    assert rows[1:] == ["compute input", "compute infer", "compute output"]
+    assert [line.strip() for line in lines[6:]] == ["input X FP32 [2] = 1,7", "output Y FP32 [2] = 1,7"]
+    assert err == ""
+    assert main(["trace", file, "--summary", "--json"]) == 0
+    [summary] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (summary["model"], summary["stages"]["request"]["count"]) == ("echo", 3)
