@@ -17,7 +17,15 @@ from tests.unit.frontends.access.key_files import key_text, put
 
 import atoll
 from atoll.errors import InvalidArgumentError
+from atoll.frontends.context import FrontendContext
+from atoll.frontends.dashboard.sampler import Sampler
 from atoll.frontends.http.asgi import asgi_app
+from atoll.frontends.http.calling import call_endpoint
+from atoll.frontends.http.exchange import Exchange as Exchanged
+from atoll.frontends.http.head import interpret
+from atoll.frontends.http.service import HttpService
+from atoll.frontends.vertex_ai.endpoints import VertexAiEndpoints
+from atoll.frontends.vertex_ai.environment import AipRoutes
 from atoll.listener import Listener
 
 MINE, CLIENT, OPS = "mine-".ljust(40, "x"), "client-".ljust(40, "x"), "ops-".ljust(40, "x")
@@ -220,3 +228,23 @@ def test_texts_that_are_not_unicode_do_not_break_it(server: atoll.Server) -> Non
         answer = ask(listener)
     assert answer.status == 200
     assert b'"request_id":"id-\xff"' in answer.body
+
+
+class NobodyThere:
+    """Carries no later answer: those here come at once."""
+
+
+def test_a_hosting_services_port_does_not_lead_there(server: atoll.Server) -> None:
+    async def redirected(target: str) -> int:
+        loop = asyncio.get_running_loop()
+        http = HttpService(server, loop, 1000, FrontendContext(server, dashboard=Sampler(server)))
+        endpoints = VertexAiEndpoints(server, AipRoutes("/predict", "/health"), "mine", http, None)
+        head = interpret(endpoints.routes, "POST", "/predict", [("x-vertex-ai-triton-redirect", target)])
+        assert head.route is not None
+        answer = call_endpoint(head.route, Exchanged(head, NobodyThere()), memoryview(b""))  # type: ignore[arg-type]
+        endpoints.close()
+        assert answer is not None
+        return answer.status
+
+    found = {one: asyncio.run(redirected(one)) for one in ("v2", "dashboard", "dashboard/data")}
+    assert found == {"v2": 200, "dashboard": 400, "dashboard/data": 400}
