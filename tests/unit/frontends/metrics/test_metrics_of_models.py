@@ -124,3 +124,36 @@ def test_a_setting_that_is_none_is_told_before_anything_is_loaded() -> None:
 def test_the_in_process_api_says_its_metrics_configuration_to_the_server() -> None:
     options = Options(model_repository="/models", metrics_configuration={"": {"summary_latencies": "true"}})
     assert engine_options(options)["metrics_config"] == ("summary_latencies=true",)
+
+
+CONTROL = """
+model_metrics {
+  metric_control: [
+    { metric_identifier: { family: "atoll_inference_request_duration_seconds" } histogram_options: { buckets: [ %s ] } }
+  ]
+}
+"""
+
+
+def write_with_buckets(repository: Path, buckets: str) -> None:
+    write_model(repository, "m", 2)
+    config = repository / "m" / "config.pbtxt"
+    config.write_text((config.read_text() if config.exists() else "") + CONTROL % buckets)
+
+
+def test_buckets_are_written_in_config_pbtxt(tmp_path: Path) -> None:
+    write_with_buckets(tmp_path, "0.25, 30")
+    with Server(tmp_path) as server:
+        server.infer("m", {"IN": np.ones((1, 2), np.float32)})
+        text = MetricsPage(server).text()
+    assert steps(text, NAME, "m") == {"0.25": 1, "30": 1, "+Inf": 1}
+
+
+def test_wrong_buckets_in_config_pbtxt_fail_the_load_and_it_is_counted(tmp_path: Path) -> None:
+    write_with_buckets(tmp_path, "3, 1")
+    with Server(tmp_path, exit_on_error=False) as server:
+        assert f"the buckets of {NAME} are [3.0, 1.0] but must be numbers above zero" in str(server.failures()["m"])
+        found = samples(MetricsPage(server).text())
+    assert found["atoll_model_load_failure_count", (("model", "m"),)] == 1
+    states = {labels: value for (name, labels), value in found.items() if name == "atoll_model_state"}
+    assert {dict(labels)["state"] for labels, value in states.items() if value} == {"UNAVAILABLE"}
