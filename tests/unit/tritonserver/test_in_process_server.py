@@ -286,6 +286,16 @@ def test_metrics_may_be_off(small: str) -> None:
             server.metrics("JSON")  # type: ignore[arg-type]
 
 
+def test_summaries_are_there_where_the_configuration_wants_them(small: str) -> None:
+    wanted = {"": {"summary_latencies": "true", "summary_quantiles": "0.5:0.05"}}
+    with ts.Server(model_repository=small, metrics_configuration=wanted) as server:
+        page = server.metrics()
+    assert "# TYPE nv_inference_request_summary_us summary" in page
+    assert {line.partition('quantile="')[2][:3] for line in page.splitlines() if "quantile=" in line} == {"0.5"}
+    with pytest.raises(ts.InvalidArgumentError, match="No ':' delimiter found"):
+        ts.Server(model_repository=small, metrics_configuration={"": {"summary_quantiles": "x"}}).start()
+
+
 def test_two_servers_live_side_by_side(small: str) -> None:
     with (
         ts.Server(model_repository=small, server_id="a") as one,

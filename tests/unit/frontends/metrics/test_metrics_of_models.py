@@ -4,6 +4,7 @@ and go.
 
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.observability.metrics.reading import samples
 
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError
 from atoll.frontends.metrics.page import MetricsPage
+from atoll.listener import listen
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.server import Server
 from atoll.tritonserver.options import Options, engine_options
@@ -114,6 +116,18 @@ def test_summaries_of_a_server_that_counts_them() -> None:
     labels = ("model", "double"), ("quantile", "0.5"), ("version", "1")
     assert found["nv_inference_request_summary_us", labels] > 0
     assert len([name for name, key in found if "quantile" in dict(key)]) == 5
+
+
+def test_who_listens_shows_what_the_server_counts() -> None:
+    with Server(metrics_config=["summary_latencies=true"]) as server:
+        served(server)
+        with (
+            listen(server, allow_grpc=False, http_port=0, metrics_port=0) as listener,
+            urlopen(f"http://127.0.0.1:{listener.metrics_port}/metrics") as answer,
+        ):
+            text = answer.read().decode()
+    assert "# TYPE nv_inference_request_summary_us summary" in text
+    samples(text)
 
 
 def test_a_setting_that_is_none_is_told_before_anything_is_loaded() -> None:
