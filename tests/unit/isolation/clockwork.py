@@ -106,7 +106,7 @@ class FakeLink:
         self.failure: Exception | None = None
         self.stopped = 0
         self.killed: list[str] = []
-        self.spec = type("Spec", (), {"name": "m_0_0"})()
+        self.spec = type("Spec", (), {"name": "m_0_0", "model": "m", "version": "1"})()
         self.child = type("Child", (), {"kill": lambda _, because: self.killed.append(because), "spec": self.spec})()
 
     def begin(self, batch: int, requests: Any) -> None:

@@ -168,7 +168,9 @@ def test_one_that_died_before_the_instance_was_opened(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("failure", [InternalError("it does not fit"), OSError("broken"), None])
-def test_what_cannot_be_begun_is_answered(isolated: Isolated, failure: Exception | None) -> None:
+def test_what_cannot_be_begun_is_answered(
+    isolated: Isolated, failure: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     request: Any = SimpleNamespace(id="7")
     if failure is None:
         isolated.die()
@@ -176,6 +178,8 @@ def test_what_cannot_be_begun_is_answered(isolated: Isolated, failure: Exception
     isolated.links[-1].failure = failure
     isolated.instance.begin(1, [request])
     assert isolated.told.said == [("released", 1), ("error", request)]
+    known = [(one["request_id"], one["model"], one["version"]) for one in map(vars, caplog.records) if "model" in one]
+    assert known == ([("7", "m", "1")] if isinstance(failure, OSError) else [])
 
 
 def test_the_clock_of_a_batch_runs_before_it_can_be_over(monkeypatch: pytest.MonkeyPatch) -> None:
