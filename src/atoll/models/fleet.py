@@ -38,6 +38,7 @@ from atoll.models.location import is_bare_model
 from atoll.models.model import Model
 from atoll.models.placing import Placing
 from atoll.models.polling import Poller
+from atoll.models.recorders import Recorders
 from atoll.models.registration import Registration
 from atoll.models.residency import Residency, Then
 from atoll.models.response_caching import ResponseCaching
@@ -64,7 +65,8 @@ class Fleet:
     ):
         self._options = options
         policies = HostPolicies(options.host_policy)
-        metrics = MetricsSettings.from_texts(options.metrics_config)
+        self.recent_errors = RecentErrors()
+        recorders = Recorders(MetricsSettings.from_texts(options.metrics_config), self.recent_errors)
         gpus = capable_gpus(visible_gpus(environment), options.min_supported_compute_capability, environment)
         gpu_limits = GpuLimits(options.model_load_gpu_limit, partial(gpu_facts, environment=environment))
         supplies = parse_supplies(options.rate_limit, options.rate_limit_resource)
@@ -89,7 +91,6 @@ class Fleet:
                 repository.close()
             raise
         self._functions = FunctionRepository()
-        self.recent_errors = RecentErrors()
         self._started = False
         self._catalog = Catalog(
             [*repositories, *settings.listed, self._functions], namespacing=options.model_namespacing
@@ -121,10 +122,9 @@ class Fleet:
             policies=policies,
             gpu_limits=gpu_limits,
             engine=engine,
+            recorders=recorders,
             limiter=limiter,
             admission=admission,
-            metrics=metrics,
-            errors=self.recent_errors,
             drive_on_submit=options.drive_on_submit,
             measure=bool(settings.memory_budget),
             instances_at_once=1 if environment.get("TRITON_PARALLEL_INSTANCE_LOADING") == "0" else MOST_AT_ONCE,

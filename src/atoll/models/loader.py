@@ -13,7 +13,6 @@ from atoll.config.inflight_limit import inflight_limit
 from atoll.config.model_config import ModelConfig, ModelInstanceGroup
 from atoll.config.platforms import ENSEMBLE
 from atoll.config.problems import Problem, config_error
-from atoll.config.response_cache import is_cached
 from atoll.config.written import WrittenConfig
 from atoll.devices.host_policy import HostPolicy, applied
 from atoll.errors import AtollError, ConfigError, InvalidArgumentError
@@ -45,14 +44,11 @@ from atoll.models.labels import read_labels
 from atoll.models.memory import ArenaHold, Growth
 from atoll.models.model import Model
 from atoll.models.placing import Placing
+from atoll.models.recorders import Recorders
 from atoll.models.request_validation import request_spec, validate
 from atoll.models.response_caching import ResponseCaching, ensemble_identity
 from atoll.models.side_by_side import work_side_by_side
-from atoll.observability.metrics.labels import metric_labels
-from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
-from atoll.observability.statistics.measures import measures
 from atoll.observability.statistics.model import StatisticsRecorder
-from atoll.observability.statistics.recent_errors import RecentErrors
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher
@@ -93,10 +89,9 @@ class Loader:
         policies: HostPolicies,
         gpu_limits: GpuLimits,
         engine: ModelsEngine,
+        recorders: Recorders,
         limiter: RateLimiter | None = None,
         admission: Admission | None = None,
-        metrics: MetricsSettings = DEFAULTS,
-        errors: RecentErrors | None = None,
         drive_on_submit: bool = True,
         measure: bool = False,
         instances_at_once: int = MOST_AT_ONCE,
@@ -109,10 +104,9 @@ class Loader:
         self._policies = policies
         self._gpu_limits = gpu_limits
         self._engine = engine  # runs the steps of ensembles
+        self._recorders = recorders
         self._limiter = limiter  # None: what groups need of resources is passed over
         self._admission = admission
-        self._metrics = metrics
-        self._errors = errors
         self._drive_on_submit = drive_on_submit
         self._instances_at_once = instances_at_once
         self._measure = measure  # the memory that a model takes; true only where one is built at a time
@@ -140,24 +134,10 @@ class Loader:
         model.recorder.record_load(monotonic_ns() - started_ns)
         return model
 
-    def _recorder(self, config: ModelConfig, version: int, namespace: str) -> StatisticsRecorder:
-        settings = self._metrics
-        return StatisticsRecorder(
-            config.name,
-            str(version),
-            labels=metric_labels(config.metric_tags, namespace),
-            cached=is_cached(config),
-            decoupled=config.decoupled,
-            measures=measures(
-                config, summaries=settings.summary_latencies, first_responses=settings.histogram_latencies
-            ),
-            errors=self._errors,
-        )
-
     def _ensemble(self, complete: CompleteModel, version: int, namespace: str) -> Model:
         config, models = complete.configs[version], complete.steps[version]
         labels = {**labels_of(config, models), **read_labels(config, complete.folder.directory)}
-        statistics = self._recorder(config, version, namespace)
+        statistics = self._recorders.recorder(config, version, namespace)
         graph = build_graph(qualified(config), [one.config for one in models])
         steps = [(one.model_name, one.model_version) for one in graph.steps]
         pool: Pool = EnsemblePool(config, str(version), graph, statistics, self._engine.submit_step)
@@ -185,7 +165,7 @@ class Loader:
         config = complete.configs[version]
         folder = complete.folder
         labels = read_labels(config, folder.directory)
-        statistics = self._recorder(config, version, namespace)
+        statistics = self._recorders.recorder(config, version, namespace)
         spec = request_spec(config)
         samples = warmup_samples(config, folder.directory, partial(validate, spec=spec))
         requests = backend.capabilities.requests
