@@ -161,6 +161,13 @@ class ModelSpan:
     attributes: Mapping[str, Parameter] = field(default_factory=dict)
     error: str = ""
 
+    @property
+    def characters(self) -> int:
+        """Of its name, its error, and its attributes' names and texts."""
+        attributes = self.attributes.items()
+        told = sum([len(key) + (len(value) if isinstance(value, str) else 0) for key, value in attributes])
+        return len(self.name) + len(self.error) + told
+
 
 class InferenceRequest:
     """One inference, as a frontend decoded it or a Python caller made it.

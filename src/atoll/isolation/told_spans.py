@@ -33,7 +33,7 @@ def parse_spans(told: object) -> list[ModelSpan]:
     if type(told) is not list or len(told) > MAX_SPANS + 1:  # one says how many were left out
         raise WireError(f"what should be at most {MAX_SPANS} spans is not")
     spans = [_parse_span(index, row) for index, row in enumerate(told)]
-    if sum(map(_characters, spans)) > MAX_TEXT:
+    if sum(span.characters for span in spans) > MAX_TEXT:
         raise WireError(f"the spans of a request have more than {MAX_TEXT} characters")
     return spans
 
@@ -66,11 +66,3 @@ def _value(told: object) -> Attribute:
     if type(told) is int and MIN_INTEGER <= told <= MAX_INTEGER:
         return told
     raise WireError("the value of a span's attribute makes no sense")
-
-
-def _characters(span: ModelSpan) -> int:
-    return (
-        len(span.name)
-        + len(span.error)
-        + sum([len(key) + (len(value) if type(value) is str else 0) for key, value in span.attributes.items()])
-    )

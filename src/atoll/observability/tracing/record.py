@@ -218,7 +218,7 @@ class Part:
 
     def note(self, spans: Sequence[ModelSpan]) -> None:
         """What the model's own code says that it did; `parent` is an index into these spans."""
-        if self.record.grow(sum(SPAN_BYTES + _length(span) for span in spans)):
+        if self.record.grow(sum(SPAN_BYTES + span.characters for span in spans)):
             self.record.add(self.spans, spans)
 
     def _note_tensors(self, activity: str, tensors: Iterable[Tensor]) -> None:
@@ -244,7 +244,3 @@ class Part:
         if self.timeline is not None:
             self.timeline.request_end = self.ended_ns
         self.record.end()
-
-
-def _length(span: ModelSpan) -> int:
-    return len(span.name) + len(span.error) + sum(len(key) + len(str(value)) for key, value in span.attributes.items())

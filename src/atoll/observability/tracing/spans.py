@@ -91,9 +91,8 @@ def _of_part(part: Part, parent: int) -> Iterator[Span]:
         events.append(("REQUEST_END", timeline.request_end))
     yield Span(name, part.span_id, parent, start_ns, end_ns, _description(part, name, version), _seen(events), error)
     begun = 0 if part.composed else timeline.compute_start
-    if (
-        timeline.queue_start and not part.composed and (begun or error is not None)
-    ):  # what the response cache answers waits for nothing
+    # What the response cache answers waits for nothing.
+    if timeline.queue_start and not part.composed and (begun or error is not None):
         until = begun or end_ns
         yield Span("queue", new_id(64), part.span_id, timeline.queue_start, max(timeline.queue_start, until))
     above = part.span_id

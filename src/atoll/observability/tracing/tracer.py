@@ -172,9 +172,8 @@ class _Sampler:
         self._seen = 0
         self._pending: list[Record] = []
         self._weight = 0
-        self._at_once = (
-            settings.export is not None or not settings.log_frequency
-        )  # so that a server that dies leaves what it has traced
+        # At once, so that a server that dies leaves what it has traced.
+        self._at_once = settings.export is not None or not settings.log_frequency
         self._most = min(settings.log_frequency, MAX_PENDING)
 
     def takes(self, context: TraceContext | None) -> bool:
