@@ -8,12 +8,14 @@ from atoll.errors import InvalidArgumentError
 
 SERVICE_NAME = "service.name"
 DEFAULT_SERVICE = "triton-inference-server"  # as the real server calls itself, so that dashboards find either
-KEYS = ("url", "resource", "bsp_max_queue_size", "bsp_schedule_delay", "bsp_max_export_batch_size")
-_LARGEST: Mapping[str, int] = {
-    "bsp_max_queue_size": 1_000_000,  # spans, some 2 KB each
-    "bsp_schedule_delay": 86_400_000,
-    "bsp_max_export_batch_size": 1_000_000,
+_NUMBERS: Mapping[str, tuple[str, int]] = {
+    "bsp_max_queue_size": ("OTEL_BSP_MAX_QUEUE_SIZE", 1_000_000),  # spans, some 2 KB each
+    "bsp_schedule_delay": ("OTEL_BSP_SCHEDULE_DELAY", 86_400_000),
+    "bsp_max_export_batch_size": ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1_000_000),
 }
+"""The settings that are numbers: the variable that says each, and the largest there may be."""
+
+KEYS = ("url", "resource", *_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def check_setting(key: str, value: str, place: str) -> None:
         if not equals or not name:
             raise InvalidArgumentError(f"{place}: expected NAME=VALUE, such as resource=service.name=vision")
     else:
-        largest = _LARGEST[key]
+        _, largest = _NUMBERS[key]
         if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= largest):
             raise InvalidArgumentError(f"{place}: expected a whole number from 1 to {largest}")
 
@@ -94,16 +96,9 @@ def export_settings(given: Mapping[str, list[str]], environment: Mapping[str, st
 
     Raises InvalidArgumentError that names the variable.
     """
-    variables = {
-        "bsp_max_queue_size": ("OTEL_BSP_MAX_QUEUE_SIZE", environment.get("OTEL_BSP_MAX_QUEUE_SIZE")),
-        "bsp_schedule_delay": ("OTEL_BSP_SCHEDULE_DELAY", environment.get("OTEL_BSP_SCHEDULE_DELAY")),
-        "bsp_max_export_batch_size": (
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-            environment.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-        ),
-    }
     numbers = {}
-    for key, (variable, value) in variables.items():
+    for key, (variable, _) in _NUMBERS.items():
+        value = environment.get(variable)
         if key in given:
             numbers[key] = int(given[key][-1])
         elif value:
