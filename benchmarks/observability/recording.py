@@ -15,8 +15,8 @@ from typing import Any
 
 from atoll.errors import InternalError
 from atoll.observability.statistics.measures import DEFAULT_MEASURES
-from atoll.observability.statistics.model import StatisticsRecorder
 from atoll.observability.statistics.recent_errors import RecentErrors
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, run_at_once
 from benchmarks.observability.plan import BATCHES
 from benchmarks.scheduling.in_process import THREADS, Window, null_pool, null_request

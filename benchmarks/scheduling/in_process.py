@@ -18,7 +18,7 @@ from atoll.execution.batching.batch import plan_batches
 from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import Defer, InferenceRequest, InferenceResponse
 from atoll.scheduling.choose import choose_scheduler
 from atoll.tensor import DataType, Tensor

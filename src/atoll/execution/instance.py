@@ -14,7 +14,8 @@ from atoll.execution.permit import Permit
 from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.logging.lines import about_all
-from atoll.observability.statistics.model import StatisticsRecorder, failure_reason
+from atoll.observability.statistics.failure_reasons import failure_reason
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse
 from atoll.trampoline import hold, let_go
 

@@ -21,7 +21,8 @@ from atoll.execution.reshaping_instance import in_models_shapes
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
 from atoll.observability.logging.lines import about
-from atoll.observability.statistics.model import StatisticsRecorder, failure_reason
+from atoll.observability.statistics.failure_reasons import failure_reason
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.observability.statistics.responses import ResponseProgress
 from atoll.request import DONE, EXECUTING, QUEUED, InferenceRequest, InferenceResponse, Parameter
 from atoll.tensor import Tensor

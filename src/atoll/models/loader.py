@@ -48,7 +48,7 @@ from atoll.models.recorders import Recorders
 from atoll.models.request_validation import request_spec, validate
 from atoll.models.response_caching import ResponseCaching, ensemble_identity
 from atoll.models.side_by_side import work_side_by_side
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.repositories.repository import ModelFolder
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.dynamic_batcher import DynamicBatcher

@@ -17,7 +17,8 @@ from atoll.models.admission import Admission, Closed
 from atoll.models.lifecycle import Lifecycle, ModelState
 from atoll.models.memory import ArenaHold
 from atoll.models.request_validation import InputSpec, RequestSpec, validate
-from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest
 
 

@@ -7,8 +7,8 @@ from atoll.config.response_cache import is_cached
 from atoll.observability.metrics.labels import metric_labels
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.measures import measures
-from atoll.observability.statistics.model import StatisticsRecorder
 from atoll.observability.statistics.recent_errors import RecentErrors
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 
 @dataclass(frozen=True, slots=True)

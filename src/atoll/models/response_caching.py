@@ -20,7 +20,7 @@ from atoll.config.response_cache import cache_ttl_s, is_cached
 from atoll.errors import AtollError
 from atoll.execution.cached_pool import CachedPool
 from atoll.execution.pool_api import Pool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 logger = logging.getLogger(__name__)
 

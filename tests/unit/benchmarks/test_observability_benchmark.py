@@ -24,7 +24,7 @@ from benchmarks.observability.tracing import arguments, lay_out, order, setting
 from benchmarks.samples import Sample
 from benchmarks.servers import RunningServer, ServerError
 
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 SAMPLE = Sample(1, "atoll", "model_000", "http", 8, 4000.0, 900.0, 2000.0, 50.0, 9000, 0.0, 0.0)
 QUIET = Observation("scrape", "one of 500 models", "no scrape", "", SAMPLE)

@@ -16,7 +16,7 @@ from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.permit import Permit
 from atoll.execution.pool import InstancePool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
 from atoll.scheduling.choose import choose_scheduler
 from atoll.scheduling.scheduler import Scheduler

@@ -18,7 +18,7 @@ from atoll.config.model_config import (
 )
 from atoll.errors import AtollError
 from atoll.execution.ensembles.pool import EnsemblePool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import Defer, InferenceRequest, InferenceResponse, Parameter
 from atoll.scheduling.ensembles.graph import build_graph
 from atoll.tensor import DataType, Tensor

@@ -20,7 +20,7 @@ from atoll.execution.cached_pool import CachedPool
 from atoll.execution.clock import Clock
 from atoll.execution.instance import ModelInstance
 from atoll.execution.pool import InstancePool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, run_at_once
 from atoll.scheduling.choose import choose_scheduler
 from atoll.tensor import DataType, Tensor

@@ -15,7 +15,7 @@ from atoll.execution.batching.batch import join, plan_batches, split
 from atoll.execution.batching.plan import BatchPlan
 from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 from atoll.testing.fake_backend import FakeInstance

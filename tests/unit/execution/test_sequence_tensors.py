@@ -15,7 +15,7 @@ from atoll.execution.batching.batch import plan_batches
 from atoll.execution.instance import ModelInstance
 from atoll.execution.sequences.initial_state import initial_states
 from atoll.execution.sequences.tensors import SequenceTensors
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import QUEUED, InferenceRequest, InferenceResponse
 from atoll.scheduling.sequences.filler import Fillers
 from atoll.scheduling.sequences.sequence import ABSENT, FIRST, INNER, LAST, ONLY, Step

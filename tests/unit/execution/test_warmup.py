@@ -23,7 +23,7 @@ from atoll.execution.instance import ModelInstance
 from atoll.execution.memory_pool import HostMemoryPool
 from atoll.execution.warmup import MAX_SAMPLE_BYTES, WarmupSample, warmup_samples
 from atoll.models.request_validation import request_spec, validate
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.tensor import DataType
 from atoll.testing.fake_backend import FakeInstance
 

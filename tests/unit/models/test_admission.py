@@ -16,7 +16,7 @@ from atoll.execution.deadline import Deadlines
 from atoll.models.admission import Admission, model_admission, server_admission
 from atoll.models.model import Model
 from atoll.models.request_validation import request_spec
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 
 

@@ -14,7 +14,8 @@ from atoll.execution.deadline import Deadlines
 from atoll.models.admission import Admission, model_admission, server_admission
 from atoll.models.model import Model
 from atoll.models.request_validation import request_spec
-from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 

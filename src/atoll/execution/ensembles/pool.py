@@ -9,7 +9,7 @@ from atoll.config.model_config import ModelConfig
 from atoll.errors import UnavailableError
 from atoll.execution.ensembles.run import EnsembleRun
 from atoll.execution.in_flight import InFlight, not_accepted
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import EXECUTING, QUEUED, InferenceRequest
 from atoll.scheduling.ensembles.graph import EnsembleGraph
 

@@ -1,6 +1,6 @@
 """How long the steps of one request took in all: what an ensemble has in the place of an execution's times."""
 
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, Timeline
 
 

@@ -13,7 +13,7 @@ from atoll.errors import AtollError, InternalError
 from atoll.execution.batching.plan import BatchPlan
 from atoll.execution.request_instance import RequestModelInstance
 from atoll.execution.sequences.tensors import SequenceTensors
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, Parameter
 from atoll.tensor import Tensor
 

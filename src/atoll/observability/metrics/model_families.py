@@ -13,8 +13,9 @@ from atoll.observability.metrics.model_histograms import batch_size_lines, durat
 from atoll.observability.metrics.model_summaries import CACHE_SUMMARIES, SUMMARIES, summary_lines
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.failure_reasons import FAILURE_REASONS
 from atoll.observability.statistics.measures import BATCH_SIZE, COMPUTE, FIRST_RESPONSE, QUEUE, REQUEST
-from atoll.observability.statistics.model import FAILURE_REASONS, ModelStatistics
+from atoll.observability.statistics.model import ModelStatistics
 
 
 @dataclass(frozen=True, slots=True)

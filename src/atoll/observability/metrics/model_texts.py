@@ -10,7 +10,8 @@ from atoll.observability.metrics.labels import ModelLabels
 from atoll.observability.metrics.model_families import IN_FLIGHT, PENDING, model_families
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.metrics.text_format import header
-from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 _TOGETHER: Final = 100  # versions whose lines are put together in one piece
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from atoll.observability.statistics.durations import Duration
-from atoll.observability.statistics.model import BatchStatistics, ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import BatchStatistics, ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import Timeline
 
 MS = 1_000_000

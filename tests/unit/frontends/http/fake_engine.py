@@ -12,7 +12,8 @@ from atoll.errors import InternalError, InvalidArgumentError, NotFoundError, Una
 from atoll.models.events import ModelEvents
 from atoll.models.index import IndexEntry
 from atoll.observability.metrics.custom import CustomMetrics
-from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 

@@ -15,7 +15,7 @@ from atoll.frontends.metrics.page import MetricsPage
 from atoll.observability.metrics.names import SERVER_FAMILIES
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.measures import DEFAULT_BUCKETS, Measures
-from atoll.observability.statistics.model import StatisticsRecorder
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 GPU = GpuReading(
     number=0,

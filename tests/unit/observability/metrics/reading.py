@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from atoll.observability.metrics.model_texts import ModelTexts
 from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
-from atoll.observability.statistics.model import ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -12,7 +12,8 @@ from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 from atoll.observability.statistics.distribution import NS_BOUNDS, Distribution
 from atoll.observability.statistics.durations import Duration
 from atoll.observability.statistics.measures import DEFAULT_BUCKETS, REQUEST, Measures
-from atoll.observability.statistics.model import BatchStatistics, ModelStatistics, StatisticsRecorder
+from atoll.observability.statistics.model import BatchStatistics, ModelStatistics
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest
 
 LABELS = (("model", "simple"), ("version", "3"))

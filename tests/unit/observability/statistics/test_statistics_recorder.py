@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from atoll.errors import CancelledError, InternalError, InvalidArgumentError, UnavailableError
 from atoll.observability.statistics.durations import Duration
+from atoll.observability.statistics.failure_reasons import FAILURE_REASONS, failure_reason
 from atoll.observability.statistics.measures import DEFAULT_BUCKETS, Measures
-from atoll.observability.statistics.model import FAILURE_REASONS, ModelStatistics, StatisticsRecorder, failure_reason
+from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentErrors
+from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse, Timeline
 
 US = 1000
