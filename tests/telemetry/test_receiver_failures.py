@@ -152,7 +152,10 @@ def test_the_end_of_a_server_waits_for_a_receiver_for_a_bounded_time(
     go_on.set()
 
 
-def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", ["200 OK", "307 Temporary Redirect\r\nLocation: http://localhost:1/elsewhere"])
+def test_an_answer_without_an_end_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: str
+) -> None:
     monkeypatch.setattr(span_exporter, "MAX_ANSWER", 100_000)
     sent: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -161,9 +164,9 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.Mon
             connection, _ = listening.accept()
             with connection:
                 connection.recv(1 << 16)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                connection.sendall(f"HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
                 try:
-                    while True:
+                    while sum(sent) < 100 << 20:
                         sent.append(connection.send(b"10000\r\n" + b"x" * 65536 + b"\r\n"))
                 except OSError:
                     return
@@ -177,7 +180,12 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.Mon
             wait_for(lambda: exports._exporter.taken == SPANS)
         thread.join(30)
         assert not thread.is_alive(), "it has been told to stop"
-    assert lost(server) == 0  # it said 200
+    assert sum(sent) < 50 << 20
+    if status == "200 OK":
+        assert lost(server) == 0
+    else:  # spans that went nowhere are told
+        assert lost(server) == SPANS
+        assert "the receiver answers 307: go to 'http://localhost:1/elsewhere'" in caplog.text
 
 
 class Quiet:

@@ -118,21 +118,33 @@ class _Lines(logging.Filter):
 
 
 class _Session(requests.Session):
-    """Reads no more of an answer than there can be of a sensible one, and no longer than the whole may take."""
+    """Reads no more of an answer than there can be of a sensible one, and no longer than the whole may take. Goes
+    nowhere else.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: spans go where they were to go. The library would also read the whole answer, to find out."""
+        return None
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
         """As requests.Session.send."""
         timeout = how.get("timeout")
         deadline = monotonic() + (timeout if isinstance(timeout, (int, float)) else 10.0)
         response = super().send(request, **{**how, "stream": True})
+        self._read(response, deadline)
+        if 300 <= response.status_code < 400:  # which the library would take for success
+            place = without_password(response.headers.get("Location", ""))[:MAX_REASON]
+            raise requests.RequestException(f"the receiver answers {response.status_code}: go to '{place}'")
+        return response
+
+    def _read(self, response: requests.Response, deadline: float) -> None:
         left = MAX_ANSWER
         try:
             while left > 0 and monotonic() < deadline:
                 chunk = response.raw.read(min(_CHUNK, left), decode_content=False)
                 if not chunk:
-                    return response
+                    return
                 left -= len(chunk)
         except Exception:  # its status is known, and is all that counts
             logger.debug("the answer of a receiver of spans broke off", exc_info=True)
         response.close()
-        return response
