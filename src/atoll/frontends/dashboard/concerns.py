@@ -39,7 +39,7 @@ def level_of(entry: IndexEntry, failure: str, lately: Window | None, pending: in
     if entry.state == ModelState.UNAVAILABLE.value:
         return Level.UNLOADED
     if lately is not None:
-        if sum(_of_note(lately.failures).values()):
+        if sum(lately.own_failures.values()):
             return Level.FAILING
         if _refuses(lately):
             return Level.REFUSING
@@ -57,7 +57,7 @@ def concern(level: Level, failure: str, lately: Window | None, pending: int) -> 
     if level is Level.FAILED or lately is None:
         return ""
     if level is Level.FAILING:
-        failed = _of_note(lately.failures)
+        failed = lately.own_failures
         of = lately.succeeded + sum(lately.failures.values())
         return f"{sum(failed.values())} of {of} requests failed{_in(lately)}: {_named(failed)}"
     if level is Level.REFUSING:
@@ -87,10 +87,6 @@ def _waits(lately: Window, pending: int) -> bool:
 
 def _queue_part(lately: Window) -> float:
     return lately.queue_ns / max(lately.queue_ns + lately.compute_ns, 1)
-
-
-def _of_note(failures: Mapping[str, int]) -> dict[str, int]:
-    return {reason: count for reason, count in failures.items() if reason != "CANCELED"}
 
 
 def _in(lately: Window) -> str:

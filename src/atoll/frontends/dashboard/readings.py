@@ -109,7 +109,7 @@ def _lately(one: Window) -> Row:
     return {
         "rate": one.succeeded / one.seconds,
         "requests": one.succeeded,
-        "failing": _of_note(one.failures) / one.seconds,
+        "failing": sum(one.own_failures.values()) / one.seconds,
         "refusing": sum(one.refusals.values()) / one.seconds,
         **_percentiles(one.durations),
         "queue_part": one.queue_ns / executed if executed else None,
@@ -161,11 +161,6 @@ def batch_groups(batches: Mapping[int, int]) -> list[tuple[str, int]]:
 def _group_name(group: int) -> str:
     low, high = (1 << group) // 2 + 1, 1 << group
     return str(high) if low >= high else f"{low}-{high}"
-
-
-def _of_note(failures: Mapping[str, int]) -> int:
-    """What clients cancelled is no trouble of the server's."""
-    return sum(count for reason, count in failures.items() if reason != "CANCELED")
 
 
 def _some(counts: Mapping[str, int]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from atoll.devices.gpu_meter import GpuMeter
 from atoll.devices.process_meter import ProcessMeter
 from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, Row, key_of, ordered, rows
 from atoll.frontends.dashboard.window import same_counts
+from atoll.frontends.event_loop.slices import Slices
 from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 LEAST_S: Final = 0.9  # between two readings
 WINDOW_S: Final = 10.5  # what rates and percentiles are made of; five readings of a page that asks every 2 s
 FORGOTTEN_S: Final = 30.0  # after which the past tells nothing about now
-AT_ONCE: Final = 8  # models that are read before other threads get their turn
 
 Past = tuple[float, dict[ModelKey, ModelStatistics]]
 
@@ -69,7 +69,8 @@ class Sampler:
     def _read(self, now: float) -> Sample:
         server = self._server
         self._forget(now)
-        statistics = self._statistics()
+        pace = Slices()  # requests for inference come first
+        statistics = self._statistics(pace)
         window_s, earlier = self._earlier(now)
         reading = Reading(
             states=server.model_states(),
@@ -82,8 +83,7 @@ class Sampler:
         found: list[Row] = []
         for row in rows(reading):
             found.append(row)
-            if len(found) % AT_ONCE == 0:
-                _let_others()
+            pace()
         self._keep(now, statistics)
         return Sample(
             ordered(found), self._machine(now), server.recent_errors(), window_s, now - self._began, server.ready()
@@ -97,12 +97,11 @@ class Sampler:
         while len(past) > 1 and now - past[0][0] > WINDOW_S:
             past.popleft()
 
-    def _statistics(self) -> list[ModelStatistics]:
+    def _statistics(self, pace: Slices) -> list[ModelStatistics]:
         found = []
-        for place, model in enumerate(self._server.models()):
-            if place % AT_ONCE == 0:
-                _let_others()
+        for model in self._server.models():
             found.append(model.statistics())
+            pace()
         return found
 
     def _keep(self, now: float, statistics: list[ModelStatistics]) -> None:
@@ -153,8 +152,3 @@ class Meters:
             server.memory_pool.used_bytes,
             server.memory_pool.total_bytes,
         )
-
-
-def _let_others() -> None:
-    """Threads that wait for the interpreter get it at once, instead of after its switch interval of 5 ms."""
-    time.sleep(0)

@@ -29,6 +29,11 @@ class Window:
     refusals: Mapping[str, int]
     batches: Mapping[int, int]
 
+    @property
+    def own_failures(self) -> dict[str, int]:
+        """Without what clients cancelled: that is no trouble of the server's."""
+        return {reason: count for reason, count in self.failures.items() if reason != "CANCELED"}
+
 
 def window(now: ModelStatistics, earlier: ModelStatistics | None, seconds: float) -> Window:
     """`earlier`: None, or of a model that was loaded anew since, where all that was counted is of this window."""

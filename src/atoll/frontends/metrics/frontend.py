@@ -10,6 +10,7 @@ from atoll.errors import AtollError
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
+from atoll.frontends.event_loop.slices import Slices
 from atoll.frontends.http.answer import Answer, refusal_of
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, ConnectionLimits
@@ -20,7 +21,6 @@ from atoll.frontends.listening.options import ListenOptions, socket_mode
 from atoll.frontends.listening.tls import TlsFiles
 from atoll.frontends.metrics.page import MetricsPage
 from atoll.frontends.metrics.scrapes import Scrape, Scrapes
-from atoll.frontends.metrics.slices import Slices
 from atoll.observability.metrics.settings import MetricsSettings
 
 if TYPE_CHECKING:
