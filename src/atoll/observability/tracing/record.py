@@ -188,7 +188,7 @@ class Part:
 
     def sent(self, name: str, ns: int) -> None:
         """A frontend has got so far with the answer."""
-        if self.record.grow(STAMP_BYTES):
+        if not self.ended_ns and self.record.grow(STAMP_BYTES):
             self.after.append((name, ns))
 
     def queued(self, request: InferenceRequest, model_name: str, version: str) -> None:
@@ -218,7 +218,7 @@ class Part:
 
     def note(self, spans: Sequence[ModelSpan]) -> None:
         """What the model's own code says that it did; `parent` is an index into these spans."""
-        if self.record.grow(sum(SPAN_BYTES + span.characters for span in spans)):
+        if not self.ended_ns and self.record.grow(sum(SPAN_BYTES + span.characters for span in spans)):
             self.record.add(self.spans, spans)
 
     def _note_tensors(self, activity: str, tensors: Iterable[Tensor]) -> None:
@@ -232,12 +232,17 @@ class Part:
                 self.tensors.append((activity, entry))
 
     def end(self) -> None:
-        """Nothing more is noted."""
-        self.ended_ns = monotonic_ns()
-        self.record.end()
+        """Nothing more is noted. A second end is none: what is answered may be refused too, where its submitter's
+        thread is interrupted.
+        """
+        if not self.ended_ns:
+            self.ended_ns = monotonic_ns()
+            self.record.end()
 
     def refused(self, error: BaseException | None = None) -> None:
         """No model has taken the request: that was its end."""
+        if self.ended_ns:
+            return
         if error is not None:
             self.failed(error)
         self.ended_ns = monotonic_ns()

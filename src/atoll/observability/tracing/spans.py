@@ -111,7 +111,7 @@ def _of_part(part: Part, parent: int) -> Iterator[Span]:
         compute = Span("compute", new_id(64), above, begun, finished, {}, stamps, error)
         yield compute
         above = compute.id
-    yield from _own(part.spans, above)
+    yield from _own(tuple(part.spans), above)  # a copy: a model may still be at it
 
 
 def _description(part: Part, name: str, version: str) -> dict[str, Parameter]:

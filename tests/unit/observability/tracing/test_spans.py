@@ -1,5 +1,6 @@
 """Spans of records: whatever was noted, they are one tree, with ids of their own, each within its parent's time."""
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -220,3 +221,47 @@ def test_the_spans_of_any_record_are_one_tree(history: list[dict[str, Any]], con
     assert sum(span.name not in ("InferRequest", "queue", "batch", "compute") for span in found) == len(
         whole.parts
     ) + sum(len(group) for one in history for group in one["spans"])
+
+
+class Growing(list[ModelSpan]):
+    """Of a model that notes more while its spans are looked at."""
+
+    def __iter__(self) -> Iterator[ModelSpan]:
+        yield from tuple(super().__iter__())
+        self.append(ModelSpan("late", BEGIN, BEGIN))
+
+
+def test_what_a_model_notes_while_its_spans_are_made_costs_nothing() -> None:
+    whole = record()
+    part = begin(whole)
+    ran(part)
+    part.spans = Growing([ModelSpan("one", BEGIN, BEGIN + 1)])
+    part.end()
+    assert "one" in [span.name for span in spans(whole)]
+
+
+def test_nothing_is_noted_of_a_request_that_has_ended() -> None:
+    whole = record()
+    part = begin(whole)
+    ran(part)
+    part.end()
+    part.note([ModelSpan("late", BEGIN, BEGIN)])
+    part.sent("HTTP_SEND_START", BEGIN)
+    assert not part.spans
+    assert not part.after
+
+
+def test_an_end_that_is_told_twice_is_one() -> None:
+    collected: list[Record] = []
+    whole = record()
+    whole._collect = collected.append
+    first = begin(whole)
+    second = begin(whole, first)
+    second.end()
+    second.refused(ValueError("interrupted"))
+    assert not collected, "the first one has not ended"
+    first.end()
+    first.end()
+    assert collected == [whole]
+    assert not second.error
+    assert whole.begin(first, "m") is None
