@@ -3,36 +3,20 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.conformance.process import HOST
+from tests.unit.devices.gpu_readings import GPU
 
-from atoll.devices.nvml import GpuReading
 from atoll.observability.metrics.machine_families import gpu_families
 
-GIB = 1024**3
-
-
-def readings() -> list[GpuReading]:
-    return [
-        GpuReading(
-            number=number,
-            uuid=f"GPU-{number}",
-            name="none",
-            total_bytes=80 * GIB,
-            used_bytes=(20 + number) * GIB,
-            utilization=0.5,
-            power_watts=200.0,
-            power_limit_watts=400.0,
-            energy_joules=1000.0,
-        )
-        for number in (0, 1)
-    ]
+READINGS = [replace(GPU, number=number, uuid=f"GPU-{number}") for number in (0, 1)]
 
 
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = "".join(gpu_families(readings())).encode()
+        body = "".join(gpu_families(READINGS)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))

@@ -6,23 +6,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.devices.gpu_readings import GPU
 
 from atoll.devices import gpu_meter, nvml
 from atoll.devices.gpu_meter import GpuMeter
 from atoll.devices.nvml import GpuReading
 from atoll.errors import UnavailableError
-
-READING = GpuReading(
-    number=0,
-    uuid="GPU-1",
-    name="H",
-    total_bytes=1000,
-    used_bytes=100,
-    utilization=0.5,
-    power_watts=65.5,
-    power_limit_watts=300.0,
-    energy_joules=1000.0,
-)
 
 
 class Driver:
@@ -45,11 +34,11 @@ class Driver:
 
 
 def test_a_reading_is_kept_for_the_interval() -> None:
-    driver = Driver(READING)
+    driver = Driver(GPU)
     meter = driver.meter()
     (first,) = meter.read()
     assert (first.uuid, first.used_bytes, first.utilization) == ("GPU-1", 100, 0.5)
-    driver.found = (replace(READING, used_bytes=200),)
+    driver.found = (replace(GPU, used_bytes=200),)
     driver.now = 1.9
     assert meter.read()[0].used_bytes == 100
     driver.now = 2.0
@@ -58,13 +47,13 @@ def test_a_reading_is_kept_for_the_interval() -> None:
 
 
 def test_energy_is_that_since_the_first_reading() -> None:
-    driver = Driver(READING, replace(READING, uuid="GPU-2", energy_joules=None))
+    driver = Driver(GPU, replace(GPU, uuid="GPU-2", energy_joules=None))
     meter = driver.meter()
     assert [gpu.energy_joules for gpu in meter.read()] == [0.0, None]
-    driver.found = (replace(READING, energy_joules=1250.5),)
+    driver.found = (replace(GPU, energy_joules=1250.5),)
     driver.now = 2.0
     assert meter.read()[0].energy_joules == 250.5
-    driver.found = (replace(READING, energy_joules=3.0),)  # the driver was loaded anew
+    driver.found = (replace(GPU, energy_joules=3.0),)  # the driver was loaded anew
     driver.now = 4.0
     assert meter.read()[0].energy_joules == 3.0
 

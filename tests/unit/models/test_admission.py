@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.models.made_model import model_of
 
 from atoll.config.inflight_limit import inflight_limit, inflight_limit_problems
 from atoll.config.model_config import ModelConfig, ModelParameter
@@ -15,8 +15,6 @@ from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
 from atoll.models.admission import Admission, model_admission, server_admission
 from atoll.models.model import Model
-from atoll.models.request_validation import request_spec
-from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 
 
@@ -59,22 +57,9 @@ class Sender:
 
 
 def made(server: Admission | None, own: Admission | None, clock: Clock | None = None) -> tuple[Model, Pool]:
-    config = ModelConfig(name="m", backend="x")
     pool = Pool()
-    model = Model(
-        config,
-        "1",
-        platform="",
-        spec=request_spec(config),
-        pool=pool,  # type: ignore[arg-type]
-        backend_model=None,  # type: ignore[arg-type]
-        statistics=StatisticsRecorder("m", "1"),
-        directory=Path(),
-        deadlines=Deadlines(clock or Clock(), "m", "1"),
-        admission=server,
-        own_admission=own,
-    )
-    return model, pool
+    deadlines = Deadlines(clock or Clock(), "m", "1")
+    return model_of(pool, ModelConfig(name="m", backend="x"), deadlines, server=server, own=own), pool
 
 
 def request(sender: Sender | None = None) -> InferenceRequest:

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.models.made_model import model_of
 
 from atoll.config.model_config import ModelConfig, ModelInput
 from atoll.errors import AtollError, DeadlineExceededError, InvalidArgumentError, OverloadedError, UnavailableError
@@ -13,9 +13,7 @@ from atoll.execution.clock import Clock
 from atoll.execution.deadline import Deadlines
 from atoll.models.admission import Admission, model_admission, server_admission
 from atoll.models.model import Model
-from atoll.models.request_validation import request_spec
 from atoll.observability.statistics.model import ModelStatistics
-from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
 
@@ -68,20 +66,7 @@ def made(
 ) -> tuple[Model, Pool]:
     config = ModelConfig(name="m", backend="x", input=(ModelInput(name="IN", data_type=DataType.FP32, dims=(2,)),))
     pool = Pool()
-    model = Model(
-        config,
-        "1",
-        platform="",
-        spec=request_spec(config),
-        pool=pool,  # type: ignore[arg-type]
-        backend_model=None,
-        statistics=StatisticsRecorder("m", "1"),
-        directory=Path(),
-        deadlines=Deadlines(clock, "m", "1", limit_ns),
-        admission=server,
-        own_admission=own,
-    )
-    return model, pool
+    return model_of(pool, config, Deadlines(clock, "m", "1", limit_ns), server=server, own=own), pool
 
 
 def request(elements: int = 2, heard: Heard | None = None) -> InferenceRequest:

@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.server.python_repository import eventually
 
 import atoll
 from atoll.errors import AtollError
@@ -70,19 +70,12 @@ def server(gate: Gate) -> Iterator[atoll.Server]:
         yield made
 
 
-def reached(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, f"never {what}"
-        time.sleep(0.002)
-
-
 def with_waiting(server: atoll.Server, gate: Gate, count: int, **options: Any) -> list[Asked]:
     """One request that is executed and, behind it, so many that wait."""
     asked = [Asked(server)]
     assert gate.entered.wait(PATIENCE_S)
     asked += [Asked(server, **options) for _ in range(count)]
-    reached(lambda: server.model("gated").pending() == count, f"{count} waiting requests")
+    eventually(lambda: server.model("gated").pending() == count, f"{count} waiting requests")
     return asked
 
 
@@ -103,7 +96,7 @@ def test_who_gives_up_waiting_is_cancelled_in_the_queue(server: atoll.Server, ga
     gate.open()
     assert isinstance(running.ended(), atoll.InferenceResponse)
     model = server.model("gated")
-    reached(lambda: model.in_flight() == 0, "at rest")
+    eventually(lambda: model.in_flight() == 0, "at rest")
     assert ends(model) == (1, {"CANCELED": 1})
 
 
@@ -117,7 +110,7 @@ def test_a_loop_that_closes_before_the_answer_takes_no_count_with_it(server: ato
     asyncio.run(leave())
     gate.open()
     model = server.model("gated")
-    reached(lambda: model.in_flight() == 0, "at rest")
+    eventually(lambda: model.in_flight() == 0, "at rest")
     success, failures = ends(model)
     assert success + sum(failures.values()) == 3
     assert failures == {"CANCELED": 2}
@@ -135,7 +128,7 @@ def test_what_waits_when_the_model_changes_is_the_old_ones(server: atoll.Server,
         answer = one.ended()
         assert isinstance(answer, atoll.InferenceResponse)
         assert answer["y"] == [1]
-    reached(lambda: old.in_flight() == 0, "at rest")
+    eventually(lambda: old.in_flight() == 0, "at rest")
     assert ends(old) == (3, {})
     assert ends(new) == (1, {})
 
@@ -152,5 +145,5 @@ def test_what_waits_when_the_server_ends_is_rejected(gate: Gate) -> None:
     gate.open()
     assert isinstance(asked[0].ended(), atoll.InferenceResponse)
     stopping.join(PATIENCE_S)
-    reached(lambda: model.in_flight() == 0, "at rest")
+    eventually(lambda: model.in_flight() == 0, "at rest")
     assert ends(model) == (1, {"REJECTED": 2})

@@ -5,29 +5,17 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.devices.gpu_readings import GPU
 from tests.unit.frontends.http.fake_engine import FakeServer
 from tests.unit.frontends.http.wire import Client, request
 from tests.unit.observability.metrics.reading import samples
 
-from atoll.devices.nvml import GpuReading
 from atoll.frontends.metrics.frontend import MetricsFrontend, MetricsOptions
 from atoll.frontends.metrics.page import MetricsPage
 from atoll.observability.metrics.names import SERVER_FAMILIES
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.measures import DEFAULT_BUCKETS, Measures
 from atoll.observability.statistics.recorder import StatisticsRecorder
-
-GPU = GpuReading(
-    number=0,
-    uuid="GPU-1",
-    name="H",
-    total_bytes=1,
-    used_bytes=1,
-    utilization=0.5,
-    power_watts=1.0,
-    power_limit_watts=1.0,
-    energy_joules=1.0,
-)
 
 
 @pytest.mark.parametrize("cpu", [True, False])

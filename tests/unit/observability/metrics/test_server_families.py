@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.devices.gpu_readings import GPU
 from tests.unit.observability.metrics.reading import samples
 
 from atoll.devices.cpu_meter import CpuReading
-from atoll.devices.nvml import GpuReading
 from atoll.devices.process_meter import ProcessReading
 from atoll.observability.metrics import machine_families, server_families
 
@@ -40,19 +40,6 @@ class Numbers:
     evictions: int = 1
     total_bytes: int = 1000
     used_bytes: int = 64
-
-
-GPU = GpuReading(
-    number=0,
-    uuid="GPU-1",
-    name="H",
-    total_bytes=1000,
-    used_bytes=100,
-    utilization=0.5,
-    power_watts=65.5,
-    power_limit_watts=300.0,
-    energy_joules=12.25,
-)
 
 
 def test_a_version_is_in_one_state_of_four() -> None:
@@ -138,7 +125,7 @@ def test_each_gpu_has_its_series_and_what_it_does_not_tell_is_left_out() -> None
         "nv_gpu_memory_used_bytes": 100,
         "nv_gpu_power_usage": 65.5,
         "nv_gpu_power_limit": 300,
-        "nv_energy_consumption": 12.25,
+        "nv_energy_consumption": 1000,
     }
     assert {name for (name, key) in found if key == (("gpu_uuid", "GPU-2"),)} == {
         "nv_gpu_utilization",
