@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import tritonclient.grpc
+from tests.conformance.metrics import sample
 from tests.conformance.model_folders import write_model
 from tests.conformance.process import ServerProcess, start_atoll, wait_until
 from tests.conformance.tracing import scenarios
@@ -230,7 +230,7 @@ def test_cancelled_requests_are_told_as_that_running_or_queued(exporting: Export
         for number, name in enumerate(("running", "queued"), 1):
             hear = partial(_hear, answers)
             calls.append(client.async_infer("slow", [tensor], hear, request_id=name))
-            wait_until(partial(_in_flight, exporting.server, "slow", number), "requests in flight", exporting.server)
+            wait_until(partial(_is_in_flight, exporting.server, "slow", number), "requests in flight", exporting.server)
         for call in reversed(calls):
             call.cancel()
         wait_until(lambda: len(answers) == 2, "answers", exporting.server)
@@ -248,11 +248,8 @@ def _hear(answers: list[Any], result: Any, error: Any) -> None:
     answers.append(error)
 
 
-def _in_flight(server: ServerProcess, model: str, wanted: int) -> bool:
-    with urlopen(f"http://{server.metrics}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    start = "atoll_inference_in_flight_request_count"
-    return any(one.startswith(start) and f'model="{model}"' in one and one.endswith(f" {wanted}") for one in lines)
+def _is_in_flight(server: ServerProcess, model: str, wanted: int) -> bool:
+    return sample(server, "atoll_inference_in_flight_request_count", model=model) == wanted
 
 
 def test_over_grpc_it_is_the_same(exporting: Exporting) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conformance.process import wait_until
 from tests.telemetry.receiver import Receiver, running
 from tests.telemetry.trees import COMPUTED, check, tree
 
@@ -121,21 +122,13 @@ def test_while_a_receiver_is_slow_a_bounded_number_waits_and_whole_traces_are_lo
             ask(server)
         exports = server.tracing._destination
         assert isinstance(exports, SpanExports)
-        wait_for(lambda: exports._handed + exports._exporter.lost == 101 * SPANS)
+        wait_until(lambda: exports._handed + exports._exporter.lost == 101 * SPANS, "spans that are handed on or lost")
         assert exports._processor is not None
         assert exports._handed - exports._exporter.taken <= 50
         go_on.set()
     assert lost(server) == 101 * SPANS - len(receiver.spans) > 0
     traces = {span.trace for span in receiver.spans}
     assert all(len(receiver.trace(one)) == SPANS for one in traces), "a part of a trace says less than none"
-
-
-def wait_for(reached: Any) -> None:
-    for _ in range(3000):
-        if reached():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("not reached")
 
 
 def test_the_end_of_a_server_waits_for_a_receiver_for_a_bounded_time(
@@ -177,7 +170,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(
             ask(server)
             exports = server.tracing._destination
             assert isinstance(exports, SpanExports)
-            wait_for(lambda: exports._exporter.taken == SPANS)
+            wait_until(lambda: exports._exporter.taken == SPANS, "export")
         thread.join(30)
         assert not thread.is_alive(), "it has been told to stop"
     assert sum(sent) < 50 << 20

@@ -19,6 +19,7 @@ from tests.conformance.statistics.adding_up import (
 )
 from tests.conformance.statistics.statistics_repository import DIES, ENDS_EMPTY, FAILS, RAISES
 from tests.conformance.statistics.traffic import DOORS, FUNCTION, ONNX, Sent, Traffic, served
+from tests.side_by_side import side_by_side
 from tritonclient.grpc import service_pb2 as pb
 
 ROUNDS = 12
@@ -203,7 +204,7 @@ def test_deadlines_at_the_door_in_the_queue_and_while_it_runs(traffic: Traffic) 
     assert status("0.000000001") == 504
     traffic.ledger.note("batched", refused="DEADLINE_EXCEEDED")
     with traffic.on.closed("batched") as wait_entered:
-        running = threading.Thread(target=status, args=("0.2",))
+        running = threading.Thread(target=status, args=("2",))
         running.start()
         wait_entered()
         assert status("0.1") == 504
@@ -231,11 +232,12 @@ def test_many_at_once_are_counted_one_by_one_and_every_look_at_them_adds_up(traf
 
     def send_all() -> None:
         try:
-            traffic.side_by_side([partial(send, door) for door in (*DOORS, *DOORS)])
+            side_by_side(2 * len(DOORS), lambda number: send(DOORS[number % len(DOORS)]))
         finally:
             over.set()
 
-    traffic.side_by_side([send_all, *watching])
+    works = (send_all, *watching)
+    side_by_side(len(works), lambda number: works[number]())
     assert sum(looked) > 2
     check(traffic, *models)
 

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +103,7 @@ class Traffic:
         values = np.broadcast_to(np.array(numbers, np.int32), shape)
         if door == "process":
             try:
-                self.server.infer(model, {"INPUT0": values}, model_version=version)
+                self.server.infer(model, {"INPUT0": values}, model_version=version, timeout=PATIENCE_S)
             except AtollError:
                 return False
             return True
@@ -139,25 +139,6 @@ class Traffic:
         data = [kind for kind in came if kind == "data"]
         empty = ["empty"] if len(data) < len(numbers) else []
         self.ledger.note(model, success=1, items=1, responses=[*data, *empty])
-
-    def side_by_side(self, works: Sequence[Callable[[], object]]) -> None:
-        """All of them at once, each on a thread; what one of them raises is raised."""
-        failures: list[BaseException] = []
-
-        def run(work: Callable[[], object]) -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=run, args=(work,)) for work in works]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive(), "a request was never answered"
-        if failures:
-            raise failures[0]
 
     def wait_ended(self, futures: Sequence[Any]) -> list[str]:
         return [ended(one) for one in futures]
