@@ -34,7 +34,7 @@ from atoll.models.records import Records
 from atoll.models.served import Served
 from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
-from atoll.observability.logging.lines import report
+from atoll.observability.logging.lines import naming, report
 from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override
 from atoll.repositories.repository import Repository
@@ -174,14 +174,15 @@ class ModelControl:
                     raise
                 if not left or self.records.stopped or isinstance(known, UnfitStepsError):
                     first, others = report(known)
-                    logger.error("failed to load '%s': %s", key, first, extra=others)
+                    logger.error("failed to load '%s': %s", key, first, extra={**others, **naming(key.name)})
                     record.fail(known)
                     if isinstance(known, UnfitStepsError) and record.served is None and not files:
                         record.awaiting = turn.repository, override
                     if turn.repository is None:
                         self._forget(record)
                     raise known from error
-                logger.warning("loading '%s' failed and is tried again (%d left): %s", key, left, known)
+                text = "loading '%s' failed and is tried again (%d left): %s"
+                logger.warning(text, key, left, known, extra=naming(key.name))
             except BaseException:
                 record.fail(UnavailableError("the load was interrupted"))
                 raise
@@ -247,7 +248,8 @@ class ModelControl:
         if before is not None:
             self._dismiss(record, before, {v: one for v, one in before.models.items() if v not in kept})
         names = ", ".join(str(version) for version in after.models)
-        logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started)
+        about = naming(key.name, after.models)
+        logger.info("successfully loaded '%s' version %s in %.2f s", key, names, monotonic() - started, extra=about)
         return True
 
     # ---- unload
@@ -340,7 +342,10 @@ class ModelControl:
             self._table.left(record.key)
             before.let_go(models)
             if models:
-                logger.info("successfully unloaded '%s' version %s", record.key, ", ".join(map(str, models)))
+                names = ", ".join(map(str, models))
+                logger.info(
+                    "successfully unloaded '%s' version %s", record.key, names, extra=naming(record.key.name, models)
+                )
 
         self._departures.see_off(list(models.values()), self._successor, freed, users=users)
 
@@ -401,5 +406,5 @@ def _versions_of(repository: Repository, key: ModelKey) -> Set[int]:
 def _as_atoll_error(key: ModelKey, error: Exception) -> AtollError:
     if isinstance(error, AtollError):
         return error
-    logger.error("failed to load '%s'", key, exc_info=error)
+    logger.error("failed to load '%s'", key, exc_info=error, extra=naming(key.name))
     return InternalError(f"{type(error).__name__}: {error}")

@@ -45,7 +45,7 @@ from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
 from atoll.models.start_up import wanted_at_start
 from atoll.models.table import ModelTable, bare
-from atoll.observability.logging.lines import report
+from atoll.observability.logging.lines import naming, report
 from atoll.observability.metrics.custom import CustomMetrics
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.recent_errors import RecentErrors
@@ -167,7 +167,7 @@ class Fleet:
         self._failures.update(failures)
         for name, error in self._failures.items():
             first, others = report(error)
-            logger.error("failed to load '%s': %s", name, first, extra=others)
+            logger.error("failed to load '%s': %s", name, first, extra={**others, **naming(name)})
         if mode == "poll":
             self._poller = Poller(
                 self._catalog,

@@ -65,6 +65,14 @@ def about(request_id: str, model: str, version: str = "") -> dict[str, str]:
     return {"request_id": request_id, "model": model, "version": version}
 
 
+def naming(model: str, versions: Iterable[object] = ()) -> dict[str, object]:
+    """For `logging`'s `extra`: the line is about this model and names it in its text already, so that only records and
+    JSON say it once more; the version, where it is a single one.
+    """
+    known = [str(one) for one in versions]
+    return {"model": model, "version": known[0] if len(known) == 1 else "", "named": True}
+
+
 def with_detail(lines: str) -> dict[str, str]:
     """For `logging`'s `extra`: what is logged goes on with these lines, which stay lines."""
     return {"detail": lines}
@@ -188,6 +196,8 @@ def _text_of(record: logging.LogRecord) -> str:
     text = record.getMessage()
     model, version = getattr(record, "model", ""), getattr(record, "version", "")
     name = f"[{model}:{version}] " if model and version else f"[{model}] " if model else ""
+    if getattr(record, "named", False):
+        name = ""
     request_id = getattr(record, "request_id", None)
     if request_id is None:
         return name + text

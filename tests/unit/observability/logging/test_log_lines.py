@@ -17,6 +17,7 @@ from atoll.observability.logging.lines import (
     about_all,
     escaped,
     json_line,
+    naming,
     report,
     table,
     utc_time,
@@ -171,6 +172,15 @@ def test_json_has_everything_in_members() -> None:
     document = json.loads(JsonFormatter().format(failed("why")))
     assert document["exception"].endswith("ValueError: why")
     assert document["level"] == "info"
+
+
+@pytest.mark.parametrize(("versions", "member"), [((), {}), ([3], {"version": "3"}), ([1, 2], {})], ids=str)
+def test_a_line_that_names_its_model_names_it_once(versions: list[int], member: dict[str, str]) -> None:
+    made = record("loaded 'm'", **naming("m", versions))
+    assert LineFormatter().format(made).endswith("] \"loaded 'm'\"")
+    document = json.loads(JsonFormatter().format(made))
+    assert document["message"] == "loaded 'm'"
+    assert {key: document[key] for key in document.keys() & {"model", "version"}} == {"model": "m", **member}
 
 
 @given(st.floats(min_value=0, max_value=4e9))
