@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_S = 600
@@ -43,9 +46,31 @@ def browser() -> Iterator[Browser]:
     if not find_browser():
         reason = install_browser()
         if reason:
-            pytest.skip(reason)
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     with sync_playwright() as playwright:
         # its sandbox needs what containers do not give; the pages are this server's own
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, url: str, *, refusals: bool = False, **context: Any) -> Iterator[Page]:
+    """A page that asks nobody but its server and leaves its console empty, but for `refusals`: answers with errors."""
+    there = browser.new_context(**context)
+    try:
+        page = there.new_page()
+        page.set_default_timeout(20_000)
+        asked: list[str] = []
+        said: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(f"page error: {error}"))
+        page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+        page.goto(url)
+        yield page
+        here = urlsplit(url).netloc
+        assert not [one for one in asked if urlsplit(one).netloc != here and not one.startswith("data:")]
+        assert not [text for text in said if not refusals or "Failed to load resource" not in text]
+    finally:
+        there.close()

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
+from tests import browser as browsing
 from tests.browser import browser
+from tests.conformance.model_folders import write_identity, write_model
 
 import atoll
 from atoll.errors import AtollError
@@ -20,6 +21,7 @@ from atoll.errors import AtollError
 __all__ = ["browser"]
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+SPOILT = 'backend: "no-such-backend"\n'
 
 
 def doubled(X: Any) -> dict[str, Any]:  # noqa: N803
@@ -35,29 +37,11 @@ def held(X: Any) -> dict[str, Any]:  # noqa: N803
     return {"Y": X}
 
 
-def put_model(repository: Path, name: str, config: str = "") -> None:
-    """A Python model that gives back what it gets; with a `config` that is wrong, one that cannot be loaded."""
-    folder = repository / name
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(
-        config
-        or 'backend: "python"\nmax_batch_size: 0\n'
-        'input { name: "X" data_type: TYPE_FP32 dims: [2] }\noutput { name: "Y" data_type: TYPE_FP32 dims: [2] }\n'
-    )
-    (folder / "1" / "model.py").write_text(
-        "import triton_python_backend_utils as pb_utils\n"
-        "class TritonPythonModel:\n"
-        "    def execute(self, requests):\n"
-        "        return [pb_utils.InferenceResponse([pb_utils.Tensor('Y', pb_utils.get_input_tensor_by_name(one, 'X')"
-        ".as_numpy())]) for one in requests]\n"
-    )
-
-
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    put_model(folder, "echo")
-    put_model(folder, "spoilt", 'backend: "no-such-backend"\n')
+    write_identity(folder, "echo")
+    write_model(folder, "spoilt", SPOILT)
     return folder
 
 
@@ -80,24 +64,9 @@ def listener(server: atoll.Server) -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Browser, port: int, *, quiet: bool = True, **context: Any) -> Iterator[Page]:
-    """The page; it asks nobody but its server, and its console stays empty. `quiet`: refused requests count, too."""
-    there = browser.new_context(**context)
-    try:
-        page = there.new_page()
-        page.set_default_timeout(20_000)
-        asked: list[str] = []
-        said: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(f"page error: {error}"))
-        page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-        page.goto(f"http://127.0.0.1:{port}/dashboard")
+    """The page of the server at this port. `quiet`: nothing that it asks for is refused."""
+    with browsing.opened(browser, f"http://127.0.0.1:{port}/dashboard", refusals=not quiet, **context) as page:
         yield page
-        outside = [one for one in asked if urlsplit(one).netloc != f"127.0.0.1:{port}" and not one.startswith("data:")]
-        assert not outside
-        assert not [text for text in said if quiet or "Failed to load resource" not in text]
-    finally:
-        there.close()
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.dashboard.conftest import kept, opened, put_model, row
+from tests.conformance.model_folders import write_identity
+from tests.dashboard.conftest import SPOILT, kept, opened, row
 from tests.unit.frontends.access.key_files import key_text, put
 
 import atoll
@@ -89,7 +90,7 @@ def test_what_cannot_be_loaded_says_why(browser: Browser, listener: Any) -> None
 
 
 def test_a_model_that_fails_to_load_anew_is_served_on_and_told(browser: Browser, tmp_path: Path) -> None:
-    put_model(tmp_path, "echo")
+    write_identity(tmp_path, "echo")
     server = atoll.Server(tmp_path, model_control_mode="explicit")
     with (
         atoll.listen(server, http_port=0, grpc_port=0, metrics_port=0) as listener,
@@ -98,7 +99,7 @@ def test_a_model_that_fails_to_load_anew_is_served_on_and_told(browser: Browser,
         page.get_by_label("Model", exact=True).fill("echo")
         page.get_by_label("Model", exact=True).press("Enter")
         expect(row(page, "echo").locator(".state")).to_have_text("idle")
-        (tmp_path / "echo" / "config.pbtxt").write_text('backend: "no-such-backend"\n')
+        (tmp_path / "echo" / "config.pbtxt").write_text(SPOILT)
         page.get_by_role("button", name="echo version 1", exact=True).click()
         page.get_by_role("button", name="Load it anew").click()
         expect(page.locator("#done .bad")).to_contain_text("no-such-backend")
@@ -108,7 +109,7 @@ def test_a_model_that_fails_to_load_anew_is_served_on_and_told(browser: Browser,
 
 
 def test_where_models_are_not_loaded_on_demand_there_are_no_buttons(browser: Browser, tmp_path: Path) -> None:
-    put_model(tmp_path, "echo")
+    write_identity(tmp_path, "echo")
     server = atoll.Server(tmp_path)
     with (
         atoll.listen(server, http_port=0, grpc_port=0, metrics_port=0) as listener,

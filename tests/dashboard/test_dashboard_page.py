@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.dashboard.conftest import HOSTILE, Traffic, cell, opened, put_model, row
+from tests.conformance.model_folders import write_model
+from tests.dashboard.conftest import HOSTILE, SPOILT, Traffic, cell, opened, row
 
 import atoll
 from atoll.errors import AtollError
@@ -193,7 +194,7 @@ def test_it_fits_any_window_and_either_scheme(browser: Browser, listener: Any, s
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[atoll.Server]:
     server = atoll.Server(tmp_path, model_control_mode="explicit", exit_on_error=False)
-    put_model(tmp_path, "aaa-broken", 'backend: "no-such-backend"\n')
+    write_model(tmp_path, "aaa-broken", SPOILT)
     for number in range(500):
         server.add_model(
             f"model-{number:03}",

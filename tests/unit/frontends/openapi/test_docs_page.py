@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from tests import browser as browsing
 from tests.conformance.wire import Exchange
 from tests.unit.frontends.access.key_files import key_text, put
 
@@ -43,25 +43,9 @@ def listener(server: atoll.Server) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Browser, listener: Any) -> Iterator[Page]:
-    """Opened; it must ask nobody else, and its console must stay empty."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(f"http://127.0.0.1:{listener.http_port}/docs")
-    expect(page.locator("details").first).to_be_visible()
-    yield page
-    context.close()
-    outside = [
-        one
-        for one in asked
-        if urlsplit(one).netloc != f"127.0.0.1:{listener.http_port}" and not one.startswith("data:")
-    ]
-    assert not outside
-    assert not [text for text in said if "status of 4" not in text and "status of 5" not in text]
+    with browsing.opened(browser, f"http://127.0.0.1:{listener.http_port}/docs", refusals=True) as page:
+        expect(page.locator("details").first).to_be_visible()
+        yield page
 
 
 def opened(page: Page, operation: str) -> Locator:
