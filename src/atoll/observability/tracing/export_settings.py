@@ -97,7 +97,8 @@ def export_settings(given: Mapping[str, list[str]], environment: Mapping[str, st
     Raises InvalidArgumentError that names the variable.
     """
     numbers = {}
-    for key, (variable, _) in _NUMBERS.items():
+    for key in _NUMBERS:
+        variable = _NUMBERS[key][0]
         value = environment.get(variable)
         if key in given:
             numbers[key] = int(given[key][-1])
