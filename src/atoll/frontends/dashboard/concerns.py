@@ -52,7 +52,7 @@ def level_of(entry: IndexEntry, failure: str, lately: Window | None, pending: in
     return Level.IDLE
 
 
-def concern(level: Level, failure: str, lately: Window | None, pending: int) -> str:
+def concern(level: Level, lately: Window | None, pending: int) -> str:
     """A sentence on why; "" where there is nothing to say. A failed load is told by the model's reason."""
     if level is Level.FAILED or lately is None:
         return ""

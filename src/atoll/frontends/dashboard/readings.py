@@ -82,7 +82,8 @@ def _row(reading: Reading, entry: IndexEntry, one: ModelStatistics | None, failu
     lately = None
     if one is not None and reading.window_s is not None:
         lately = window(one, reading.earlier.get(key_of(one)), reading.window_s)
-    level = level_of(entry, failure, lately, 0 if one is None else one.pending_request_count)
+    pending = 0 if one is None else one.pending_request_count
+    level = level_of(entry, failure, lately, pending)
     row: Row = {
         "name": entry.name,
         "version": entry.version,
@@ -90,14 +91,14 @@ def _row(reading: Reading, entry: IndexEntry, one: ModelStatistics | None, failu
         "state": entry.state,
         "reason": (entry.reason or failure)[:MAX_TEXT] if level is Level.FAILED else entry.reason[:MAX_TEXT],
         "level": level.value,
-        "concern": concern(level, failure[:MAX_TEXT], lately, 0 if one is None else one.pending_request_count),
+        "concern": concern(level, lately, pending),
         "lately": None if lately is None else _lately(lately),
         "total": None,
         "memory": reading.memory.get((entry.name, entry.version)),
     }
     if one is not None:
         row |= {
-            "pending": one.pending_request_count,
+            "pending": pending,
             "in_flight": one.in_flight_request_count,
             "total": _total(one),
         }

@@ -1,6 +1,5 @@
 """The text of the metrics page: of the server, its models, the machine, and what models count themselves."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -10,15 +9,12 @@ from atoll.devices.cpu_meter import CpuMeter
 from atoll.devices.gpu_meter import GpuMeter
 from atoll.devices.process_meter import ProcessMeter
 from atoll.observability.metrics import machine_families, server_families
-from atoll.observability.metrics.model_texts import ModelTexts, Pace
+from atoll.observability.metrics.model_texts import ModelTexts
+from atoll.observability.metrics.pace import Pace, hurry
 from atoll.observability.metrics.settings import DEFAULTS, MetricsSettings
 
 if TYPE_CHECKING:
     from atoll.server import Server
-
-
-def _hurry() -> None:
-    """Nobody has to come first."""
 
 
 class MetricsPage:
@@ -34,11 +30,10 @@ class MetricsPage:
         gpu: bool = True,
         interval_s: float = 2.0,
         settings: MetricsSettings = DEFAULTS,
-        environment: Mapping[str, str] = os.environ,
     ):
         self._server = server
         self._cpu = CpuMeter(interval_s) if cpu else None
-        self._gpu = GpuMeter(interval_s, environment) if gpu else None
+        self._gpu = GpuMeter(interval_s) if gpu else None
         self._process = ProcessMeter()
         self._models = ModelTexts(settings)
         self._interval_s = interval_s
@@ -50,7 +45,7 @@ class MetricsPage:
         """The page as it is now, in the Prometheus text format, version 0.0.4."""
         return b"".join(self.parts()).decode("utf-8", "surrogateescape")
 
-    def parts(self, pace: Pace = _hurry) -> list[bytes]:
+    def parts(self, pace: Pace = hurry) -> list[bytes]:
         """The same in pieces. `pace` is called after each short piece of work."""
         with self._lock:
             parts = list(self._models.parts(self._server.models(), pace))

@@ -9,14 +9,15 @@ import re
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from atoll.errors import AlreadyExistsError, InvalidArgumentError, UnavailableError, UnsupportedError
 from atoll.observability.metrics import text_format
 from atoll.observability.metrics.names import SERVER_FAMILIES
-from atoll.observability.metrics.text_format import EVERYTHING, braces, header
+from atoll.observability.metrics.pace import Pace, hurry
+from atoll.observability.metrics.text_format import EVERYTHING, SUFFIXES, braces, header
 
 KINDS = ("counter", "gauge", "histogram")
 MAX_FAMILIES = 1_000  # of a server; each is a few lines of the page that somebody reads every few seconds
@@ -29,7 +30,6 @@ MAX_TEXT = 4_096  # characters of a name, a description, a label's value
 
 _FAMILY_NAME = re.compile(r"(?!__)[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-_SUFFIXES = ("_bucket", "_sum", "_count")  # of the lines of a histogram
 _OPERATIONS = {
     "counter": {"increment", "value"},
     "gauge": {"increment", "set", "value"},
@@ -123,9 +123,9 @@ class CustomMetrics:
 
     def _demand_free(self, name: str, kind: str) -> None:
         """A name is not that of another's lines, its own lines not those of another's."""
-        lines = {name, *(name + suffix for suffix in _SUFFIXES if kind == "histogram")}
+        lines = {name, *(name + suffix for suffix in SUFFIXES.get(kind, ()))}
         taken = {one for one in lines if one in self._names or one in SERVER_FAMILIES}
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES["histogram"]:
             other = self._names.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
             if other is not None and other.kind == "histogram":
                 taken.add(name)
@@ -260,12 +260,10 @@ class CustomMetrics:
     def render(self) -> str:
         """The families that have metrics, by name, in the Prometheus text format, version 0.0.4; "" where there are
         none."""
-        return "".join(self.texts(lambda: None))
+        return "".join(self.texts(hurry))
 
-    def texts(self, pace: Callable[[], None]) -> Iterator[str]:
-        """The same in pieces. `pace` is called between short pieces of work, while nothing is locked: models that
-        count do not wait for whoever reads.
-        """
+    def texts(self, pace: Pace) -> Iterator[str]:
+        """The same in pieces. Models that count do not wait for whoever reads."""
         with self._lock:
             self._forget_dropped()
             families = [(one, list(one.series.values())) for _, one in sorted(self._names.items()) if one.series]

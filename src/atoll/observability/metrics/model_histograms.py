@@ -1,5 +1,6 @@
 """The histograms of a model version: how long its requests took, and how large its batches were."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -27,8 +28,7 @@ def batch_size_lines(model: ModelStatistics, labels: ModelLabels) -> str:
     items = executions = 0
     for batch in model.batch_stats:
         times = batch.compute_infer.count
-        place = next((at for at, bound in enumerate(bounds) if batch.batch_size <= bound), len(bounds))
-        counts[place] += times
+        counts[bisect_left(bounds, batch.batch_size)] += times
         items += batch.batch_size * times
         executions += times
     return _lines(BATCH_SIZE, bounds, list(accumulate(counts))[:-1], executions, items, labels)

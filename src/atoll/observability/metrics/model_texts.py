@@ -8,15 +8,13 @@ from typing import Final, Protocol
 
 from atoll.observability.metrics.labels import ModelLabels
 from atoll.observability.metrics.model_families import IN_FLIGHT, PENDING, model_families
+from atoll.observability.metrics.pace import Pace
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.metrics.text_format import header
 from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recorder import StatisticsRecorder
 
 _TOGETHER: Final = 100  # versions whose lines are put together in one piece
-
-Pace = Callable[[], None]
-"""Called often, between short pieces of work: lets other threads come first."""
 
 
 class CountedModel(Protocol):

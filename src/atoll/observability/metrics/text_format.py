@@ -1,11 +1,17 @@
 """How metrics are written for Prometheus: its text format, version 0.0.4."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 EVERYTHING: Final = "+Inf"
 """The bound of a histogram's last bucket."""
+
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
+    "histogram": ("_bucket", "_sum", "_count"),
+    "summary": ("_sum", "_count"),
+}
+"""What the names of a family's lines end in beside the family's own, by its kind."""
 
 
 def header(name: str, description: str, kind: str) -> str:

@@ -18,14 +18,9 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class BrokenFileError(InvalidArgumentError):
-    """What follows in the file cannot be read. `cut`: it ends in the middle, as where its writer died. `read`: how many
-    entries were whole before that.
+    """What follows in the file cannot be read: something is wrong there, or it ends in the middle, as where its writer
+    died.
     """
-
-    def __init__(self, message: str, *, cut: bool, read: int):
-        super().__init__(message)
-        self.cut = cut
-        self.read = read
 
 
 class ArrayEnd:
@@ -54,7 +49,6 @@ class _Reader:
         self._ended = False
         self._line, self._column = 1, 1  # of `_text`'s beginning
         self._inside = self._comma = False
-        self._read = 0
 
     def __iter__(self) -> Iterator[Any]:
         while (character := self._next_character()) is not None:
@@ -72,7 +66,6 @@ class _Reader:
                 raise self._broken(self._at, f"expected ',' or ']' behind an entry, not {character!a}")
             elif character == "{" or self._inside:
                 entry = self._entry()
-                self._read += 1
                 self._comma = True
                 yield entry
             else:
@@ -147,12 +140,10 @@ class _Reader:
 
     def _broken(self, at: int, what: str) -> BrokenFileError:
         line, column = self._place(at)
-        return BrokenFileError(f"line {line}, column {column}: {what}", cut=False, read=self._read)
+        return BrokenFileError(f"line {line}, column {column}: {what}")
 
     def _cut(self) -> BrokenFileError:
-        line, column = self._place(len(self._text))
-        message = f"line {line}, column {column}: the file ends here, in the middle"
-        return BrokenFileError(message, cut=True, read=self._read)
+        return self._broken(len(self._text), "the file ends here, in the middle")
 
 
 def _is_cut(mistake: json.JSONDecodeError) -> bool:

@@ -20,6 +20,7 @@ values = strategies.recursive(
     max_leaves=5,
 )
 files = strategies.lists(values, max_size=6)
+CUT_OFF = "the file ends here, in the middle"
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
@@ -54,8 +55,7 @@ def test_of_a_file_that_is_cut_off_what_is_whole_is_read(made: list[Any], data: 
     at = data.draw(strategies.integers(1, len(text) - 1))
     found, error = readable(text[:at].encode(), data.draw(strategies.integers(1, 30)))
     assert error is not None
-    assert error.cut
-    assert error.read == len(found)
+    assert CUT_OFF in str(error)
     assert found == made[: len(found)]
     assert len(json.dumps(made[: len(found)])) <= at + 1  # nothing whole is left behind, nothing made up
     if len(found) < len(made):
@@ -95,7 +95,7 @@ def test_a_mistake_is_said_with_its_place(data: bytes, place: str, what: str) ->
         assert error is not None
         assert str(error).startswith(place)
         assert what in str(error)
-        assert not error.cut
+        assert CUT_OFF not in str(error)
 
 
 def test_an_entry_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
