@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "atoll"
 FLOORS = [  # from the ground up; a room is a folder or a file directly under atoll/
     {"errors"},
-    {"tensor", "options", "dlpack", "memory_region", "model_log", "model_spans", "timers", "trampoline"},
+    {"tensor", "options", "dlpack", "memory_region", "model_log", "model_spans", "slices", "timers", "trampoline"},
     {"devices", "settled_options"},
     {"config", "request"},
     {"backends", "scheduling", "observability", "calls", "caching"},

@@ -16,9 +16,9 @@ from atoll.devices.gpu_meter import GpuMeter
 from atoll.devices.process_meter import ProcessMeter
 from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, Row, key_of, ordered, rows
 from atoll.frontends.dashboard.window import same_counts
-from atoll.frontends.event_loop.slices import Slices
 from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentError
+from atoll.slices import Slices
 
 if TYPE_CHECKING:
     from atoll.server import Server

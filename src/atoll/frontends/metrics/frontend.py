@@ -10,7 +10,6 @@ from atoll.errors import AtollError
 from atoll.frontends.access.control import AccessControl
 from atoll.frontends.apis import Api
 from atoll.frontends.context import FrontendContext
-from atoll.frontends.event_loop.slices import Slices
 from atoll.frontends.http.answer import Answer, refusal_of
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, ConnectionLimits
@@ -22,6 +21,7 @@ from atoll.frontends.listening.tls import TlsFiles
 from atoll.frontends.metrics.page import MetricsPage
 from atoll.frontends.metrics.scrapes import Scrape, Scrapes
 from atoll.observability.metrics.settings import MetricsSettings
+from atoll.slices import Slices
 
 if TYPE_CHECKING:
     from atoll.server import Server

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from time import monotonic, monotonic_ns, sleep, time_ns
+from time import monotonic, monotonic_ns, time_ns
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -21,6 +21,7 @@ from atoll.observability.tracing.record_thread import RecordThread
 from atoll.observability.tracing.span_exporter import WatchedExporter
 from atoll.observability.tracing.spans import Span, spans
 from atoll.request import Parameter
+from atoll.slices import Slices
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class SpanExports:
         self._resource = Resource.create(dict(settings.attributes(os.environ)))
         self._processor: BatchSpanProcessor | None = None  # it has a thread: from the first record on
         self._handed = 0  # spans
+        self._pace = Slices()  # requests for inference come first
         self._thread = RecordThread("spans", self._export)
 
     def write(self, records: Sequence[Record], indexed: bool) -> None:
@@ -97,7 +99,7 @@ class SpanExports:
         made = []
         for one in spans(record):
             made.append(self._span(one, record, offset, state))
-            sleep(0)  # requests for inference come first
+            self._pace()
         return made
 
     def _span(self, span: Span, record: Record, offset: int, state: TraceState) -> ReadableSpan:

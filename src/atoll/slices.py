@@ -5,7 +5,7 @@ from typing import Final
 
 SLICE_NS: Final = 100_000
 """An event loop that has a request to answer waits so long at most. Without, it would be the interpreter's switch
-interval of 5 ms.
+interval of 5 ms. Each end of a slice may cost the work that long, where others are busy: shorter ones would stop it.
 """
 
 
