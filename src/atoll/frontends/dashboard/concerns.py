@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Final
 
 from atoll.errors import Code
-from atoll.frontends.dashboard.window import Window
+from atoll.frontends.dashboard.window import Window, mean_batch
 from atoll.models.index import IndexEntry
 from atoll.models.lifecycle import ModelState
 from atoll.models.record import ASLEEP, UNLOADED
@@ -76,7 +76,7 @@ def _refuses(lately: Window) -> bool:
 
 
 def _waits(lately: Window, pending: int) -> bool:
-    batch = lately.inferences / max(lately.executions, 1)
+    batch = mean_batch(lately.batches) or 1
     return (
         lately.succeeded >= MIN_REQUESTS
         and pending >= MIN_WAITING

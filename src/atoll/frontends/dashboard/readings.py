@@ -9,7 +9,7 @@ from atoll.devices.cpu_meter import CpuReading
 from atoll.devices.nvml import GpuReading
 from atoll.devices.process_meter import ProcessReading
 from atoll.frontends.dashboard.concerns import Level, concern, level_of
-from atoll.frontends.dashboard.window import Window, batch_sizes, compute_ns, window
+from atoll.frontends.dashboard.window import Window, batch_sizes, compute_ns, mean_batch, window
 from atoll.models.index import IndexEntry
 from atoll.observability.statistics.distribution import Distribution
 from atoll.observability.statistics.model import ModelStatistics
@@ -106,15 +106,15 @@ def _row(reading: Reading, entry: IndexEntry, one: ModelStatistics | None, failu
 
 
 def _lately(one: Window) -> Row:
-    executed = one.queue_ns + one.compute_ns
+    spent = one.queue_ns + one.compute_ns if one.executions else 0  # what the cache answers has been in no queue
     return {
         "rate": one.succeeded / one.seconds,
         "requests": one.succeeded,
         "failing": sum(one.own_failures.values()) / one.seconds,
         "refusing": sum(one.refusals.values()) / one.seconds,
         **_percentiles(one.durations),
-        "queue_part": one.queue_ns / executed if executed else None,
-        "batch": one.inferences / one.executions if one.executions else None,
+        "queue_part": one.queue_ns / spent if spent else None,
+        "batch": mean_batch(one.batches),
         "hit_part": one.hits / one.succeeded if one.succeeded else None,
         "batches": batch_groups(one.batches),
     }
@@ -130,7 +130,7 @@ def _total(one: ModelStatistics) -> Row:
         "queue_ms": one.queue.ns / requests / 1e6 if requests else None,
         "compute_ms": compute_ns(one) / one.compute_infer.count / 1e6 if one.compute_infer.count else None,
         "executions": one.execution_count,
-        "batch": one.inference_count / one.execution_count if one.execution_count else None,
+        "batch": mean_batch(batch_sizes(one)),
         "batches": batch_groups(batch_sizes(one)),
         "cached": one.cached,
         "hits": one.cache_hit.count,

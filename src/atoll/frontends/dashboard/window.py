@@ -23,7 +23,6 @@ class Window:
     queue_ns: int
     compute_ns: int
     executions: int
-    inferences: int
     hits: int
     failures: Mapping[str, int]
     refusals: Mapping[str, int]
@@ -51,7 +50,6 @@ def window(now: ModelStatistics, earlier: ModelStatistics | None, seconds: float
         now.queue.ns - earlier.queue.ns,
         compute_ns(now) - compute_ns(earlier),
         now.execution_count - earlier.execution_count,
-        now.inference_count - earlier.inference_count,
         now.cache_hit.count - earlier.cache_hit.count,
         _grown(now.failures, earlier.failures),
         _grown(now.refusals, earlier.refusals),
@@ -67,6 +65,12 @@ def compute_ns(one: ModelStatistics) -> int:
 def batch_sizes(one: ModelStatistics) -> dict[int, int]:
     """Executions by batch size."""
     return {batch.batch_size: batch.compute_infer.count for batch in one.batch_stats}
+
+
+def mean_batch(batches: Mapping[int, int]) -> float | None:
+    """Of executions by batch size, failed ones too; None without any."""
+    executions = sum(batches.values())
+    return sum(size * count for size, count in batches.items()) / executions if executions else None
 
 
 def same_counts(one: ModelStatistics, other: ModelStatistics) -> bool:

@@ -12,6 +12,7 @@ from atoll.frontends.dashboard.concerns import Level
 from atoll.frontends.dashboard.readings import MAX_TEXT, Reading, batch_groups, key_of, ordered, rows
 from atoll.frontends.dashboard.window import window
 from atoll.models.index import IndexEntry
+from atoll.observability.statistics.durations import Duration
 from atoll.observability.statistics.model import ModelStatistics
 
 READY = IndexEntry("m", "1", "READY")
@@ -114,6 +115,19 @@ def test_batch_sizes_are_those_of_the_window() -> None:
     assert row["lately"]["batches"] == [("5-8", 2)]
     assert row["lately"]["batch"] == 8
     assert row["total"]["batches"][0] == ("1", 10)
+
+
+def test_requests_that_fail_were_in_their_batches_too() -> None:
+    now = statistics(batch_stats=batches(_4=10), execution_count=10, inference_count=20)  # half of them failed
+    row = row_of(now, statistics())
+    assert (row["lately"]["batch"], row["total"]["batch"]) == (4, 4)
+
+
+def test_what_the_cache_answers_has_been_in_no_queue() -> None:
+    hits = Duration(5, 500)
+    row = row_of(statistics(success=hits, queue=hits, cache_hit=hits), statistics())
+    assert row["lately"]["rate"] == 0.5
+    assert row["lately"]["queue_part"] is None
 
 
 @pytest.mark.parametrize(
