@@ -108,6 +108,18 @@ def test_an_execution_and_the_ends_of_its_requests_are_counted_apart() -> None:
     expect_sum(found)
 
 
+@pytest.mark.parametrize("late", ["compute_input_end", "compute_output_start"])
+def test_an_answer_that_overtakes_the_end_of_its_execution_takes_nothing_off_a_counter(late: str) -> None:
+    counted = recorder()
+    one = request()
+    setattr(one.timeline, late, one.timeline.compute_end + 7 * US)  # stamped by the execution's thread meanwhile
+    counted.record_success(one.timeline, 1)
+    found = counted.snapshot()
+    assert min(found.compute_input.ns, found.compute_infer.ns, found.compute_output.ns) >= 0
+    assert found.compute_durations.total == 25 * US
+    expect_sum(found)
+
+
 def test_a_hit_is_a_success_that_was_not_executed() -> None:
     counted = recorder()
     counted.record_cache_hit(request().timeline, 4 * US)
