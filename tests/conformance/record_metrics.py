@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance import metrics
+from tests.conformance.model_folders import write_model
 from tests.conformance.process import ServerProcess, start_real_triton
 from tests.conformance.recording import write_down
 
@@ -45,10 +46,7 @@ MODELS = {
 
 def write_repository(root: Path) -> Path:
     for name, more in MODELS.items():
-        (root / name / "1").mkdir(parents=True)
-        code = CODE.replace("pb.using_decoupled", str(name == "decoupled"))
-        (root / name / "1" / "model.py").write_text(code)
-        (root / name / "config.pbtxt").write_text(CONFIG + more)
+        write_model(root, name, CONFIG + more, CODE.replace("pb.using_decoupled", str(name == "decoupled")))
     return root
 
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.backends.python.utils.span_recorder import SpanRecorder
@@ -35,6 +35,7 @@ def told(rows: Any) -> Any:
     return wire.parse(memoryview(message)[wire.HEADER.size :], None).facts["spans"]
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.text(min_size=1, max_size=300), st.dictionaries(st.text(min_size=1, max_size=140), VALUES)))
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.devices.gpu_readings import GPU
 from tests.unit.observability.metrics.reading import samples
@@ -57,6 +57,7 @@ def test_models_of_one_name_in_two_namespaces_have_one_series() -> None:
     assert len(found) == 4
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.text(), st.sampled_from(["", "1", "2"])), unique=True, max_size=5))
 def test_no_name_breaks_the_families_of_states_and_events(models: list[tuple[str, str]]) -> None:
     names = {name.encode("utf-8", "replace").decode() for name, _ in models}

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import InvalidArgumentError
@@ -194,6 +194,7 @@ def made(history: list[dict[str, Any]], context: TraceContext | None) -> Record:
     return whole
 
 
+@settings(max_examples=50)
 @given(histories, st.sampled_from([None, CONTEXT]))
 def test_the_spans_of_any_record_are_one_tree(history: list[dict[str, Any]], context: TraceContext | None) -> None:
     whole = made(history, context)
