@@ -121,6 +121,7 @@ def test_each_call_is_measured_with_and_without_summaries() -> None:
     assert sum(one.summaries for one in found) * 2 == len(found)
 
 
+@pytest.mark.slow
 def test_recording_can_be_measured_alone(tmp_path: Path) -> None:
     assert main(["--only", "recording", "--rounds", "1", "--requests", "100", "--output", str(tmp_path)]) == 0
     assert "## Recording: whole requests" in (tmp_path / "report.md").read_text()

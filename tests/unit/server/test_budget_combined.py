@@ -63,6 +63,7 @@ def test_an_override_stays_until_the_model_is_loaded_without(repository: Path) -
         assert server.model("m0").config.max_batch_size != 3
 
 
+@pytest.mark.slow
 def test_a_model_that_came_with_its_files_stays(repository: Path) -> None:
     with explicit(repository) as server:
         server.load_model("guest", config="{}", files={"1/model.onnx": scale_model(7, weight_bytes=8 * MIB)})

@@ -234,6 +234,7 @@ def test_a_step_asks_for_the_version_that_it_names(server: atoll.Server, reposit
     assert "ensemble 'old' depends on 'two' whose required version 1 is not loaded." in reason(server, "old")
 
 
+@pytest.mark.slow
 def test_a_poll_takes_ensembles_along(repository: Path) -> None:
     options: Mapping[str, Any] = {"repository_poll_secs": 0.1, "repository_settle_secs": 0.2}
     with atoll.Server(repository, model_control_mode="poll", exit_on_error=False, **options) as server:

@@ -120,6 +120,7 @@ def test_urls_are_told_uv_by_variables_and_not_on_its_command_line(  # type: ign
     assert bench.choose().argv != first.argv
 
 
+@pytest.mark.slow
 def test_uv_of_a_killed_server_ends_before_another_builds(bench, fake_uv: FakeUv, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     bench.require("numpy")
     os.mkfifo(tmp_path / "pipe")
@@ -163,6 +164,7 @@ class Said(list[str]):
         self._queue.put(line)
 
 
+@pytest.mark.slow
 def test_a_load_that_waited_tries_for_itself_when_the_other_fails(bench, fake_uv: FakeUv) -> None:  # type: ignore[no-untyped-def]
     bench.require("numpy")
     fake_uv("sleep 0.3; exit 1")
