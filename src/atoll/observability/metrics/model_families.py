@@ -4,7 +4,7 @@ Source of the names and help texts that begin with nv_: the real server's own me
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -38,30 +38,30 @@ def _us(duration: Duration) -> int:
     return duration.ns // 1000
 
 
+def _latencies(settings: MetricsSettings) -> bool:
+    return settings.counter_latencies
+
+
 def _number(
-    name: str, description: str, read: Callable[[ModelStatistics], float], kind: str = "counter"
+    name: str,
+    description: str,
+    read: Callable[[ModelStatistics], int],
+    wanted: Callable[[MetricsSettings], bool] = lambda _: True,
 ) -> ModelFamily:
-    return ModelFamily(name, description, kind, lambda model, labels, _: f"{name}{{{labels.all}}} {read(model)}\n")
+    return ModelFamily(
+        name, description, "counter", lambda model, labels, _: f"{name}{{{labels.all}}} {read(model)}\n", wanted
+    )
 
 
 def _duration(name: str, description: str, read: Callable[[ModelStatistics], Duration]) -> ModelFamily:
-    return ModelFamily(
-        name,
-        description,
-        "counter",
-        lambda model, labels, _: f"{name}{{{labels.all}}} {_us(read(model))}\n",
-        lambda settings: settings.counter_latencies,
-    )
+    return _number(name, description, lambda model: _us(read(model)), _latencies)
 
 
 def _of_cache(name: str, description: str, read: Callable[[ModelStatistics], int]) -> ModelFamily:
     """Of models that enable the response cache, whether the server has one or not."""
-    return ModelFamily(
-        name,
-        description,
-        "counter",
-        lambda model, labels, _: f"{name}{{{labels.all}}} {read(model)}\n" if model.cached else "",
-        lambda settings: settings.counter_latencies,
+    number = _number(name, description, read, _latencies)
+    return replace(
+        number, lines=lambda model, labels, settings: number.lines(model, labels, settings) if model.cached else ""
     )
 
 
