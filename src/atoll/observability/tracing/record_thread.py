@@ -13,6 +13,7 @@ MAX_WAITING = 10_000  # records that may wait; more are left out
 MAX_WAITING_BYTES = 256 << 20  # and what they take
 
 Write = Callable[[Sequence[Record], bool, int], None]
+_NOTHING: tuple[Sequence[Record], bool, int] = (), False, 0
 
 
 class RecordThread:
@@ -37,24 +38,34 @@ class RecordThread:
         weight = sum(record.weight for record in records)
         with self._changed:
             full = self._count + len(records) > MAX_WAITING or self._weight + weight > MAX_WAITING_BYTES
-            if self._closed or full:
+            if self._closed or full or not self._begun():
                 self._lost += len(records)
                 return
             self._count += len(records)
             self._weight += weight
             self._waiting.append((records, indexed, weight))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
             self._changed.notify()
+
+    def _begun(self) -> bool:
+        """Whether the thread is there: who has put something in has an answer to give, and no time for its troubles."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads
+                return False
+            self._thread = thread
+        return True
 
     def close(self, timeout_s: float) -> bool:
         """Write what is left and end; False where that takes longer."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-            thread = self._thread
+            thread, lost = self._thread, self._lost
         if thread is None:
+            if lost:
+                self._write((), False, lost)
             return True
         thread.join(timeout_s)
         return not thread.is_alive()
@@ -64,9 +75,9 @@ class RecordThread:
             with self._changed:
                 while not self._waiting and not self._closed:
                     self._changed.wait()
-                if not self._waiting:
+                if not self._waiting and not self._lost:
                     return
-                records, indexed, weight = self._waiting.popleft()
+                records, indexed, weight = self._waiting.popleft() if self._waiting else _NOTHING
                 self._count -= len(records)
                 self._weight -= weight
                 lost, self._lost = self._lost, 0

@@ -67,6 +67,8 @@ class SpanExports:
     def _export(self, records: Sequence[Record], indexed: bool, lost: int) -> None:
         if lost:
             self._exporter.lose(lost, "whole traces came faster than spans can be made of them")
+        if not records:
+            return
         if self._processor is None:
             settings = self._settings
             self._processor = BatchSpanProcessor(

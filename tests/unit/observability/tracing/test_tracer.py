@@ -16,7 +16,7 @@ from atoll.observability.tracing import record as records
 from atoll.observability.tracing import record_thread
 from atoll.observability.tracing import tracer as tracers
 from atoll.observability.tracing.settings import TraceSettings, read_update
-from atoll.observability.tracing.trace import RequestTrace, join_made
+from atoll.observability.tracing.trace import RequestTrace, TracedSender, join_made
 from atoll.observability.tracing.tracer import Tracer
 from atoll.request import InferenceRequest, InferenceResponse
 from atoll.tensor import DataType, Tensor
@@ -308,3 +308,33 @@ def test_every_sampled_request_is_written_once(
     assert max(written.values(), default=1) == 1
     numbers = [entry["id"] for path in folder.iterdir() for entry in read(path) if "model_name" in entry]
     assert sorted(numbers) == list(range(1, sampled + 1))
+
+
+def test_a_system_without_threads_left_costs_traces_and_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = tracer(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_thread)
+        first = run(one, id="lost")
+    assert isinstance(first.sender, TracedSender)
+    assert isinstance(first.sender._sender, Answers)
+    assert [final for _, final in first.sender._sender.got] == [True]
+    run(one, id="kept")
+    one.close()
+    assert ids(tmp_path / "t.json") == ["kept"]
+    assert "1 traces were left out" in caplog.text
+
+
+def test_a_tracer_whose_thread_never_began_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = tracer(tmp_path)
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    run(one)
+    one.close()
+    assert not (tmp_path / "t.json").exists()
