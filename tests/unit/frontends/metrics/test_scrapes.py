@@ -12,6 +12,7 @@ from atoll.errors import AtollError, InternalError, UnavailableError
 from atoll.frontends.metrics import scrapes as scrapes_module
 from atoll.frontends.metrics.scrapes import MOST, PAYS_BYTES, Scrape, Scrapes
 
+PATIENCE_S = 20.0
 PAGE = [b"line\n" * PAYS_BYTES, b"end\n"]
 
 
@@ -27,7 +28,7 @@ class Page:
 
     def render(self) -> Sequence[bytes]:
         self.begun.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(PATIENCE_S)
         self.written += 1
         self.threads.add(threading.current_thread().name)
         return self.parts
@@ -39,6 +40,9 @@ class Answered:
     def __init__(self, coding: str = ""):
         self.future: asyncio.Future[tuple[bytes, str]] = asyncio.get_running_loop().create_future()
         self.scrape = Scrape(asyncio.get_running_loop(), coding, self._take)
+
+    async def answer(self) -> tuple[bytes, str]:
+        return await asyncio.wait_for(self.future, PATIENCE_S)
 
     def _take(self, parts: Sequence[bytes], coding: str, error: AtollError | None) -> None:
         if error is not None:
@@ -52,13 +56,13 @@ async def test_those_that_come_while_a_page_is_written_share_the_next_one() -> N
     scrapes = Scrapes(page.render)
     first = Answered()
     scrapes.submit(first.scrape)
-    await asyncio.to_thread(page.begun.wait, 20)
+    await asyncio.to_thread(page.begun.wait, PATIENCE_S)
     others = [Answered(coding) for coding in ("", "gzip", "gzip", "deflate")]
     for one in others:
         scrapes.submit(one.scrape)
     page.gate.set()
-    assert await first.future == (b"".join(PAGE), "")
-    answers = [await one.future for one in others]
+    assert await first.answer() == (b"".join(PAGE), "")
+    answers = [await one.answer() for one in others]
     assert [coding for _, coding in answers] == ["", "gzip", "gzip", "deflate"]
     assert gzip.decompress(answers[1][0]) == b"".join(PAGE)
     assert len(answers[1][0]) < len(b"".join(PAGE)) / 20
@@ -71,7 +75,7 @@ async def test_a_small_page_is_not_compressed() -> None:
     page.gate.set()
     one = Answered("gzip")
     Scrapes(page.render).submit(one.scrape)
-    assert await one.future == (b"small\n", "")
+    assert await one.answer() == (b"small\n", "")
 
 
 async def test_what_comes_beyond_the_bound_is_refused_and_room_is_made() -> None:
@@ -84,10 +88,10 @@ async def test_what_comes_beyond_the_bound_is_refused_and_room_is_made() -> None
         scrapes.submit(Answered().scrape)
     page.gate.set()
     for one in taken:
-        await one.future
+        await one.answer()
     after = Answered()
     scrapes.submit(after.scrape)
-    assert await after.future == (b"".join(PAGE), "")
+    assert await after.answer() == (b"".join(PAGE), "")
 
 
 async def test_nothing_is_written_for_those_who_have_gone() -> None:
@@ -95,14 +99,14 @@ async def test_nothing_is_written_for_those_who_have_gone() -> None:
     scrapes = Scrapes(page.render)
     first, gone = Answered(), Answered()
     scrapes.submit(first.scrape)
-    await asyncio.to_thread(page.begun.wait, 20)
+    await asyncio.to_thread(page.begun.wait, PATIENCE_S)
     scrapes.submit(gone.scrape)
     gone.scrape.cancel()
     page.gate.set()
-    await first.future
+    await first.answer()
     last = Answered()
     scrapes.submit(last.scrape)
-    await last.future
+    await last.answer()
     assert page.written == 2
     assert not gone.future.done()
 
@@ -122,12 +126,12 @@ async def test_a_page_that_cannot_be_written_is_an_error_for_all_and_the_next_on
     with caplog.at_level(logging.ERROR):
         scrapes.submit(one.scrape)
         with pytest.raises(InternalError, match="server's log has the details"):
-            await one.future
+            await one.answer()
     assert "secret" in caplog.text
     fails = False
     two = Answered()
     scrapes.submit(two.scrape)
-    assert await two.future == (b"".join(PAGE), "")
+    assert await two.answer() == (b"".join(PAGE), "")
 
 
 async def test_without_threads_the_scrape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +145,7 @@ async def test_without_threads_the_scrape_is_refused(monkeypatch: pytest.MonkeyP
             scrapes.submit(Answered().scrape)
     one = Answered()
     scrapes.submit(one.scrape)
-    assert await one.future == (b"".join(PAGE), "")
+    assert await one.answer() == (b"".join(PAGE), "")
 
 
 def test_an_event_loop_that_has_ended_costs_the_others_nothing() -> None:
@@ -155,6 +159,6 @@ def test_an_event_loop_that_has_ended_costs_the_others_nothing() -> None:
         one = Answered()
         scrapes.submit(one.scrape)
         page.gate.set()
-        return await one.future
+        return await one.answer()
 
     assert asyncio.run(ask()) == (b"".join(PAGE), "")
