@@ -18,7 +18,7 @@ from atoll.caching.workers import Workers
 from atoll.errors import AtollError, CancelledError, InternalError
 from atoll.execution.in_flight import InFlight, not_accepted
 from atoll.execution.pool_api import Pool
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.observability.statistics.failure_reasons import failure_reason
 from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import DONE, QUEUED, InferenceRequest, InferenceResponse, ResponseSender, run_at_once

@@ -13,7 +13,7 @@ from atoll.execution.driving import Pace
 from atoll.execution.permit import Permit
 from atoll.execution.sequences.tensors import SequenceTensors
 from atoll.execution.warmup import WarmupSample, warmup_failure
-from atoll.observability.logging.lines import about_all
+from atoll.observability.logging.extras import about_all
 from atoll.observability.statistics.failure_reasons import failure_reason
 from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import DONE, EXECUTING, InferenceRequest, InferenceResponse

@@ -20,7 +20,7 @@ from atoll.execution.permit import Permit
 from atoll.execution.reshaping_instance import in_models_shapes
 from atoll.execution.response_check import ResponseCheck
 from atoll.execution.warmup import WarmupSample, warmup_failure
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.observability.statistics.failure_reasons import failure_reason
 from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.observability.statistics.responses import ResponseProgress

@@ -10,7 +10,7 @@ from atoll.errors import AtollError, InternalError
 from atoll.isolation.execution_limit import ExecutionLimit
 from atoll.isolation.link import Link
 from atoll.isolation.supervisor import Supervisor, Timer
-from atoll.observability.logging.lines import about_all
+from atoll.observability.logging.extras import about_all
 from atoll.request import InferenceRequest
 
 logger = logging.getLogger(__name__)

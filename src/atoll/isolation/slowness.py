@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from atoll.isolation.process import Child
 from atoll.isolation.supervisor import Supervisor
-from atoll.observability.logging.lines import with_detail
+from atoll.observability.logging.extras import with_detail
 
 logger = logging.getLogger(__name__)
 

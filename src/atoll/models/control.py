@@ -34,7 +34,7 @@ from atoll.models.records import Records
 from atoll.models.served import Served
 from atoll.models.succession import Succession
 from atoll.models.table import ModelTable
-from atoll.observability.logging.lines import naming, report
+from atoll.observability.logging.extras import naming, report
 from atoll.repositories.lease import Lease, leased
 from atoll.repositories.overrides import write_override
 from atoll.repositories.repository import Repository

@@ -45,7 +45,7 @@ from atoll.models.response_caching import ResponseCaching
 from atoll.models.settings import read_settings
 from atoll.models.start_up import wanted_at_start
 from atoll.models.table import ModelTable, bare
-from atoll.observability.logging.lines import naming, report
+from atoll.observability.logging.extras import naming, report
 from atoll.observability.metrics.custom import CustomMetrics
 from atoll.observability.metrics.settings import MetricsSettings
 from atoll.observability.statistics.recent_errors import RecentErrors

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from atoll.errors import AtollError, CancelledError, InternalError
 from atoll.execution.ensembles.step_times import StepTimes
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.request import DONE, Defer, InferenceRequest, InferenceResponse, Parameter, run_at_once
 from atoll.scheduling.ensembles.graph import GraphStep
 from atoll.scheduling.ensembles.progress import (

@@ -4,7 +4,7 @@ import logging
 
 from atoll.errors import AtollError, Code, InternalError, OverloadedError
 from atoll.frontends.grpc.transport import GrpcError, GrpcStatus, Metadata
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 
 logger = logging.getLogger(__name__)
 

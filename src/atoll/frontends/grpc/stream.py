@@ -22,7 +22,7 @@ from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.protocol.grpc_codec import InferCodec, encode_stream_end, encode_stream_error
 from atoll.protocol.grpc_message import InferMessage
 from atoll.protocol.grpc_request import build_request

@@ -9,7 +9,7 @@ from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import Answer
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.routes import Route
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 
 logger = logging.getLogger(__name__)
 

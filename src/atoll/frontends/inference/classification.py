@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from atoll.errors import AtollError, InternalError
 from atoll.models.model import Model
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.protocol.classification import classify
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 from atoll.tensor import Tensor

@@ -3,7 +3,7 @@
 import logging
 
 from atoll.errors import AtollError
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 
 logger = logging.getLogger(__name__)
 

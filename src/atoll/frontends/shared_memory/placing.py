@@ -10,7 +10,7 @@ import numpy as np
 from atoll.config.response_cache import is_cached
 from atoll.errors import AtollError, InternalError
 from atoll.models.model import Model
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.protocol.shared_memory import PlacedResponse, Placement, too_small
 from atoll.request import InferenceRequest, InferenceResponse, ResponseSender
 from atoll.tensor import DataType, Tensor

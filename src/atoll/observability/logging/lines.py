@@ -8,20 +8,21 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
+
+from atoll.observability.logging.extras import UNKNOWN_ID
 
 _SEVERITY: Final = {"W": "warning", "E": "error", "I": "info"}
 # What a terminal or a reader of lines may take for more than text. The real server escapes those below the space only.
 _TURNS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # show a text in another order than it stands in
 _UNSAFE: Final = re.compile(f'["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_TURNS}]')
 _UNSAFE_IN_BLOCKS: Final = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_TURNS}]")
-_LINE_ENDS: Final = re.compile(
-    f"[\x7f-\x9f\u2028\u2029{_TURNS}]"
-)  # to some readers; JSON's own rules leave them as they are
+# To some readers; JSON's own rules leave them as they are.
+_LINE_ENDS: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_TURNS}]")
 _SHORT: Final = {
     '"': '\\"',
     "\\": "\\\\",
@@ -32,8 +33,6 @@ _SHORT: Final = {
     "\t": "\\t",
 }
 _INDENT: Final = "    "
-UNKNOWN_ID: Final = "<id_unknown>"
-_NAMED: Final = 8  # requests in a line about many
 
 
 class Block(str):
@@ -56,39 +55,6 @@ def _escape(found: re.Match[str]) -> str:
 
 def _escape_in_block(found: re.Match[str]) -> str:
     return "\t" if found.group() == "\t" else _escape(found)
-
-
-def about(request_id: str, model: str, version: str = "") -> dict[str, str]:
-    """For `logging`'s `extra`: the line is about the request with this id, "" if its client gave it none, to this
-    model; `version` is "" where it is not known.
-    """
-    return {"request_id": request_id, "model": model, "version": version}
-
-
-def naming(model: str, versions: Iterable[object] = ()) -> dict[str, object]:
-    """For `logging`'s `extra`: the line is about this model and names it in its text already, so that only records and
-    JSON say it once more; the version, where it is a single one.
-    """
-    known = [str(one) for one in versions]
-    return {"model": model, "version": known[0] if len(known) == 1 else "", "named": True}
-
-
-def with_detail(lines: str) -> dict[str, str]:
-    """For `logging`'s `extra`: what is logged goes on with these lines, which stay lines."""
-    return {"detail": lines}
-
-
-def report(text: object) -> tuple[str, dict[str, str]]:
-    """Of what was written for people to read: its first line, and the `extra` with its other lines."""
-    first, _, rest = str(text).partition("\n")
-    return first, with_detail(rest) if rest.strip() else {}
-
-
-def about_all(request_ids: Iterable[str], model: str, version: str) -> dict[str, str]:
-    """The same for a line about several requests to a model; of many, the first ones."""
-    ids = [one or UNKNOWN_ID for one in request_ids]
-    more = len(ids) - _NAMED
-    return about(", ".join(ids[:_NAMED]) + (f" and {more} more" if more > 0 else ""), model, version)
 
 
 class LineFormatter(logging.Formatter):

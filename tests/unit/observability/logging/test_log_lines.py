@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.observability.logging.lines import (
-    Block,
-    JsonFormatter,
-    LineFormatter,
-    about,
-    about_all,
-    escaped,
-    json_line,
-    naming,
-    report,
-    table,
-    utc_time,
-)
+from atoll.observability.logging.extras import about, about_all, naming, report
+from atoll.observability.logging.lines import Block, JsonFormatter, LineFormatter, escaped, json_line, table, utc_time
 
 DEFAULT = re.compile(r"([IWE])(\d{4} \d\d:\d\d:\d\d\.\d{6}) (\d+) place\.py:7\] (.*)", re.DOTALL)
 ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) ([IWE]) (\d+) place\.py:7\] (.*)", re.DOTALL)

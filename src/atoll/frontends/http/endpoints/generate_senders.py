@@ -9,7 +9,7 @@ from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, MIB
 from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.listening.buffering import BufferBudget, BufferShare, default_buffer_bytes
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.protocol.generate_answer import encode_document, encode_error, event
 from atoll.request import InferenceRequest, InferenceResponse
 

@@ -21,7 +21,7 @@ from atoll.frontends.inference.classification import send_classes
 from atoll.frontends.inference.failures import tell_failure
 from atoll.frontends.inference.traced_submission import TracedSubmission
 from atoll.frontends.shared_memory.placing import send_by_region
-from atoll.observability.logging.lines import about
+from atoll.observability.logging.extras import about
 from atoll.protocol.http_answer import ResponseEncoder, total_length
 from atoll.protocol.http_codec import OutputForm, decode_raw
 from atoll.protocol.http_memory import InferDecoder
