@@ -54,6 +54,8 @@ class Scrapes:
         """Answer it with a page that is begun from now on. Raises UnavailableError where too many wait."""
         with self._lock:
             if len(self._waiting) + self._begun >= MOST:
+                self._waiting = [one for one in self._waiting if not one.gone]
+            if len(self._waiting) + self._begun >= MOST:
                 raise UnavailableError(f"{MOST} scrapes of the metrics wait for their answers: try again later")
             self._waiting.append(scrape)
             if self._running:

@@ -111,6 +111,21 @@ async def test_nothing_is_written_for_those_who_have_gone() -> None:
     assert not gone.future.done()
 
 
+async def test_those_who_have_gone_leave_their_room_to_others() -> None:
+    page = Page()
+    scrapes = Scrapes(page.render)
+    scrapes.submit(Answered().scrape)
+    await asyncio.to_thread(page.begun.wait, PATIENCE_S)
+    for _ in range(MOST - 1):
+        gone = Answered()
+        scrapes.submit(gone.scrape)
+        gone.scrape.cancel()
+    last = Answered()
+    scrapes.submit(last.scrape)
+    page.gate.set()
+    assert await last.answer() == (b"".join(PAGE), "")
+
+
 async def test_a_page_that_cannot_be_written_is_an_error_for_all_and_the_next_one_is_tried(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
