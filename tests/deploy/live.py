@@ -3,11 +3,11 @@ model, models that fail to load and that were unloaded; and a little traffic for
 """
 
 import itertools
-import threading
 from pathlib import Path
 
 from tests.conformance.onnx_models import failing_model, identity_model, sum_and_difference_model
 from tests.conformance.process import ServerProcess, start_atoll
+from tests.side_by_side import side_by_side
 
 MODELS = ("pair", "cached", "failing", "stream")
 """Those that are served and asked; beside them `broken`, which cannot be loaded, and `gone`, which was unloaded."""
@@ -93,11 +93,7 @@ def start_live(folder: Path) -> ServerProcess:
 def send_traffic(server: ServerProcess, rounds: int = 5) -> None:
     """Each round asks every model and version, wrongly too; some requests at once."""
     for number in itertools.islice(_numbers, rounds):  # others than ever before: the cache has not seen them
-        asked = [threading.Thread(target=_ask_pair, args=(server, version)) for version in ("1", "2", "1")]
-        for one in asked:
-            one.start()
-        for one in asked:
-            one.join()
+        side_by_side(3, lambda asker: _ask_pair(server, ("1", "2", "1")[asker]))
         for values in ("[1, 2]", f"[{number}, 3]"):
             _ask(server, "cached", "", f'{{"name":"INPUT0","datatype":"FP32","shape":[2],"data":{values}}}', 200)
         send_failing(server)

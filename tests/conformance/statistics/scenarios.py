@@ -90,7 +90,7 @@ def _full_queue(on: Counting) -> dict[str, Any]:
         waiting = [on.send("full_queue", 1)]
         # the real server may give a busy instance its next batch, which then does not wait in the queue
         refused = ""
-        while not refused:
+        while not refused and len(waiting) < 5:
             one = on.send("full_queue", 1)
             if _is_refused(one):
                 refused = ended(one)

@@ -5,32 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.unit.devices.gpu_readings import GPU
 from tests.unit.frontends.dashboard.recorded import answered, recorder, statistics
 
 from atoll.config.metadata import ServerMetadata
 from atoll.devices.cpu_meter import CpuReading
-from atoll.devices.nvml import GpuReading
 from atoll.devices.process_meter import ProcessReading
 from atoll.frontends.access.keys import ApiKey, KeyRecord
 from atoll.frontends.dashboard.document import MAX_ERRORS, Viewer, document
-from atoll.frontends.dashboard.readings import MachineReading, Reading, ordered, rows
+from atoll.frontends.dashboard.readings import MachineReading, Reading
+from atoll.frontends.dashboard.rows import ordered, rows
 from atoll.frontends.dashboard.sampler import FORGOTTEN_S, LEAST_S, WINDOW_S, Sample, Sampler
 from atoll.models.index import IndexEntry
 from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentError
 
 SERVER = ServerMetadata("atoll", "1.0", ())
-GPU = GpuReading(
-    number=0,
-    uuid="GPU-1",
-    name="H200",
-    total_bytes=2**37,
-    used_bytes=2**36,
-    utilization=0.5,
-    power_watts=None,
-    power_limit_watts=None,
-    energy_joules=None,
-)
 MACHINE = MachineReading(CpuReading(0.25, 100, 40), ProcessReading(1.0, 77, 0.0, 5), 1.5, (GPU,), None, 3, 9)
 
 

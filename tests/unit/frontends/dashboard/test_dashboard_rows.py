@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.frontends.dashboard.recorded import answered, batches, recorder, statistics
 
 from atoll.frontends.dashboard.concerns import Level
-from atoll.frontends.dashboard.readings import MAX_TEXT, Reading, batch_groups, key_of, ordered, rows
+from atoll.frontends.dashboard.readings import Reading, key_of
+from atoll.frontends.dashboard.rows import MAX_TEXT, batch_groups, ordered, rows
 from atoll.frontends.dashboard.window import window
 from atoll.models.index import IndexEntry
 from atoll.observability.statistics.durations import Duration
