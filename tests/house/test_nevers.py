@@ -44,6 +44,7 @@ PURE = [
     "frontends/dashboard/concerns.py",
     "frontends/dashboard/document.py",
     "frontends/dashboard/readings.py",
+    "frontends/dashboard/rows.py",
     "frontends/dashboard/window.py",
     "isolation/told_spans.py",
     "memory_region.py",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from atoll.devices.cpu_meter import CpuMeter
 from atoll.devices.gpu_meter import GpuMeter
 from atoll.devices.process_meter import ProcessMeter
-from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, Row, key_of, ordered, rows
+from atoll.frontends.dashboard.readings import MachineReading, ModelKey, Reading, key_of
+from atoll.frontends.dashboard.rows import Row, ordered, rows
 from atoll.frontends.dashboard.window import same_counts
 from atoll.observability.statistics.model import ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentError
