@@ -6,6 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from atoll.errors import AtollError
 from atoll.observability.statistics.distribution import Distribution, bounds_with
@@ -267,6 +268,7 @@ class StatisticsRecorder:
         knows.
         """
         with self._lock:
+            batches = [(size, *counts) for size, counts in self._batches.items()]
             success, queue = Duration(self._succeeded, self._success_ns), Duration(self._succeeded, self._queue_ns)
             executed = self._succeeded - self._hits
             compute_input = Duration(executed, self._compute_input_ns)
@@ -274,7 +276,8 @@ class StatisticsRecorder:
             compute_output = Duration(executed, self._compute_output_ns)
             hits, misses = Duration(self._hits, self._hit_ns), Duration(self._misses, self._miss_ns)
             stages = (success, queue, compute_input, compute_infer, compute_output, hits, misses)
-            return ModelStatistics(
+            found = partial(
+                ModelStatistics,
                 name=self.name,
                 version=self.version,
                 last_inference_ms=self._last_inference_ns // 1_000_000,
@@ -288,10 +291,6 @@ class StatisticsRecorder:
                 compute_output=compute_output,
                 cache_hit=hits,
                 cache_miss=misses,
-                batch_stats=tuple(
-                    BatchStatistics(size, Duration(n, i), Duration(n, x), Duration(n, o))
-                    for size, (n, i, x, o) in sorted(self._batches.items())
-                ),
                 failures=dict(self._failures),
                 pending_request_count=pending,
                 in_flight_request_count=in_flight,
@@ -314,3 +313,10 @@ class StatisticsRecorder:
                 summaries=None if self._summaries is None else self._summaries.snapshot(time.monotonic_ns(), stages),
                 refusals=dict(self._refusals),
             )
+        # Nobody waits for this: there may be as many sizes as the largest batch has items.
+        return found(batch_stats=tuple([_batch(*one) for one in sorted(batches)]))
+
+
+def _batch(size: int, executions: int, input_ns: int, infer_ns: int, output_ns: int) -> BatchStatistics:
+    durations = (Duration(executions, ns) for ns in (input_ns, infer_ns, output_ns))
+    return BatchStatistics(size, *durations)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import CancelledError, InternalError, InvalidArgumentError, UnavailableError
+from atoll.observability.statistics import recorder as recorders
 from atoll.observability.statistics.durations import Duration
 from atoll.observability.statistics.failure_reasons import FAILURE_REASONS, failure_reason
 from atoll.observability.statistics.measures import DEFAULT_BUCKETS, Measures
-from atoll.observability.statistics.model import ModelStatistics
+from atoll.observability.statistics.model import BatchStatistics, ModelStatistics
 from atoll.observability.statistics.recent_errors import RecentErrors
 from atoll.observability.statistics.recorder import StatisticsRecorder
 from atoll.request import InferenceRequest, InferenceResponse, Timeline
@@ -118,6 +119,20 @@ def test_an_answer_that_overtakes_the_end_of_its_execution_takes_nothing_off_a_c
     assert min(found.compute_input.ns, found.compute_infer.ns, found.compute_output.ns) >= 0
     assert found.compute_durations.total == 25 * US
     expect_sum(found)
+
+
+def test_requests_are_counted_while_many_batch_sizes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = recorder()
+    for size in (3, 1, 2):
+        counted.record_execution(size, US, size * US)
+
+    def made(size: int, *durations: Duration) -> BatchStatistics:
+        counted.record_load(5)  # it would wait for ever if the recorder were locked
+        return BatchStatistics(size, *durations)
+
+    monkeypatch.setattr(recorders, "BatchStatistics", made)
+    found = counted.snapshot()
+    assert [(one.batch_size, one.compute_infer.ns) for one in found.batch_stats] == [(1, US), (2, 2 * US), (3, 3 * US)]
 
 
 def test_a_hit_is_a_success_that_was_not_executed() -> None:
