@@ -5,7 +5,7 @@ cancelled neighbour cannot leave anybody waiting.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
 
@@ -167,6 +167,12 @@ class ModelSpan:
         attributes = self.attributes.items()
         told = sum([len(key) + (len(value) if isinstance(value, str) else 0) for key, value in attributes])
         return len(self.name) + len(self.error) + told
+
+
+def append_spans(kept: list[ModelSpan], spans: Sequence[ModelSpan]) -> None:
+    """Put spans behind others; each one's `parent` is an index into `spans`, and then into `kept`."""
+    first = len(kept)
+    kept += [replace(span, parent=span.parent + first) if span.parent >= 0 else span for span in spans]
 
 
 class InferenceRequest:

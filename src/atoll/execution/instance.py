@@ -161,6 +161,7 @@ class ModelInstance:
             let_go(outermost)
 
     def _fail_all(self, requests: Sequence[InferenceRequest], error: AtollError, start_ns: int) -> None:
+        size = sum([one.batch_size for one in requests])
         outermost = hold()
         try:
             for request in requests:
@@ -168,7 +169,7 @@ class ModelInstance:
                     if request.trace is not None:
                         request.timeline.compute_start = start_ns
                         request.timeline.compute_end = monotonic_ns()
-                        request.trace.executed(self.name, sum([one.batch_size for one in requests]), len(requests))
+                        request.trace.executed(self.name, size, len(requests))
                     self.fail(request, error, executed=True)
         finally:
             let_go(outermost)

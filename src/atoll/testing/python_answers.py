@@ -3,14 +3,14 @@
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from atoll.backends.python.utils import InferenceResponse
 from atoll.backends.python.utils.span_recorder import SpanRecorder
 from atoll.errors import AtollError
-from atoll.request import ModelSpan, Parameter
+from atoll.request import ModelSpan, Parameter, append_spans
 from atoll.tensor import Array
 
 
@@ -71,9 +71,7 @@ class Mailbox:
         return tuple(self._spans)
 
     def _note_spans(self) -> None:
-        first = len(self._spans)
-        spans = [ModelSpan(*row) for row in self.recorder.close()]
-        self._spans += [replace(one, parent=one.parent + first) if one.parent >= 0 else one for one in spans]
+        append_spans(self._spans, [ModelSpan(*row) for row in self.recorder.close()])
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         """See `Delivery.send`."""

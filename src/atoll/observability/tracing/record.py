@@ -6,7 +6,7 @@ writes the record, on a thread of its own, when the record is whole.
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from random import Random
 from time import monotonic_ns
@@ -14,7 +14,7 @@ from time import monotonic_ns
 from atoll.errors import AtollError
 from atoll.observability.tracing.context import TraceContext
 from atoll.observability.tracing.tensors import tensor_entry
-from atoll.request import InferenceRequest, InferenceResponse, ModelSpan, Timeline
+from atoll.request import InferenceRequest, InferenceResponse, ModelSpan, Timeline, append_spans
 from atoll.tensor import Tensor
 
 MAX_PARTS = 100_000  # requests of one record: one that makes itself anew for ever must not fill the memory
@@ -108,8 +108,7 @@ class Record:
     def add(self, kept: list[ModelSpan], spans: Sequence[ModelSpan]) -> None:
         """Keep spans behind others; each `parent` is an index into `spans`, and then into `kept`."""
         with self._lock:
-            first = len(kept)
-            kept += [replace(span, parent=span.parent + first) if span.parent >= 0 else span for span in spans]
+            append_spans(kept, spans)
 
     def begin(self, parent: "Part | None", model_name: str) -> "Part | None":
         """One more request of it, for that model; its `end` is to be called once. None where the others have all ended,
