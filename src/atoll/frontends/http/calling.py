@@ -21,10 +21,15 @@ def call_endpoint(route: Route, exchange: Exchange, body: memoryview) -> Answer 
     except AtollError as error:
         return answers.refusal_of(error, plain=route.plain_errors)
     except Exception:
-        places = exchange.head.arguments
-        ids = about(exchange.head.request_id(), places.get("model", ""), places.get("version", ""))
-        logger.exception("%s %s failed", route.method, route.path, extra=ids)
+        logger.exception("%s %s failed", route.method, route.path, extra=about_exchange(exchange))
         return answers.refusal(500, "internal error while answering the request; the server's log has the details")
+
+
+def about_exchange(exchange: Exchange, request_id: str = "") -> dict[str, str]:
+    """For `logging`'s `extra`: what is known of a request by its head. `request_id`: that of its body."""
+    head = exchange.head
+    places = head.arguments
+    return about(request_id or head.request_id(), places.get("model", ""), places.get("version", ""))
 
 
 def answer_later(exchange: Exchange, calls: BlockingCalls, work: Callable[[], Answer]) -> Answer | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from atoll.errors import AtollError, Code, InternalError
 from atoll.frontends.http.answer import JSON, OTHER_ERRORS, STATUS_OF, Answer
+from atoll.frontends.http.calling import about_exchange
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB, MIB
 from atoll.frontends.inference.failures import tell_failure
@@ -139,18 +140,17 @@ class EventStream:
 
     def break_off(self, size: int) -> None:
         """So many bytes wait for the client, which is too much."""
-        head = self._exchange.head
-        request_id = (self.request.id if self.request is not None else "") or head.request_id()
+        exchange = self._exchange
         logger.warning(
             "a client of model '%s' is %d bytes behind what is generated for it, more than there is room for: "
             "its stream is broken off",
-            head.arguments["model"],
+            exchange.head.arguments["model"],
             size,
-            extra=about(request_id, head.arguments["model"], head.arguments.get("version", "")),
+            extra=about_exchange(exchange, self.request.id if self.request is not None else ""),
         )
         self.withdraw()
         self.request = None
-        self._exchange.break_off()
+        exchange.break_off()
 
     def _drained(self) -> None:
         self._behind = False

@@ -12,6 +12,7 @@ from atoll.frontends.apis import Api
 from atoll.frontends.event_loop.mailbox import Mailbox
 from atoll.frontends.http import answer as answers
 from atoll.frontends.http.answer import JSON, Answer
+from atoll.frontends.http.calling import about_exchange
 from atoll.frontends.http.compression import SUPPORTED, deflate, inflate
 from atoll.frontends.http.exchange import Exchange
 from atoll.frontends.http.limits import KIB
@@ -87,7 +88,7 @@ class InferEndpoint:
         if isinstance(error, AtollError):
             answer: Answer | None = answers.refusal_of(error)
         elif error is not None or inflated.cancelled():
-            ids = _about(exchange)
+            ids = about_exchange(exchange)
             logger.error("decompressing a request failed", exc_info=error, extra=ids)
             answer = answers.refusal(500, "internal error while decompressing the request")
         else:
@@ -203,12 +204,6 @@ def _made_of(tensors: Iterable[Tensor]) -> int:
     return sum(one.array().nbytes for one in tensors if one.buffer is None)
 
 
-def _about(exchange: Exchange) -> dict[str, str]:
-    """What is known of a request by its head."""
-    places = exchange.head.arguments
-    return about(exchange.head.request_id(), places["model"], places.get("version", ""))
-
-
 def _told(error: AtollError, exchange: Exchange, request_id: str, version: str, *, plain: bool) -> Answer:
     head = exchange.head
     tell_failure(error, request_id or head.request_id(), head.arguments["model"], version)
@@ -218,7 +213,7 @@ def _told(error: AtollError, exchange: Exchange, request_id: str, version: str, 
 def _answer_deflated(exchange: Exchange, answer: Answer, deflated: "asyncio.Future[bytes]") -> None:
     if deflated.cancelled() or deflated.exception() is not None:
         error = None if deflated.cancelled() else deflated.exception()
-        logger.error("compressing a response failed", exc_info=error, extra=_about(exchange))
+        logger.error("compressing a response failed", exc_info=error, extra=about_exchange(exchange))
         answer = answers.refusal(500, "internal error while compressing the response")
     else:
         answer.parts = [deflated.result()]
