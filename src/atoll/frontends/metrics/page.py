@@ -62,8 +62,7 @@ class MetricsPage:
         yield server_families.memory_family(self._model_memory())
         if server.response_cache is not None:
             yield from server_families.cache_families(server.response_cache)
-        if server.memory_pool is not None:
-            yield from server_families.pool_families(server.memory_pool)
+        yield from server_families.pool_families(server.memory_pool)
         yield from server_families.server_families(server.metadata().version, server.ready())
         cpu = None if self._cpu is None else self._cpu.read()
         if cpu is not None:

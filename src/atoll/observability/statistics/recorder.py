@@ -144,12 +144,15 @@ class StatisticsRecorder:
     def record_success(self, stamps: Timeline, items: int) -> None:
         """A request of such a batch succeeded, which had so many items."""
         # The execution's thread may be about to stamp an end that this answer has overtaken.
-        executed = min(stamps.compute_output_start, stamps.compute_end)
-        joined = min(stamps.compute_input_end, executed)
+        joined, executed, end = stamps.compute_input_end, stamps.compute_output_start, stamps.compute_end
+        if executed > end:
+            executed = end
+        if joined > executed:
+            joined = executed
         input_ns, infer_ns = joined - stamps.compute_start, executed - joined
         with self._lock:
             self._inferences += items
-            self._count_request(stamps, input_ns, infer_ns, stamps.compute_end - executed)
+            self._count_request(stamps, input_ns, infer_ns, end - executed)
 
     def record_cache_hit(self, stamps: Timeline, lookup_ns: int) -> None:
         """A request succeeded without being executed: the response cache had its answer."""

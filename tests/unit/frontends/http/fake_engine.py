@@ -47,7 +47,8 @@ class FakeServer(FakeRepository):
         self.stopping = False
         self.arrived = threading.Event()
         self.custom_metrics = CustomMetrics()
-        self.memory_pool = self.response_cache = None
+        self.memory_pool = SimpleNamespace(total_bytes=0, used_bytes=0)
+        self.response_cache = None
         self.options = SimpleNamespace(metrics_config=())
         self.counted = [FakeModel(StatisticsRecorder(name, "1")) for name in self.names]
 

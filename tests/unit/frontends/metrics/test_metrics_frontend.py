@@ -85,7 +85,6 @@ def whole_page() -> str:
         )
         model.recorder.record_load(10**9)
     server.counted[0].recorder._refusals["UNAVAILABLE"] = 1
-    server.memory_pool = SimpleNamespace(total_bytes=1, used_bytes=1)
     server.response_cache = SimpleNamespace(
         hits=1, misses=1, lookup_ns=1, insertion_ns=1, utilization=0.5, entries=1, evictions=1
     )
