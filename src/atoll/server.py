@@ -32,6 +32,7 @@ from atoll.models.fleet import Fleet
 from atoll.models.function_repository import function_model
 from atoll.models.index import IndexEntry
 from atoll.models.load_progress import OnProgress
+from atoll.models.memory_readings import MemoryReadings
 from atoll.models.model import Model
 from atoll.observability.metrics.custom import CustomMetrics
 from atoll.observability.statistics.model import ModelStatistics
@@ -75,6 +76,7 @@ class Server:
         self.options = ServerOptions(model_repository=tuple(str(path) for path in paths), **options)
         self._fleet = Fleet(self.options, os.environ, custom_metrics)
         self._table = self._fleet.table
+        self._memory = MemoryReadings(self._table.models)
         self.tracing = Tracer(trace_settings(self.options.trace_config))
         self._lock = threading.Lock()
         self._started = False
@@ -361,9 +363,11 @@ class Server:
         server grew by when they were loaded, which it measures under a `model_memory_budget`. Of one model's versions,
         or of all models.
         """
-        models = [one for one in self._table.models() if not name or one.name == name]
-        sizes = {(one.name, one.version): one.memory_bytes or one.process_bytes() for one in models}
-        return {key: size for key, size in sizes.items() if size}
+        return {key: size for key, size in self._memory.measure(name).items() if size}
+
+    def recent_model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
+        """The same as it was some seconds ago, or when somebody last asked: for threads that must not wait."""
+        return {key: size for key, size in self._memory.latest(name).items() if size}
 
     def recent_errors(self) -> tuple[RecentError, ...]:
         """The last requests that failed or did not fit their model, the newest first; cancelled ones are none."""

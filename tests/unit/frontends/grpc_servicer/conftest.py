@@ -141,6 +141,9 @@ class Engine(FakeRepository):
     def model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
         return {("held", "1"): 4096}
 
+    def recent_model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
+        return {("held", "1"): 4096}
+
     def statistics(self, name: str = "", version: str = "") -> list[ModelStatistics]:
         if name and name not in self.models_by_name:
             raise InvalidArgumentError(f"requested model '{name}' is not available")

@@ -133,3 +133,6 @@ class FakeServer(FakeRepository):
 
     def model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
         return {}
+
+    def recent_model_memory(self, name: str = "") -> dict[tuple[str, str], int]:
+        return {}

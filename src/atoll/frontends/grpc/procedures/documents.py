@@ -51,7 +51,7 @@ class Documents:
     def _model_statistics(self, request: Any) -> Any:
         version = model_version(request.version)
         found = self._server.statistics(request.name, version if request.name else "")
-        return documents.statistics(found, self._server.model_memory(request.name))
+        return documents.statistics(found, self._server.recent_model_memory(request.name))
 
     def _check(self, _: Any) -> Any:
         return {

@@ -46,7 +46,7 @@ class Inquiries:
         key = exchange.head.key
         if key is not None:
             found = [one for one in found if key.may_use(one.name)]
-        return answers.document(documents.statistics(found, self._server.model_memory(name)))
+        return answers.document(documents.statistics(found, self._server.recent_model_memory(name)))
 
 
 def _model_of(exchange: Exchange) -> tuple[str, str]:
