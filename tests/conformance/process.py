@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 REAL_TRITON = ROOT / "benchmarks" / "real-triton"
 HOST = "127.0.0.1"
 STARTED = re.compile(r"Started (\w+)(?: Service)? at [\d.]+:(\d+)")
+REAL_ENDS_S = 15.0  # killed at once, the real server leaves shared memory and folders behind
 SERVICES = {"HTTPService": "http", "GRPCInferenceService": "grpc", "Metrics": "metrics"}
 
 
@@ -27,6 +29,7 @@ class ServerProcess:
     process: subprocess.Popen[bytes]
     log: Path
     ports: dict[str, int] = field(default_factory=dict)
+    goes_s: float = 0.0  # that it gets to end by itself
 
     @property
     def http(self) -> str:
@@ -63,6 +66,10 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.process.poll() is None and self.goes_s:
+            self.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(self.goes_s)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(30)
@@ -101,6 +108,7 @@ def start_real_triton(
     ]
     server = _start(command, log, environment)
     server.ports = ports
+    server.goes_s = REAL_ENDS_S
     _wait_ready(server)
     return server
 
