@@ -5,9 +5,12 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from atoll.observability.tracing.entries import entries
+import orjson
+
+from atoll.observability.tracing.entries import Entry, entries
 from atoll.observability.tracing.record import Record
 from atoll.observability.tracing.record_thread import RecordThread
+from atoll.slices import Slices
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +63,17 @@ class TraceFiles:
 
 
 def _text(records: Sequence[Record]) -> bytes:
-    return b",".join(
-        json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-        for record in records
-        for entry in entries(record)
-    )
+    parts: list[bytes] = []
+    give_way = Slices()
+    for record in records:
+        for entry in entries(record):
+            parts.append(_encoded(entry))
+            give_way()
+    return b",".join(parts)
+
+
+def _encoded(entry: Entry) -> bytes:
+    try:
+        return orjson.dumps(entry)
+    except (orjson.JSONEncodeError, TypeError):  # a text that has no UTF-8
+        return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")

@@ -11,14 +11,15 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000  # records that may wait; more are left out
 MAX_WAITING_BYTES = 256 << 20  # and what they take
+TOGETHER_BYTES = 1 << 18  # of records that are written at once, though they came one by one
 
 Write = Callable[[Sequence[Record], bool, int], None]
-_NOTHING: tuple[Sequence[Record], bool, int] = (), False, 0
 
 
 class RecordThread:
-    """Calls `write(records, indexed, lost)` for what is put in, in that order, on one thread; `lost`: how many records
-    had to be left out since the last call. Thread-safe.
+    """Calls `write(records, indexed, lost)` for what is put in, in that order, on one thread: once for each put that is
+    `indexed`, and for several together that are not. `lost`: how many records had to be left out since the last call.
+    Thread-safe.
 
     The thread begins with the first record and ends with `close`.
     """
@@ -77,12 +78,29 @@ class RecordThread:
                     self._changed.wait()
                 if not self._waiting and not self._lost:
                     return
-                records, indexed, weight = self._waiting.popleft() if self._waiting else _NOTHING
-                self._count -= len(records)
-                self._weight -= weight
+                records, indexed = self._next()
                 lost, self._lost = self._lost, 0
             try:
                 self._write(records, indexed, lost)
             except Exception:
                 logger.exception("%d traces could not be written", len(records))
             del records  # nothing is held while it waits
+
+    def _next(self) -> tuple[Sequence[Record], bool]:
+        """What was put in first, with what came next, where that is not much and no file of its own."""
+        if not self._waiting:
+            return (), False
+        taken: list[Record] = []
+        heavy = 0
+        while self._waiting:
+            records, indexed, weight = self._waiting[0]
+            if taken and (indexed or heavy + weight > TOGETHER_BYTES):
+                break
+            self._waiting.popleft()
+            self._count -= len(records)
+            self._weight -= weight
+            taken += records
+            heavy += weight
+            if indexed:
+                return taken, True
+        return taken, False
