@@ -102,6 +102,7 @@ def test_a_hold_that_nobody_releases_is_freed_with_its_owner(monkeypatch: pytest
             real.free(block)
 
     monkeypatch.setattr(memory, "_allocation", Recording)
+    monkeypatch.setattr(memory, "_kept_bytes", 0)  # a server that ran in this process may have set it
     hold = ArenaHold()
     hold.renew()
     assert len(freed) == 1
