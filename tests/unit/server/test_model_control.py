@@ -3,13 +3,13 @@
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.execution.waiting import wait_until
 from tests.unit.models.tiny import replace_file, scale_model, write_model
 
 import atoll
@@ -156,9 +156,8 @@ def test_no_request_fails_while_models_follow_each_other(server: atoll.Server, r
         write_model(repository, "m", factor)
         server.load_model("m")
         assert factor_of(server) == factor
-        answered, deadline = len(answers), time.monotonic() + 60
-        while len(answers) == answered and not wrong and time.monotonic() < deadline:
-            time.sleep(0.001)  # the others get their turn with each model
+        answered = len(answers)
+        wait_until(lambda before=answered: wrong or len(answers) > before, "the others got their turn")  # type: ignore[misc]
     stop.set()
     for thread in threads:
         thread.join(60)
