@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from atoll.devices.proc_stat import TICKS_PER_S, read_stat
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessReading:
@@ -25,19 +27,18 @@ class ProcessMeter:
     def read(self) -> ProcessReading | None:
         """The reading now; None where this system has no /proc."""
         own = self._proc / "self"
+        stat = read_stat("self", str(self._proc))
+        if stat is None:
+            return None
         try:
-            # see proc_pid_stat(5): the name, which comes second, is in parentheses and may hold anything
-            fields = (own / "stat").read_text().rpartition(")")[2].split()
             resident_pages = int((own / "statm").read_text().split()[1])
             open_files = len(os.listdir(own / "fd"))
         except OSError:
             return None
-        ticks = os.sysconf("SC_CLK_TCK")
-        user, system, started = int(fields[11]), int(fields[12]), int(fields[19])
         return ProcessReading(
-            (user + system) / ticks,
+            stat.processor_s,
             resident_pages * os.sysconf("SC_PAGE_SIZE"),
-            self._booted_s + started / ticks,
+            self._booted_s + stat.start / TICKS_PER_S,
             open_files,
         )
 

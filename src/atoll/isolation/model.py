@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from atoll.backends.api import Answers, ChildRecipe, Engine, Instance, ModelSource, Placement, RequestInstance
+from atoll.devices.proc_stat import proportional_bytes
 from atoll.isolation.array_instance import IsolatedArrayInstance
 from atoll.isolation.environment import child_environment, device_id_in_child, threads_per_instance
 from atoll.isolation.link import Link
-from atoll.isolation.proc_stat import proportional_bytes
 from atoll.isolation.process import Child, ChildSpec
 from atoll.isolation.processes import Processes
 from atoll.isolation.proxy import IsolatedInstance, Start

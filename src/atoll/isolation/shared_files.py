@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
-from atoll.isolation.proc_stat import read_stat
+from atoll.devices.proc_stat import read_stat
 
 logger = logging.getLogger(__name__)
 

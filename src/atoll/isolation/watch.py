@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from atoll.devices.proc_stat import read_stat, read_thread_states
 from atoll.isolation import child_control, endings
 from atoll.isolation.output import OutputLines
-from atoll.isolation.proc_stat import read_stat, read_thread_states
 from atoll.isolation.process import Child
 from atoll.isolation.silence import Activity, Silence, Verdict
 

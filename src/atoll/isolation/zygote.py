@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from atoll.devices.proc_stat import read_stat
 from atoll.errors import InternalError
-from atoll.isolation.proc_stat import read_stat
 from atoll.isolation.process import UNKNOWN_END, Child, ChildSpec, launch
 from atoll.isolation.zygote_child import FORK
 

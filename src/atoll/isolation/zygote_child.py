@@ -19,8 +19,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from atoll.devices.proc_stat import read_stat
 from atoll.isolation import child
-from atoll.isolation.proc_stat import read_stat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

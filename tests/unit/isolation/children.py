@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atoll.isolation.proc_stat import read_stat
+from atoll.devices.proc_stat import read_stat
 from atoll.isolation.process import Child, ChildSpec, launch
 from atoll.isolation.supervisor import Supervisor
 from atoll.isolation.zygote import Zygote

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _MAX_THREADS = 500
 
 
@@ -23,12 +23,12 @@ class ProcessStat(NamedTuple):
     start: int
 
 
-def read_stat(pid: int) -> ProcessStat | None:
-    """None where there is no such process, or no /proc."""
+def read_stat(pid: int | str, proc: str = "/proc") -> ProcessStat | None:
+    """None where there is no such process, or no /proc. `pid`: also "self"."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"{proc}/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
-        return ProcessStat(fields[0].decode(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[19]))
+        return ProcessStat(fields[0].decode(), (int(fields[11]) + int(fields[12])) / TICKS_PER_S, int(fields[19]))
     except (OSError, ValueError, IndexError):
         return None
 
